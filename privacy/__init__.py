@@ -1,0 +1,1 @@
+"""Anonymisation, sealing, differential privacy, accounting and the ledger."""

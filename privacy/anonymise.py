@@ -1,0 +1,233 @@
+"""A page, or a text, without the personal data in it.
+
+Regions are filled with one flat colour taken from around them, never blurred: numbers come back from
+blur and mosaic. A fill grows to whole blocks of 8 x 8 pixels, so that its edge tells less of the length
+of what is gone and no JPEG block holds a remainder of it.
+
+Everything here is pure. What was read, by however many readers, is an argument; whatever one of them
+makes personal data possible is removed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from privacy.detectors.interface import Detector, Rule, Span, check_page
+from privacy.detectors.passages import FILLED
+from privacy.detectors.registry import RULES
+from privacy.page import Box, Image, Line, Quad, Region
+
+BLOCK = 8
+MARGIN = 2  # pixels added around a region before it grows to blocks
+RING = 6  # pixels around a fill whose median is its colour
+SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
+EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
+STRIP = 4  # pixels read again above and below a fill
+RESIDUE = 0.6  # a line with more than this part of its area inside a fill was read out of the fill
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """A page after filling.
+
+    `regions` are the things found, each once; `mask` is `(H, W) bool`, true where the page was filled;
+    `parts` are the strips around the fills: reading these again shows whatever a fill left over.
+    """
+
+    image: Image = field(repr=False)
+    regions: tuple[Region, ...]
+    mask: Mask = field(repr=False)
+    parts: tuple[Box, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Regions by kind."""
+        return dict(Counter(region.kind for region in self.regions))
+
+    def touches(self, line: Line) -> bool:
+        """Was any of the line's ink filled?"""
+        core = _shrunk(line.quad, EDGE)
+        box = _clipped(Box.around(core), self.mask)
+        inside = np.zeros((box.y1 - box.y0, box.x1 - box.x0), dtype=np.uint8)
+        if inside.size == 0:
+            return False
+        _paint(inside, core, box)
+        return bool((self.mask[box.y0 : box.y1, box.x0 : box.x1] & (inside > 0)).any())
+
+    def unchanged(self, lines: Sequence[Line]) -> list[Line]:
+        """Lines outside all `parts`: their pixels are as they were, so they need not be read again."""
+        return [line for line in lines if not any(part.intersect(_core(line)) for part in self.parts)]
+
+
+def anonymise(
+    image: Image, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]
+) -> Redaction:
+    """Fills whatever a detector finds in the image or in any of its readings. The image is not changed.
+
+    Raises:
+        BadPage: the image is not `(H, W, 3) uint8` with at least one pixel.
+    """
+    check_page(image)
+    found: list[Region] = []
+    for detector in detectors:
+        for lines in readings[:1] or ([],) if detector.pixels else readings:
+            found += detector.find(image, lines)
+    mask = _blocks(image, found)
+    return Redaction(
+        image=fill(image, mask),
+        regions=tuple(_merged(found)),
+        mask=mask,
+        parts=tuple(_strips(mask, [_core(line) for lines in readings for line in lines])),
+    )
+
+
+def verify(
+    redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]
+) -> list[Region]:
+    """What is still found on a filled page, given readings of it. Anything at all sends it to quarantine.
+
+    A reading is complete when it has the lines of `redaction.parts`, read again, and the unchanged ones.
+    A label whose value was filled is satisfied. A line that can be read inside a fill is always a find.
+    Detectors that look at pixels are asked again when they had found something.
+    """
+    fills = [Line(FILLED, _corners(box), 1.0, 1.0) for box in _components(redaction.mask)]
+    left = [
+        Region("residue", line.quad, line.confidence, "read inside a fill")
+        for lines in readings
+        for line in lines
+        if len(line.text.strip()) > 1 and _share(redaction.mask, line.box) > RESIDUE
+    ]
+    for detector in detectors:
+        if not detector.pixels:
+            for lines in readings:
+                left += detector.find(redaction.image, [*lines, *fills])
+        elif any(region.kind == detector.name for region in redaction.regions):
+            left += detector.find(redaction.image, [])
+    return _merged(left)
+
+
+def redact_text(text: str, rules: Sequence[Rule] = RULES) -> tuple[str, list[Span]]:
+    """The text with `[KIND]` in place of personal data, and the spans of `text` that were replaced.
+
+    The rules are those that fill pages. Redacting twice changes nothing more.
+    """
+    spans: list[Span] = []
+    for span in sorted((s for rule in rules for s in rule.find(text)), key=lambda s: s.start):
+        if spans and span.start < spans[-1].end:
+            spans[-1] = _union(spans[-1], span)
+        else:
+            spans.append(span)
+    for span in reversed(spans):
+        text = f"{text[: span.start]}[{span.kind.upper()}]{text[span.end :]}"
+    return text, spans
+
+
+def fill(image: Image, mask: Mask) -> Image:
+    """A copy in which every connected part of the mask has one colour: the median of what surrounds it."""
+    filled = image.copy()
+    rest = image[~mask]
+    page = np.median(rest, axis=0) if len(rest) else np.full(3, 255.0)
+    for label, box in enumerate(_components(mask), start=1):
+        window = _clipped(box.grown(RING), mask)
+        rows, columns = slice(window.y0, window.y1), slice(window.x0, window.x1)
+        around = image[rows, columns][~mask[rows, columns]]
+        inside = _labels(mask)[1][rows, columns] == label
+        filled[rows, columns][inside] = np.median(around, axis=0) if len(around) else page
+    return filled
+
+
+def _blocks(image: Image, regions: Sequence[Region]) -> Mask:
+    """The regions, a margin around them, and the rest of every block they touch."""
+    height, width = image.shape[:2]
+    mask = np.zeros((height + -height % BLOCK, width + -width % BLOCK), dtype=np.uint8)
+    for region in regions:
+        _paint(mask, region.quad, Box(0, 0, 0, 0))
+    mask = cv2.dilate(mask, np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8))
+    touched = mask.reshape(mask.shape[0] // BLOCK, BLOCK, mask.shape[1] // BLOCK, BLOCK).any(axis=(1, 3))
+    whole: Mask = np.repeat(np.repeat(touched, BLOCK, axis=0), BLOCK, axis=1)[:height, :width]
+    return whole
+
+
+def _paint(mask: npt.NDArray[np.uint8], quad: Quad, origin: Box) -> None:
+    points = np.array([[(x - origin.x0, y - origin.y0) for x, y in quad]])
+    cv2.fillPoly(mask, np.rint(points).astype(np.int32), 1)
+
+
+def _labels(mask: Mask) -> tuple[int, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    return count, labels, stats
+
+
+def _components(mask: Mask) -> list[Box]:
+    _, _, stats = _labels(mask)
+    return [Box(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:].tolist()]
+
+
+def _strips(mask: Mask, cores: Sequence[Box]) -> list[Box]:
+    """Strips over the full width that hold every fill, some pixels more, and whole every line they cut into."""
+    height, width = mask.shape
+    strips: list[Box] = []
+    for box in sorted(_components(mask), key=lambda b: b.y0):
+        top, bottom = box.y0 - STRIP, box.y1 + STRIP
+        met = [b for b in cores if b.y0 < bottom and b.y1 > top]
+        top, bottom = min([top, *(b.y0 - STRIP for b in met)]), max([bottom, *(b.y1 + STRIP for b in met)])
+        if strips and top <= strips[-1].y1:
+            last = strips.pop()
+            top, bottom = min(top, last.y0), max(bottom, last.y1)
+        strips.append(Box(0, max(top, 0), width, min(bottom, height)))
+    return strips
+
+
+def _merged(regions: Sequence[Region]) -> list[Region]:
+    """Regions of one kind that overlap become one: the surest's reason, around all of them."""
+    merged: list[Region] = []
+    for region in sorted(regions, key=lambda r: -r.confidence):
+        for i, other in enumerate(merged):
+            a, b = region.box, other.box
+            if region.kind == other.kind and a.intersect(b) >= SAME * min(a.area, b.area):
+                around = Box.around([*region.quad, *other.quad])
+                merged[i] = Region(other.kind, _corners(around), other.confidence, other.reason)
+                break
+        else:
+            merged.append(region)
+    return sorted(merged, key=lambda r: (r.box.y0, r.box.x0))
+
+
+def _union(a: Span, b: Span) -> Span:
+    best = max(a, b, key=lambda s: s.confidence)
+    return Span(min(a.start, b.start), max(a.end, b.end), best.kind, best.confidence, best.reason)
+
+
+def _share(mask: Mask, box: Box) -> float:
+    box = _clipped(box, mask)
+    return float(mask[box.y0 : box.y1, box.x0 : box.x1].mean()) if box.area else 0.0
+
+
+def _clipped(box: Box, mask: Mask) -> Box:
+    height, width = mask.shape
+    x0, y0 = min(max(box.x0, 0), width), min(max(box.y0, 0), height)
+    return Box(x0, y0, max(min(box.x1, width), x0), max(min(box.y1, height), y0))
+
+
+def _corners(box: Box) -> Quad:
+    return (box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1)
+
+
+def _core(line: Line) -> Box:
+    return Box.around(_shrunk(line.quad, EDGE))
+
+
+def _shrunk(quad: Quad, part: float) -> Quad:
+    """The quadrilateral without `part` of its height above and below."""
+    (a, b, c, d) = (np.array(p) for p in quad)
+    points = (a + part * (d - a), b + part * (c - b), c + part * (b - c), d + part * (a - d))
+    p, q, r, s = ((float(x), float(y)) for x, y in points)
+    return p, q, r, s

@@ -1,0 +1,259 @@
+"""A model's privacy claim: what was learned from whom at what cost, in a form that others can check.
+
+An in-toto v1 Statement (https://github.com/in-toto/attestation) about the model's files, in a DSSE envelope
+signed with Ed25519. Its predicate says what NIST SP 800-226 and Ponomareva et al. (2023, section 5.3) ask of
+a differential privacy claim. With the public key alone a reader can check that
+
+* the statement was signed, and is about these very files (`read`, `about`);
+* the debit of the round is in the ledger whose head the claim carries (`read`);
+* no epsilon in it is smaller than what its own parameters give (`recompute`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from privacy import accountant, signing
+from privacy.accountant import RoundEvent
+from privacy.chain import Head, Inclusion, canonical
+from privacy.errors import ClaimBroken
+from privacy.signing import SigningKey
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:x-ocrd-daemon:privacy-claim:v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+ADVERSARY = (
+    "Sees every released model, its claim, its roll-out states and their timing; knows every other document "
+    "and all public numbers; does not see inside the operator's boundary."
+)
+RELEASED = ("model files", "claims", "roll-out states and their timing", "public reports")
+EXCLUSIONS = (
+    "the inbox, the outbox, review, the journal and status, which lie inside the operator's boundary",
+    "the number of slots and the times of arrival, which are public",
+    "what an operator decides by hand on figures that were not charged",
+    "timing and other side channels of the machine",
+    "the statistical distance of the sampler from an exact Gaussian (mechanism rounded-gaussian)",
+    "several documents about one person count as several units, unless the unit is the source: see group",
+)
+_TOLERANCE = 1e-6
+_GROUP = 10
+
+
+@dataclass(frozen=True)
+class Access:
+    """One kind of access to private data: what for, and the event charged (None: nothing was released)."""
+
+    purpose: str
+    event: RoundEvent | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the daemon knows of a round, from which `statement` makes the claim. Numbers and ids only.
+
+    Attributes:
+        files: SHA-256 (hex) of each of the model's files, by name.
+        unit: "document" or "source".
+        event: the round's event; `max_grad_norm` its clipping norm; `capacity` its slots.
+        history: all events of the unit that has spent most, this round's included.
+        cap, delta: the lifetime epsilon that no unit passes, at this delta.
+        second_opinion: `accountant.epsilon_second_opinion` of the round.
+        accesses: every access to private data: training, tuning, gating, drift, metrics.
+        public_data: what public data was used, by name and version.
+        erasures: how many units had been erased from the pool when the round ran.
+        audit: the bound that an empirical audit found and with how many canaries; None if none was run.
+        inclusion: the proof that the round's debit is in the ledger.
+    """
+
+    files: Mapping[str, str]
+    unit: str
+    event: RoundEvent
+    max_grad_norm: float
+    capacity: int
+    history: Sequence[RoundEvent]
+    cap: float
+    delta: float
+    second_opinion: float | None
+    accesses: Sequence[Access]
+    public_data: Sequence[str]
+    erasures: int
+    inclusion: Inclusion
+    audit: Mapping[str, float | int] | None = None
+    notes: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("document", "source"):
+            raise ValueError(f"Expected unit 'document' or 'source', got {self.unit!r}.")
+        if not self.files:
+            raise ValueError("Expected at least one file that the claim is about.")
+        if not any(access.event == self.event for access in self.accesses):
+            raise ValueError("Expected the round's own event among the accesses.")
+
+    def statement(self) -> dict[str, Any]:
+        """The in-toto Statement. Epsilons are computed here, from the events, by `privacy.accountant`."""
+        subject = [{"name": name, "digest": {"sha256": self.files[name]}} for name in sorted(self.files)]
+        return {
+            "_type": STATEMENT_TYPE,
+            "subject": subject,
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {**self._definition(), **self._cost(), **self._circumstances()},
+        }
+
+    def _definition(self) -> dict[str, Any]:
+        return {
+            "adversary": ADVERSARY,
+            "released": list(RELEASED),
+            "unit": self.unit,
+            "adjacency": "zero-out of all slots of one unit (dp-accounting: REPLACE_SPECIAL)",
+            "contribution": {"gradients_per_unit_and_step": 1, "max_grad_norm": self.max_grad_norm},
+            "exclusions": list(EXCLUSIONS),
+        }
+
+    def _cost(self) -> dict[str, Any]:
+        sampler = "full batch" if self.event.sample_rate == 1.0 else "poisson"
+        return {
+            "delta": self.delta,
+            "round": {**_loss([self.event], self.delta), "second_opinion": self.second_opinion},
+            "lifetime_of_worst_unit": _loss(self.history, self.delta),
+            "lifetime_cap": self.cap,
+            "group": {
+                "size": _GROUP,
+                "epsilon": accountant.group_epsilon(self.history, self.delta, _GROUP),
+            },
+            "accountant": _accountant(),
+            "sampler": {"used": sampler, "assumed": sampler},
+            "mechanism": {
+                "name": "rounded-gaussian",
+                "noise_source": "ChaCha20 keyed by the operating system, Box-Muller, integer grid",
+                **self.event.to_body(),
+                "max_grad_norm": self.max_grad_norm,
+                "capacity": self.capacity,
+                "expected_documents": self.event.sample_rate * self.capacity,
+            },
+        }
+
+    def _circumstances(self) -> dict[str, Any]:
+        return {
+            "accesses": [asdict(access) for access in self.accesses],
+            "public_data": list(self.public_data),
+            "audit": dict(self.audit) if self.audit else None,
+            "erasures": self.erasures,
+            "ledger": asdict(self.inclusion),
+            "notes": list(self.notes),
+        }
+
+
+def sign(statement: Mapping[str, Any], key: SigningKey) -> dict[str, Any]:
+    """The statement in a DSSE envelope (https://github.com/secure-systems-lab/dsse, v1)."""
+    payload = canonical(statement)
+    signature = {"keyid": signing.key_id(key.public), "sig": _base64(key.sign(_encoded(payload)))}
+    return {"payload": _base64(payload), "payloadType": PAYLOAD_TYPE, "signatures": [signature]}
+
+
+def read(envelope: Mapping[str, Any], public: bytes) -> dict[str, Any]:
+    """The statement of an envelope signed by `public` (32 bytes), its fields and inclusion proof checked.
+
+    Raises:
+        ClaimBroken: not signed by this key, not a privacy claim, a field missing, or a debit that is not in
+            the ledger under the head the claim carries.
+    """
+    try:
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        signatures = [base64.b64decode(entry["sig"], validate=True) for entry in envelope["signatures"]]
+        typed = envelope["payloadType"] == PAYLOAD_TYPE
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        raise ClaimBroken("Expected a DSSE envelope with payload, payloadType and signatures.") from None
+    if not typed or not any(signing.verify(public, each, _encoded(payload)) for each in signatures):
+        raise ClaimBroken(f"The claim is not signed by the expected key {signing.key_id(public)}.")
+    statement = json.loads(payload)
+    if statement.get("_type") != STATEMENT_TYPE or statement.get("predicateType") != PREDICATE_TYPE:
+        raise ClaimBroken(f"Expected a statement of type {PREDICATE_TYPE}, got another.")
+    missing = sorted(_REQUIRED - statement["predicate"].keys())
+    if missing:
+        raise ClaimBroken(f"The claim does not say what a claim must: {', '.join(missing)} missing.")
+    if not _inclusion(statement["predicate"]["ledger"]).holds(public):
+        raise ClaimBroken("The claim's debit is not in the ledger whose head it carries.")
+    return dict(statement)
+
+
+def about(statement: Mapping[str, Any], files: Mapping[str, str]) -> bool:
+    """Whether the claim is about exactly these files: SHA-256 (hex) by name."""
+    return {entry["name"]: entry["digest"]["sha256"] for entry in statement["subject"]} == dict(files)
+
+
+def recompute(statement: Mapping[str, Any]) -> list[str]:
+    """What in the claim's figures is too small for its own parameters, by computing them again; empty is good."""
+    predicate = statement["predicate"]
+    now, life = predicate["round"], predicate["lifetime_of_worst_unit"]
+    problems = []
+    for name, loss in (("round", now), ("lifetime_of_worst_unit", life)):
+        events = [RoundEvent.from_body(body) for body in loss["events"]]
+        true = accountant.epsilon(events, predicate["delta"])
+        if loss["epsilon"] < true - _TOLERANCE:
+            problems.append(f"{name}: epsilon {loss['epsilon']} is stated, and its events give {true}")
+    if [RoundEvent.from_body(body) for body in now["events"]] != [RoundEvent.from_body(predicate["mechanism"])]:
+        problems.append("round: its event is not the mechanism's")
+    if life["epsilon"] < now["epsilon"] - _TOLERANCE:
+        problems.append("lifetime_of_worst_unit: it is less than the round's")
+    if life["epsilon"] > predicate["lifetime_cap"] + _TOLERANCE:
+        problems.append("lifetime_of_worst_unit: it passes the cap")
+    return problems
+
+
+def _loss(events: Sequence[RoundEvent], delta: float) -> dict[str, Any]:
+    merged = accountant.merged(events)
+    full = all(event.sample_rate == 1.0 for event in merged)
+    return {
+        "epsilon": accountant.epsilon(merged, delta),
+        "mu": accountant.composed_mu(merged) if full else None,
+        "events": [event.to_body() for event in merged],
+    }
+
+
+def _accountant() -> dict[str, str]:
+    return {
+        "full_batch": "closed form of Gaussian differential privacy",
+        "poisson": f"dp-accounting {version('dp-accounting')}, privacy loss distributions",
+        "second_opinion": f"opacus {version('opacus')}, privacy random variables",
+    }
+
+
+def _inclusion(body: Mapping[str, Any]) -> Inclusion:
+    try:
+        return Inclusion(body["seq"], body["hash"], tuple(body["path"]), Head(**body["head"]))
+    except (KeyError, TypeError, ValueError):
+        raise ClaimBroken("Expected an inclusion proof under 'ledger'.") from None
+
+
+def _encoded(payload: bytes) -> bytes:
+    """DSSE's pre-authentication encoding: what is signed is the type and the payload, with their lengths."""
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+_REQUIRED = frozenset(
+    {"adversary", "released", "unit", "adjacency", "contribution", "exclusions"}
+    | {
+        "delta",
+        "round",
+        "lifetime_of_worst_unit",
+        "lifetime_cap",
+        "group",
+        "accountant",
+        "sampler",
+        "mechanism",
+    }
+    | {"accesses", "public_data", "audit", "erasures", "ledger"}
+)

@@ -1,0 +1,46 @@
+"""Dates of birth: a date after a word that says so. Any other date (of purchase, of issue) stays."""
+
+from __future__ import annotations
+
+import re
+
+from privacy.detectors import labels
+from privacy.detectors.interface import Rule, Span
+from privacy.detectors.lookalikes import digits
+
+KIND = "birth_date"
+
+_MONTH = (
+    r"(?:jan(?:uar[yi]?|vier|uary)?|feb(?:ruar[yi]?)?|f[ée]v(?:rier)?|m[aä]r(?:ch|z|s|zo)?|mars|apr(?:il|ile)?|avr(?:il)?|"
+    r"abr(?:il)?|ma[iyj]|mayo|maggio|jun[ie]?|juin|giu(?:gno)?|jul[iy]?|juil(?:let)?|lug(?:lio)?|aug(?:ust)?|ao[uû]t|ago(?:sto)?|"
+    r"sep(?:t(?:ember|embre)?)?|set(?:tembre|embro)?|o[ck]t(?:ober|obre)?|out(?:ubro)?|ott(?:obre)?|nov(?:ember|embre|embro)?|"
+    r"de[cz](?:ember|embre|embro)?|d[ée]c(?:embre)?|dic(?:iembre|embre)?|ene(?:ro)?|gen(?:naio)?)"
+)
+_DATE = (
+    r"(?:\d{4} ?[年.\-/] ?\d{1,2} ?[月.\-/] ?\d{1,2} ?日?"
+    r"|\d{1,2} ?[.\-/,'] ?\d{1,2} ?[.\-/,'] ?\d{2,4}"
+    rf"|\d{{1,2}}(?:st|nd|rd|th|er|\.)? ?[\-/]?(?: ?de ?)? ?{_MONTH}\.?,? ?[\-/']?(?: ?de ?)? ?\d{{2,4}}"
+    rf"|{_MONTH}\.? ?\d{{1,2}}(?:st|nd|rd|th)?,? ?\d{{2,4}}"
+    r"|(?:19|20)\d{6}|\d{8}|\d{1,2} \d{1,2} \d{4}|\d{4} \d{1,2} \d{1,2}"
+    r"|\d{4} ?年(?: ?\d{1,2} ?月)?)"
+)
+_LABELLED = re.compile(
+    rf"{labels.one_of(labels.BIRTH)}(?P<gap>[^\d\n\[█]{{0,40}}?\n?[^\d\n\[█]{{0,40}}?)(?P<date>(?<!\d)(?i:{_DATE})(?!\d))"
+)
+_STAR = re.compile(rf"[*✶] ?(?P<date>\d{{1,2}}\.\d{{1,2}}\.\d{{4}})")
+_OTHER_LABEL = re.compile(labels.one_of(labels.OTHER, labels.IDENTITY, labels.PHONE))
+
+
+def search(text: str) -> list[Span]:
+    """Spans of dates of birth in a folded text."""
+    plain = digits(text)
+    spans = [
+        Span(*m.span("date"), KIND, 0.95, "date after a word for birth")
+        for m in _LABELLED.finditer(plain)
+        if not _OTHER_LABEL.search(m["gap"])
+    ]
+    spans += [Span(*m.span("date"), KIND, 0.8, "date after a star") for m in _STAR.finditer(plain)]
+    return spans
+
+
+RULE = Rule("birth_date", "1", search)

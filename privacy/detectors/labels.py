@@ -1,0 +1,162 @@
+"""The words by which a document announces a value: "Name", "Tel", "DOB", "姓名".
+
+One vocabulary, because where one field's label begins, the value of the field before it ends.
+Words are matched without regard to case, with any or no space between them, since readers lose spaces.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_LETTER = "A-Za-zÀ-ÖØ-öø-žА-яЁё"
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in re.sub(r"\s*\n\s*", " ", text).split(",") if word.strip())
+
+
+BIRTH = _words(
+    """
+    date of birth, birth date, birthdate, birthday, d.o.b, dob, born on, born in, born,
+    geburtsdatum, geburtstag, geb. datum, geboren am, geboren, geb., né le, née le, né(e) le, ne le,
+    nee le, date de naissance, fecha de nacimiento, fecha nac, f. nacimiento, nacido el, nacida el,
+    data di nascita, nato il, nata il, nato a, nata a, data de nascimento, nascimento,
+    geboortedatum, geb.datum, fødselsdato, födelsedatum, fodelsedatum, syntymäaika, data urodzenia,
+    ur., datum narození, datum narozeni, doğum tarihi, dogum tarihi, tarikh lahir, tanggal lahir,
+    tgl lahir, 出生日期, 出生年月日, 出生年月, 出生, 生年月日, 生日, 생년월일, дата рождения
+    """
+)
+PHONE = _words(
+    """
+    telephone, telefono, teléfono, telefone, telefon, téléphone, telephone no, phone number, phone
+    no, phone, mobile phone, mobile no, mobile, handphone, hand phone, cell phone, cellphone, cell,
+    mob, tel. no, tel no, telno, tel, tél, fax no, fax, telefax, handy, mobil, mobiel, móvil, movil,
+    celular, cellulare, portable, gsm, whatsapp, hotline, h/p, hp, ph, contact no, contact number,
+    call us, call, 联系电话, 联络电话, 手机号码, 手机号, 手机, 手機, 电话号码, 电话, 電話, 传真, 傳真, 热线, 携帯, 전화, тел
+    """
+)
+EMAIL = _words(
+    """
+    e-mail address, email address, e-mail, email, e.mail, courriel, correo, 邮箱, 电子邮件, 电邮, メール
+    """
+)
+NAME = _words(
+    """
+    full name, first name, given names, given name, last name, family name, surname, forename,
+    middle name, maiden name, patient name, patient's name, name of patient, client name, customer
+    name, guest name, employee name, student name, member name, holder's name, cardholder name,
+    cardholder, card holder, account holder, account name, beneficiary name, beneficiary, contact
+    person, name of insured, insured, passenger name, passenger, recipient, addressee, signed by,
+    prepared by, attn, attention, next of kin, emergency contact, patient, name, names, nachname,
+    familienname, vorname, vornamen, kontoinhaber, nom de famille, nom et prénom, nom et prenom,
+    prénom, prenom, prénoms, nom, titulaire, nombre completo, nombres, nombre y apellidos, nombre,
+    apellidos, apellido, cognome, nome completo, nome, sobrenome, apelido, achternaam, voornaam,
+    naam, imię i nazwisko, imie i nazwisko, nazwisko, imię, imie, efternamn, förnamn, etternavn,
+    fornavn, jméno, příjmení, adı soyadı, adi soyadi, nama pelanggan, nama, 收件人, 寄件人, 联系人, 持卡人,
+    患者姓名, 客户姓名, 客户名称, 姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
+    """
+)
+ADDRESS = _words(
+    """
+    home address, street address, postal address, mailing address, billing address, shipping
+    address, delivery address, residential address, current address, permanent address, address,
+    residence, ship to, bill to, deliver to, anschrift, adresse, wohnort, wohnhaft in, domicile,
+    dirección, direccion, domicilio, indirizzo, residenza, endereço, endereco, morada, adres,
+    adress, alamat, 联系地址, 家庭住址, 收货地址, 通讯地址, 户籍地址, 住址, 地址, 住所, 주소, адрес
+    """
+)
+IDENTITY = _words(
+    """
+    identity card no, identity card number, identity card, identity number, identity no, national id
+    number, national id no, national id, personal id, personal number, id card no, id card number,
+    id card, id number, id no, i.d. no, nric no, nric, ic no, mykad, ssn, s.s.n, social security
+    number, social security no, social security, sin no, social insurance number, national insurance
+    number, national insurance no, national insurance, ni number, nino, nhs number, nhs no, nhs,
+    passport number, passport no, passport, driver's license no, driver's license, driver license,
+    drivers license, driving licence no, driving licence, driver number, licence no, license no, dl
+    no, tax id no, tax identification number, taxpayer id, itin, tfn, medicare no, medicare number,
+    medicare, steuer-id, steueridentifikationsnummer, steuer-identifikationsnummer, idnr,
+    sozialversicherungsnummer, personalausweisnummer, personalausweis, ausweisnummer, ausweis-nr,
+    reisepass, reisepassnummer, versichertennummer, numéro de sécurité sociale, n° de sécurité
+    sociale, sécurité sociale, nir, carte d'identité, passeport, dni, nif, nie, d.n.i, pasaporte,
+    codice fiscale, cod. fiscale, cpf, curp, rfc, rut, cuil, cédula, cedula, bsn,
+    burgerservicenummer, personnummer, personnr, fødselsnummer, fodselsnummer, cpr, cpr-nr,
+    henkilötunnus, hetu, pesel, rodné číslo, rodne cislo, t.c. kimlik no, tc kimlik no, kimlik no,
+    aadhaar no, aadhaar number, aadhaar, aadhar, pan no, pan card, nik, no ktp, mrn, medical record
+    number, medical record no, patient id, patient no, patient number, hospital no, health card no,
+    insurance no, insurance number, policy no, policy number, member id, member no, membership no,
+    student id, student no, matriculation no, employee id, employee no, staff id, 身份证号码, 身份证号, 身份证,
+    公民身份号码, 公民身份证号码, 证件号码, 证件号, 护照号码, 护照号, 护照, 社保号, 驾驶证号, 驾驶证, 学号, 工号, 病历号, 住院号, 门诊号, 医保号, マイナンバー,
+    個人番号, 주민등록번호, инн, снилс, паспорт
+    """
+)
+ACCOUNT = _words(
+    """
+    iban, account number, account no, acct no, acct, a/c no, a/c, bank account, kontonummer,
+    konto-nr, konto, card number, card no, credit card, debit card, card, wechat id, wechat, 微信号,
+    微信, qq, skype, telegram, 银行卡号, 银行卡, 信用卡号, 信用卡, 卡号, 账号, 帐号, 账户, 口座番号
+    """
+)
+OTHER = _words(
+    """
+    sex, gender, nationality, date of issue, date of expiry, expiry date, expiry, valid until, valid
+    thru, issued, issue date, authority, place of birth, height, weight, blood type, marital status,
+    occupation, profession, signature, department, diagnosis, age, date, time, invoice no, invoice
+    number, invoice, inv no, order no, order number, order, receipt no, receipt, bill no, ref no,
+    ref, reference, total, subtotal, sub total, amount, qty, quantity, price, unit price,
+    description, item, vat, gst, tax, page, cashier, table, terminal, change, cash, balance, due
+    date, remarks, notes, company, postcode, zip, city, country, state, geschlecht,
+    staatsangehörigkeit, datum, rechnung, betrag, summe, sexe, nationalité, facture, montant, sexo,
+    fecha, factura, importe, sesso, cittadinanza, fattura, 性别, 民族, 国籍, 日期, 时间, 金额, 合计, 总计, 数量, 单价,
+    发票号, 订单号, 年龄, 科室, 诊断, 性別, 備考, 签发机关, 有效期, 有效期限, 公司, 单位
+    """
+)
+
+
+def one_of(*groups: tuple[str, ...]) -> str:
+    """A pattern for any of the labels, the longest that fits, not inside a longer word.
+
+    "NameJohn" and "NAMEJohn" hold the label, "Namesake" and "TELEVISION" do not.
+    """
+    words = sorted({word for group in groups for word in group}, key=len, reverse=True)
+    inner = "|".join(_loosely(word) for word in words)
+    after = rf"(?:(?![{_LETTER}])|(?<=[a-zà-ÿ])(?=[A-Z])|(?=[A-Z][a-zà-ÿ]))"
+    return rf"(?:(?<![{_LETTER}])(?i:{inner}){after})"
+
+
+_ALIKE = {"i": "[i1l|!]", "l": "[l1i|]", "o": "[o0]", "rn": "(?:rn|m)"}
+
+
+def _loosely(word: str) -> str:
+    """Spaces and hyphens become optional, letters may be their look-alikes, accents may be missing."""
+    parts = [re.escape(part) for part in re.split(r"[ \-]", word)]
+    pattern = r"[ .\-]?".join(re.sub("rn|[ilo]", lambda m: _ALIKE[m.group()], part) for part in parts)
+    bare = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+    return pattern if bare == word or not bare.isascii() else f"{pattern}|{_loosely(bare)}"
+
+
+def one_of(*groups: tuple[str, ...]) -> str:
+    """A pattern for any of the labels, the longest that fits, not inside a longer word.
+
+    "NameJohn" and "NAMEJohn" hold the label, "Namesake" and "TELEVISION" do not.
+    """
+    words = sorted({word for group in groups for word in group}, key=len, reverse=True)
+    inner = "|".join(_loosely(word) for word in words)
+    after = rf"(?:(?![{_LETTER}])|(?<=[a-zà-ÿ])(?=[A-Z])|(?=[A-Z][a-zà-ÿ]))"
+    return rf"(?:(?<![{_LETTER}])(?i:{inner}){after})"
+
+
+def _loosely(word: str) -> str:
+    """Spaces and hyphens become optional; the letters must still all be there."""
+    return r"[ .\-]?".join(re.escape(part) for part in re.split(r"[ \-]", word))
+
+
+ANY = re.compile(one_of(BIRTH, PHONE, EMAIL, NAME, ADDRESS, IDENTITY, ACCOUNT, OTHER))
+
+
+def is_label(text: str) -> bool:
+    """Does `text` consist of a label and nothing else?"""
+    bare = re.sub(r"[\s:.;#*/()_\-]+", " ", text).strip()
+    match = ANY.match(bare)
+    return match is not None and match.end() >= len(bare)

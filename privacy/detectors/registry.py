@@ -1,0 +1,46 @@
+"""The detectors of a daemon, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from privacy.detectors import birth_dates, cards, email, iban, labelled_fields, mrz, national_ids, phone
+from privacy.detectors.codes import CodeDetector
+from privacy.detectors.faces import FaceDetector
+from privacy.detectors.interface import Detector, Rule, TextDetector
+
+RULES: tuple[Rule, ...] = (
+    email.RULE,
+    phone.RULE,
+    iban.RULE,
+    cards.RULE,
+    national_ids.RULE,
+    birth_dates.RULE,
+    mrz.RULE,
+    labelled_fields.RULE,
+)
+NAMES: tuple[str, ...] = (*(rule.name for rule in RULES), FaceDetector.name, CodeDetector.name)
+
+
+def default_detectors(face_model: Path, threads: int = 1, without: Collection[str] = ()) -> list[Detector]:
+    """Every detector there is, but for those an operator switched off by name.
+
+    Raises:
+        FileNotFoundError: the face detector's weights are not at `face_model`.
+        ValueError: a name in `without` is no detector's.
+    """
+    unknown = sorted(set(without) - set(NAMES))
+    if unknown:
+        raise ValueError(f"No such detector: {', '.join(unknown)}. There are {', '.join(NAMES)}.")
+    detectors: list[Detector] = [TextDetector(rule) for rule in RULES if rule.name not in without]
+    if FaceDetector.name not in without:
+        detectors.append(FaceDetector(face_model, threads))
+    if CodeDetector.name not in without:
+        detectors.append(CodeDetector())
+    return detectors
+
+
+def versions(detectors: Sequence[Detector]) -> dict[str, str]:
+    """Name to version: what a receipt says about how its page was anonymised."""
+    return {detector.name: detector.version for detector in detectors}

@@ -1,0 +1,186 @@
+"""Durable files: what is reported as written survives a power cut, and no reader sees half of it.
+
+Guarantees, on a file system that keeps POSIX's promises (ext4, XFS, Btrfs; not most network mounts):
+
+* `replace`, `write_bytes`, `create`: afterwards the path holds the old content or the new, never a mixture.
+  Once the call has returned, the new content survives a power cut: the file is fsynced before the rename,
+  the *directory* after it.
+* `append_synced`: once it has returned, the appended bytes survive. A crash may leave a torn tail, so the
+  reader must recognise one. On an error the file is cut back to its old length.
+* `remove_synced`, `remove_tree`, `move`: once returned, the change of names survives.
+
+Not promised: that overwriting a file destroys the old bytes on the medium. Solid-state disks, copy-on-write
+file systems and backups keep copies. What erases a document is that its key is gone, and keys are worth
+overwriting all the same.
+
+Temporary files are dot-files that end in `.part`, beside their target; `sweep` removes what a crash left.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def sync_dir(path: Path) -> None:
+    """Makes the names in a directory durable: creations, renames and removals done before this call."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_dir(path: Path, mode: int = 0o700) -> None:
+    """Creates a directory in an existing one, durably, with exactly this mode; one that is there is kept."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=mode)
+        path.chmod(mode)
+        sync_dir(path.parent)
+
+
+@contextmanager
+def _temporary(path: Path, mode: int) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file beside `path` with exactly this mode; its name is gone when the block ends."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    fd = os.open(temporary, _NEW, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            yield file, temporary
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+@contextmanager
+def replace(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """`with replace(path) as file:` is the transaction: `path` changes as the block ends, or not at all."""
+    with _temporary(path, mode) as (file, temporary):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_dir(path.parent)
+
+
+def write_bytes(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replaces the content of `path`, atomically and durably."""
+    with replace(path, mode) as file:
+        file.write(data)
+
+
+def create(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Writes a file that must not exist yet: it appears whole or not at all.
+
+    Raises:
+        FileExistsError: the path is taken; it is left as it was.
+    """
+    with _temporary(path, mode) as (file, temporary):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        os.link(temporary, path)  # fails if the name is taken, where a rename would replace it
+    sync_dir(path.parent)
+
+
+def append_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Appends to `path` (created if missing) and returns once the bytes are on the medium."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        size = os.fstat(fd).st_size
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.fsync(fd)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(fd, size)
+            raise
+    finally:
+        os.close(fd)
+    if size == 0:
+        sync_dir(path.parent)
+
+
+def truncate_synced(path: Path, size: int) -> None:
+    """Cuts a file to its first `size` bytes, durably."""
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.ftruncate(fd, size)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def move(source: Path, target: Path) -> None:
+    """Renames within one file system, replacing `target`, durably on both sides."""
+    source.replace(target)
+    sync_dir(target.parent)
+    if source.parent != target.parent:
+        sync_dir(source.parent)
+
+
+def point(link: Path, target: str) -> None:
+    """Makes `link` a symbolic link to `target`, in one step: a reader finds the old target or the new one."""
+    temporary = link.with_name(f".{link.name}.{secrets.token_hex(8)}.part")
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink()
+        raise
+    sync_dir(link.parent)
+
+
+def remove_synced(path: Path) -> None:
+    """Removes a file, durably; a missing one is fine."""
+    path.unlink(missing_ok=True)
+    sync_dir(path.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a directory and what is in it, durably, following no link; a missing one is fine."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+    sync_dir(path.parent)
+
+
+def destroy(path: Path, first: int | None = None) -> None:
+    """Overwrites a regular file (its `first` bytes, or all) with noise in place, then removes it, durably.
+
+    Best effort against the medium, see the module's text. A missing file is fine.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        sync_dir(path.parent)
+        return
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"Expected a regular file to destroy, got mode {status.st_mode:o}.")
+        os.pwrite(fd, secrets.token_bytes(min(first or status.st_size, status.st_size)), 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    remove_synced(path)
+
+
+def sweep(folder: Path) -> int:
+    """Removes the temporary files that a crash left in a folder; returns how many. For its one writer."""
+    left = [path for path in folder.iterdir() if path.name.startswith(".") and path.name.endswith(".part")]
+    for path in left:
+        path.unlink(missing_ok=True)
+    if left:
+        sync_dir(folder)
+    return len(left)
