@@ -1,0 +1,346 @@
+"""A page becomes lines: RapidOCR with the recogniser in service, or with PP-OCRv6 small.
+
+Only the detector, the line classifier and the recogniser of `rapidocr` 3.10 are used, one call each.
+Its whole-page call is not: it drops lines under a score, shifts the confidences of every character
+after a space by one, pairs boxes with the wrong line when one line has no character, mirrors the boxes
+of a line that the classifier turned, and pads a line to the widest of its batch, which changes its text.
+
+Here a line is cut from the page at full resolution, padded to a width that depends on nothing but its
+own shape, and read alone. Characters get boxes that reach half-way to their neighbours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import WeightsUnavailable
+from models.weights import ReaderFiles
+from privacy.detectors.interface import check_page
+from privacy.page import Box, Char, Image, Line, Point, Quad
+
+LONG_SIDE = 1600  # pixels; a larger page is scaled down for the detector, never for the recogniser
+SMALL_TEXT = 13.0  # pixels; a detector that finds lines this low looks again at twice the size
+MARGIN = 8  # pixels of background around a page with ink at its edge, or the detector misses that ink
+INK = 48  # grey levels from the edge's median, from which a pixel of the edge counts as ink
+STEP = 32  # the detector's stride: a page is padded to a multiple, RapidOCR would stretch it
+DOUBTFUL = 0.75  # a line read with less mean confidence is also tried upside down
+INVERTED = 0.9  # and so is one that the line classifier says, this surely, stands on its head
+PREVIEW = 960  # pixels; long side of the copy on which an unreadable page is tried in all four turns
+
+
+class Reading(NamedTuple):
+    """What the recogniser said of one crop: text, and per character its confidence and centre in [0, 1]."""
+
+    text: str
+    confidences: tuple[float, ...]
+    centres: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.confidences)) if self.confidences else 0.0
+
+    @property
+    def least(self) -> float:
+        return min(self.confidences, default=0.0)
+
+
+class Upright(NamedTuple):
+    """A page set upright, the clockwise turn in degrees that did it, and its reading, so that none is wasted."""
+
+    image: Image
+    turn: int
+    lines: list[Line]
+
+
+class Reader:
+    """Reads pages with the three ONNX files it is given. Never downloads, never logs."""
+
+    def __init__(self, files: ReaderFiles, family: str, threads: int = 1) -> None:
+        """`family` is "v4" or "v6"; `threads` is the number each of the three sessions may use.
+
+        Raises:
+            WeightsUnavailable: a file is missing.
+        """
+        if family not in ("v4", "v6"):
+            raise ValueError(f'Expected family "v4" or "v6", got {family!r}.')
+        if threads < 1:
+            raise ValueError(f"Expected threads >= 1, got {threads}.")
+        for path in (files.det, files.cls, files.rec):
+            if not path.is_file():
+                raise WeightsUnavailable(f"{path} is missing; `python -m models.weights` fetches the weights.")
+        self.family = family
+        self._engine = _engine(files, family, threads)
+
+    def read(self, image: Image) -> list[Line]:
+        """The lines of `(H, W, 3) uint8` RGB, from top to bottom. Lines without a character are left out.
+
+        Raises:
+            BadPage: not such an image.
+        """
+        check_page(image)
+        return [line for quad in self._detect(image) if (line := self._read_line(image, quad)) is not None]
+
+    def read_parts(self, image: Image, parts: Sequence[Box]) -> list[Line]:
+        """The lines inside `parts` only, in coordinates of the page."""
+        check_page(image)
+        height, width = image.shape[:2]
+        lines = []
+        for part in parts:
+            x0, y0 = max(part.x0, 0), max(part.y0, 0)
+            x1, y1 = min(part.x1, width), min(part.y1, height)
+            if x1 > x0 and y1 > y0:
+                lines += [_moved(line, x0, y0) for line in self.read(image[y0:y1, x0:x1])]
+        return lines
+
+    def read_lines(self, crops: Sequence[Image]) -> list[tuple[str, float, float]]:
+        """`(text, mean confidence, least confidence)` of each line crop, each read alone."""
+        readings = []
+        for each in crops:
+            check_page(each)
+            readings.append(self._recognise(each))
+        return [(r.text, r.mean, r.least) for r in readings]
+
+    def _detect(self, image: Image) -> list[Quad]:
+        height, width = image.shape[:2]
+        scale = min(1.0, LONG_SIDE / max(height, width))
+        quads = self._detect_at(image, scale)
+        lowest = min((_sides(quad)[1] for quad in quads), default=0.0)
+        if lowest * scale < SMALL_TEXT and 2 * scale * max(height, width) <= LONG_SIDE:
+            quads = self._detect_at(image, 2 * scale)
+        return quads
+
+    def _detect_at(self, image: Image, scale: float) -> list[Quad]:
+        view = _bgr(image)
+        if scale != 1.0:
+            way = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
+            view = cv2.resize(view, None, fx=scale, fy=scale, interpolation=way)
+        view, margin = _framed(view)
+        out = self._engine(view, use_det=True, use_cls=False, use_rec=False)
+        if out.boxes is None:
+            return []
+        limit = np.array([image.shape[1], image.shape[0]], dtype=np.float64)
+        boxes = np.clip((np.asarray(out.boxes, dtype=np.float64) - margin) / scale, 0.0, limit)
+        quads = [_quad(box) for box in boxes]
+        return [quad for quad in quads if min(_sides(quad)) >= 2.0]
+
+    def _read_line(self, image: Image, quad: Quad) -> Line | None:
+        part, quad = _cut(image, quad)
+        reading = self._recognise(part)
+        if reading.mean < DOUBTFUL or self._inverted(part) > INVERTED:
+            turned = self._recognise(np.ascontiguousarray(part[::-1, ::-1]))
+            if turned.mean > reading.mean:
+                reading, quad = turned, (quad[2], quad[3], quad[0], quad[1])
+        if not reading.text.strip():
+            return None
+        return Line(reading.text, quad, reading.mean, reading.least, _characters(reading, quad))
+
+    def _inverted(self, part: Image) -> float:
+        """The line classifier's confidence, in [0, 1], that the crop stands on its head."""
+        out = self._engine(_bgr(part), use_det=False, use_cls=True, use_rec=False)
+        label, score = out.cls_res[0]
+        return float(score) if label == "180" else 1.0 - float(score)
+
+    def _recognise(self, part: Image) -> Reading:
+        out = self._engine(
+            _bgr(part), use_det=False, use_cls=False, use_rec=True, return_word_box=True, text_score=0.0
+        )
+        text, info = out.txts[0], out.word_results[0]
+        if not text:
+            return Reading("", (), ())
+        columns = iter([column for word in info.word_cols for column in word])
+        known = [None if c.isspace() else (next(columns) + 0.5) / info.line_txt_len for c in text]
+        return Reading(text, tuple(float(c) for c in info.confs), _centres(known))
+
+
+def upright(image: Image, reader: Reader) -> Upright:
+    """Sets a page upright and reads it. A page that reads well as it stands costs that one reading.
+
+    Lines vote with their direction, weighted by what was surely read in them. When too little was read
+    to vote, a small copy is tried in all four turns.
+
+    Raises:
+        BadPage: not `(H, W, 3) uint8`.
+    """
+    lines = reader.read(image)
+    votes = _votes(lines)
+    if not lines or (votes[0] >= max(votes.values()) and _sure(lines)):
+        return Upright(image, 0, lines)
+    turn = max(votes, key=lambda t: votes[t]) if _sure(lines) else _try_all(image, reader)
+    if turn == 0:
+        return Upright(image, 0, lines)
+    turned = rotate(image, turn)
+    again = reader.read(turned)
+    if _votes(again)[0] <= votes[0]:
+        return Upright(image, 0, lines)
+    return Upright(turned, turn, again)
+
+
+def rotate(image: Image, turn: int) -> Image:
+    """The page turned clockwise by 0, 90, 180 or 270 degrees."""
+    if turn not in (0, 90, 180, 270):
+        raise ValueError(f"Expected a turn of 0, 90, 180 or 270 degrees, got {turn}.")
+    return np.ascontiguousarray(np.rot90(image, -turn // 90))
+
+
+def crop(image: Image, quad: Quad) -> Image:
+    """The line inside `quad`, straightened: `(h, w, 3) uint8`, as RapidOCR cuts it.
+
+    A quadrilateral at least 1.5 times as high as wide is taken for a line that runs downwards and is
+    turned by a quarter, so that its text runs across.
+
+    Raises:
+        BadPage: not `(H, W, 3) uint8`.
+        ValueError: the quadrilateral is thinner than a pixel.
+    """
+    check_page(image)
+    return _cut(image, quad)[0]
+
+
+def _engine(files: ReaderFiles, family: str, threads: int) -> Any:
+    from rapidocr import ModelType, OCRVersion, RapidOCR  # a second of imports: only who reads pays
+
+    v4 = family == "v4"
+    version = OCRVersion.PPOCRV4 if v4 else OCRVersion.PPOCRV6
+    size = ModelType.MOBILE if v4 else ModelType.SMALL
+    parameters: dict[str, Any] = {
+        "Global.log_level": "critical",
+        "Global.text_score": 0.0,
+        "Global.use_preprocess_img": False,
+        "Global.use_vertical_padding": False,
+        "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+        "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+        "Det.limit_side_len": 32,
+        "Det.limit_type": "min",
+        "Cls.model_path": str(files.cls),
+        "Rec.rec_batch_num": 1,
+    }
+    for part, path in (("Det", files.det), ("Rec", files.rec)):
+        parameters |= {
+            f"{part}.model_path": str(path),
+            f"{part}.ocr_version": version,
+            f"{part}.model_type": size,
+        }
+    engine = RapidOCR(params=parameters)
+    logging.getLogger("RapidOCR").disabled = True
+    return engine
+
+
+def _framed(view: Image) -> tuple[Image, int]:
+    """The page padded with its background to whole steps of the detector, and the margin on its left and top."""
+    rim = np.concatenate([view[:2].reshape(-1, 3), view[-2:].reshape(-1, 3), view[:, :2].reshape(-1, 3),
+                          view[:, -2:].reshape(-1, 3)])  # fmt: skip
+    background = np.median(rim, axis=0)
+    margin = MARGIN if np.abs(rim - background).max() > INK else 0
+    below, right = -(view.shape[0] + margin) % STEP, -(view.shape[1] + margin) % STEP
+    if margin:
+        below, right = below + STEP * (below < margin), right + STEP * (right < margin)
+    padded = cv2.copyMakeBorder(
+        view, margin, below, margin, right, cv2.BORDER_CONSTANT, value=background.tolist()
+    )
+    return padded, margin
+
+
+def _bgr(image: Image) -> Image:
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def _quad(points: npt.NDArray[Any]) -> Quad:
+    a, b, c, d = ((float(x), float(y)) for x, y in points)
+    return a, b, c, d
+
+
+def _sides(quad: Quad) -> tuple[float, float]:
+    """Width and height of the crop of a quadrilateral, in pixels."""
+    p = np.array(quad)
+    width = max(np.linalg.norm(p[0] - p[1]), np.linalg.norm(p[2] - p[3]))
+    height = max(np.linalg.norm(p[0] - p[3]), np.linalg.norm(p[1] - p[2]))
+    return float(width), float(height)
+
+
+def _cut(image: Image, quad: Quad) -> tuple[Image, Quad]:
+    """The straightened crop and the quadrilateral in its reading direction."""
+    width, height = (int(side) for side in _sides(quad))
+    if min(width, height) < 1:
+        raise ValueError(f"Expected a quadrilateral of at least 1 x 1 pixels, got {width} x {height}.")
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
+    matrix = cv2.getPerspectiveTransform(np.array(quad, dtype=np.float32), corners)
+    part = cv2.warpPerspective(
+        image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC
+    )
+    if height / width >= 1.5:
+        part, quad = np.rot90(part), (quad[1], quad[2], quad[3], quad[0])
+    return np.ascontiguousarray(part), quad
+
+
+def _centres(known: Sequence[float | None]) -> tuple[float, ...]:
+    """Centres of all characters from those that have one; a run of spaces is spread over its gap."""
+    marks = [(i, c) for i, c in enumerate(known) if c is not None]
+    if not marks:
+        return tuple((i + 0.5) / len(known) for i in range(len(known)))
+    at = [-1.0, *(float(i) for i, _ in marks), float(len(known))]
+    to = [0.0, *(c for _, c in marks), 1.0]
+    return tuple(float(x) for x in np.clip(np.interp(range(len(known)), at, to), 0.0, 1.0))
+
+
+def _characters(reading: Reading, quad: Quad) -> tuple[Char, ...]:
+    """Boxes from half-way to the character before, to half-way to the one after; none for a space.
+
+    A character reaches at most .75 of the line's height to either side of its centre.
+    """
+    width, height = _sides(quad)
+    reach = 0.75 * height / width
+    c = reading.centres
+    characters = []
+    for i, (text, confidence) in enumerate(zip(reading.text, reading.confidences, strict=True)):
+        if text.isspace():
+            continue
+        left = max(c[i] - reach, (c[i - 1] + c[i]) / 2 if i else 0.0)
+        right = min(c[i] + reach, (c[i] + c[i + 1]) / 2 if i + 1 < len(c) else 1.0)
+        corners = (_at(quad, left, 0), _at(quad, right, 0), _at(quad, right, 1), _at(quad, left, 1))
+        characters.append(Char(text, corners, confidence))
+    return tuple(characters)
+
+
+def _at(quad: Quad, u: float, side: int) -> Point:
+    """The point at `u` of the way along the upper (0) or lower (1) edge."""
+    (x0, y0), (x1, y1) = (quad[0], quad[1]) if side == 0 else (quad[3], quad[2])
+    return x0 + u * (x1 - x0), y0 + u * (y1 - y0)
+
+
+def _moved(line: Line, x: int, y: int) -> Line:
+    def move(quad: Quad) -> Quad:
+        return _quad(np.array(quad) + (x, y))
+
+    characters = tuple(Char(c.text, move(c.quad), c.confidence) for c in line.chars)
+    return Line(line.text, move(line.quad), line.confidence, line.min_confidence, characters)
+
+
+def _votes(lines: Sequence[Line]) -> dict[int, float]:
+    """By clockwise turn that would set them upright: characters surely read in lines of that direction."""
+    votes = {0: 0.0, 90: 0.0, 180: 0.0, 270: 0.0}
+    for line in lines:
+        (x0, y0), (x1, y1) = line.quad[:2]
+        dx, dy = x1 - x0, y1 - y0
+        turn = (180 if dx < 0 else 0) if abs(dx) >= abs(dy) else (270 if dy > 0 else 90)
+        votes[turn] += max(line.confidence - 0.5, 0.0) * len(line.chars)
+    return votes
+
+
+def _sure(lines: Sequence[Line]) -> bool:
+    """Is the typical character of this reading surely read?"""
+    read = sum(len(line.chars) for line in lines)
+    return sum(line.confidence * len(line.chars) for line in lines) >= DOUBTFUL * read
+
+
+def _try_all(image: Image, reader: Reader) -> int:
+    """The turn in which a small copy of the page reads best."""
+    scale = min(1.0, PREVIEW / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    scores = {turn: _votes(reader.read(rotate(small, turn)))[0] for turn in (0, 90, 180, 270)}
+    return max(scores, key=lambda turn: scores[turn])
