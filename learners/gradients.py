@@ -1,0 +1,120 @@
+"""One gradient a document, of the parameters that learn.
+
+A document's loss is the mean over its lines of the CTC loss divided by the line's length (Graves et al.
+2006), and its gradient does not depend on who else is in the batch: each line keeps its own width, its
+own frames and its own copy of the parameters. What the frozen part says of a line is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from learners.adapters import Adapter
+from learners.batches import by_width
+from learners.lines import TrainDocument
+from models.ctc import frames_needed
+
+CHUNK = 24
+"""Documents whose gradients are computed at a time: enough to be fast, few enough for memory."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A document's usable lines: what the frozen part says `(T, width)` and local classes."""
+
+    inputs: tuple[Tensor, ...]
+    targets: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some documents' lines side by side, padded; frames past a line's own are never looked at."""
+
+    documents: int
+    owner: Tensor
+    inputs: Tensor
+    frames: Tensor
+    targets: Tensor
+    lengths: Tensor
+    weights: Tensor
+
+
+def cache(adapter: Adapter, documents: Sequence[TrainDocument]) -> list[Cached]:
+    """Runs the frozen part once a line.
+
+    A line with a character that does not learn, or with fewer frames than its text needs, teaches
+    nothing; so does a document without another line. Both are facts of that line alone.
+    """
+    lines = [(d, line) for d, document in enumerate(documents) for line in document.lines]
+    found: list[tuple[Tensor, tuple[int, ...]] | None] = [None] * len(lines)
+    for indices, images in by_width([line.image for _, line in lines]):
+        outputs = adapter.inputs(images)
+        for index, output in zip(indices, outputs, strict=True):
+            target = adapter.charset.encode(lines[index][1].text)
+            if target and frames_needed(target) <= len(output):
+                found[index] = (output.clone(), tuple(target))
+    kept: list[list[tuple[Tensor, tuple[int, ...]]]] = [[] for _ in documents]
+    for (d, _), item in zip(lines, found, strict=True):
+        if item is not None:
+            kept[d].append(item)
+    return [Cached(tuple(i for i, _ in lines_), tuple(t for _, t in lines_)) for lines_ in kept]
+
+
+def collate(documents: Sequence[Cached], dtype: torch.dtype = torch.float32) -> Chunk:
+    """A chunk of at least one line; documents without one take part with a gradient of zero."""
+    flat = [
+        (d, i, t)
+        for d, cached in enumerate(documents)
+        for i, t in zip(cached.inputs, cached.targets, strict=True)
+    ]
+    lengths = torch.tensor([len(t) for _, _, t in flat])
+    counts = torch.tensor([len(documents[d].inputs) for d, _, _ in flat])
+    return Chunk(
+        len(documents),
+        torch.tensor([d for d, _, _ in flat]),
+        torch.nn.utils.rnn.pad_sequence([i.to(dtype) for _, i, _ in flat], batch_first=True),
+        torch.tensor([len(i) for _, i, _ in flat]),
+        torch.tensor([c for _, _, t in flat for c in t]),
+        lengths,
+        1.0 / (lengths * counts).double(),
+    )
+
+
+def chunks(documents: Sequence[Cached], dtype: torch.dtype = torch.float32) -> Iterator[Chunk]:
+    """All documents that have a line, `CHUNK` at a time."""
+    usable = [cached for cached in documents if cached.inputs]
+    for start in range(0, len(usable), CHUNK):
+        yield collate(usable[start : start + CHUNK], dtype)
+
+
+def document_losses(adapter: Adapter, theta: Tensor, chunk: Chunk) -> Tensor:
+    """Each document's loss in nats a character; `theta` has one row a line, `(lines, size)`.
+
+    CTC adds up many small probabilities, so from there on in float64.
+    """
+    log_probabilities = functional.log_softmax(adapter.logits(theta, chunk.inputs), dim=2).double()
+    losses = functional.ctc_loss(
+        log_probabilities.transpose(0, 1),
+        chunk.targets,
+        chunk.frames,
+        chunk.lengths,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return losses.new_zeros(chunk.documents).index_add(0, chunk.owner, losses * chunk.weights)
+
+
+def document_gradients(adapter: Adapter, theta: Tensor, chunk: Chunk) -> Tensor:
+    """`(documents, size)`: the gradient of each document's loss at the flat parameters `theta`.
+
+    Every line has a copy of the parameters, so one backward pass over the sum of all losses leaves each
+    line's own gradient in its copy.
+    """
+    copies = theta.to(chunk.inputs.dtype).expand(len(chunk.inputs), -1).clone().requires_grad_()
+    (by_line,) = torch.autograd.grad(document_losses(adapter, copies, chunk).sum(), copies)
+    return by_line.new_zeros(chunk.documents, adapter.size).index_add_(0, chunk.owner, by_line)

@@ -1,0 +1,92 @@
+"""What one document teaches: line crops with what they say, packed into one blob to be sealed.
+
+No torch here: the workers that read pages make these, and only a round turns them into tensors
+(`learners.batches`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from privacy.page import Image
+
+HEIGHT = 48
+MIN_WIDTH = 320
+MAX_WIDTH = 2400
+"""A longer line (50 times its height) is left out; on receipts and letters there is none."""
+MAX_LINES = 16
+"""Lines of a document that are learned from: its first ones."""
+
+
+@dataclass(frozen=True)
+class TrainLine:
+    """A crop `(48, W, 3) uint8 RGB` and what it says."""
+
+    image: Image = field(repr=False)
+    text: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[::2] != (HEIGHT, 3):
+            raise ValueError(f"Expected (48, W, 3) uint8, got {self.image.shape} {self.image.dtype}.")
+        if not 1 <= self.image.shape[1] <= MAX_WIDTH or not self.text:
+            raise ValueError(f"Expected a width up to {MAX_WIDTH} and a text, got {self.image.shape}.")
+
+
+@dataclass(frozen=True)
+class TrainDocument:
+    """What one slot teaches."""
+
+    slot: int
+    lines: tuple[TrainLine, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.lines) <= MAX_LINES:
+            raise ValueError(f"Expected 1 to {MAX_LINES} lines, got {len(self.lines)}.")
+
+
+def to_height(crop: Image) -> Image:
+    """A crop `(H, W, 3)` at height 48, by RapidOCR's rule for a line read alone."""
+    height, width = crop.shape[:2]
+    if not height or not width:
+        raise ValueError(f"Expected a crop with pixels, got {crop.shape}.")
+    natural = HEIGHT * width / height
+    target = math.ceil(natural) if math.ceil(natural) <= MIN_WIDTH else int(natural)
+    return np.asarray(cv2.resize(np.ascontiguousarray(crop), (target, HEIGHT)), np.uint8)
+
+
+def document(slot: int, crops: Iterable[tuple[Image, str]], cap: int = MAX_LINES) -> TrainDocument | None:
+    """The first `cap` usable lines of a document; None when it has none to learn from."""
+    lines = []
+    for crop, text in crops:
+        if text and crop.shape[0] and 0 < HEIGHT * crop.shape[1] / crop.shape[0] <= MAX_WIDTH:
+            lines.append(TrainLine(to_height(crop), text))
+        if len(lines) == cap:
+            break
+    return TrainDocument(slot, tuple(lines)) if lines else None
+
+
+def pack(document: TrainDocument) -> bytes:
+    """The lines of a document as one blob to be sealed; the slot is not in it."""
+    pixels = np.concatenate([line.image for line in document.lines], axis=1)
+    widths = np.array([line.image.shape[1] for line in document.lines], np.int64)
+    texts = np.frombuffer(json.dumps([line.text for line in document.lines]).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, pixels=pixels, widths=widths, texts=texts)
+    return buffer.getvalue()
+
+
+def unpack(slot: int, blob: bytes) -> TrainDocument:
+    """The inverse of `pack`."""
+    with np.load(io.BytesIO(blob), allow_pickle=False) as saved:
+        ends: npt.NDArray[np.int64] = np.cumsum(saved["widths"])[:-1]
+        images = np.split(saved["pixels"], ends, axis=1)
+        texts = json.loads(saved["texts"].tobytes())
+    return TrainDocument(slot, tuple(TrainLine(i, t) for i, t in zip(images, texts, strict=True)))

@@ -1,0 +1,97 @@
+"""Public documents: rendered, with known text, known boxes and planted personal data that belongs to nobody.
+
+They feed the demo, the tests, the anchor set, the warm-up and the benches, and stand for no real person.
+
+Guarantee: the same arguments give the same bytes on every machine. That rests on pinned fonts checked by
+hash and FreeType's fixed-point rasteriser (`learners.fonts`), on PCG64's raw stream (`learners.draws`),
+on integer damage (`learners.damage`, `learners.geometry`) and on the pinned Pillow and Faker; no
+operating system font, clock, locale, vector instruction or hash seed has a part in it.
+
+Guarantee: a character's box holds all of its ink, before damage; damage that moves ink moves boxes too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from learners import damage as damages
+from learners import fonts, phrases, thermal
+from learners.damage import Damage, scanned
+from learners.draws import Draws
+from learners.geometry import askew, carried, pulled
+from learners.sheet import Sheet
+from learners.typesetting import Setting, Style, typeset
+from privacy.page import Image, Line, Region
+
+
+DOMAINS = ("plain", "chinese", "thermal")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A picture of a page and the truth about it: every line, and where personal data was planted."""
+
+    image: Image = field(repr=False)
+    lines: tuple[Line, ...]
+    personal: tuple[Region, ...]
+    kind: str
+    locale: str
+
+
+def pictured(sheet: Sheet, damage: Damage, draws: Draws, kind: str, locale: str) -> Document:
+    """The sheet after `damage`."""
+    ink, shape = sheet.ink, sheet.ink.shape
+    matrix = askew((shape[0], shape[1]), damage.turn, damage.lean)
+    if damage.turn or damage.lean != (0, 0):
+        ink = pulled(ink, matrix)
+    image = np.ascontiguousarray(np.rot90(scanned(ink, damage, draws), -damage.quarters))
+    lines, personal = carried(sheet.lines, sheet.regions, (shape[0], shape[1]), matrix, damage.quarters)
+    return Document(image, lines, personal, kind, locale)
+
+
+def thermal_label(seed: int, damage: Damage | None = None) -> Document:
+    """A small label of two or three lines, from a thermal or needle printer of a pharmacy, parcel desk or laboratory."""
+    draws = Draws(seed, "thermal label")
+    return _label(thermal.wording(draws), draws, damage)
+
+
+def _label(wording: tuple[str, ...], draws: Draws, damage: Damage | None) -> Document:
+    press = thermal.press(draws)
+    settings = [press.print(text, draws) for text in wording]
+    margin = draws.between(10, 26)
+    gap = max(setting.height for setting in settings) * draws.between(45, 110) // 100
+    sheet = Sheet(
+        sum(setting.height + gap for setting in settings) - gap + 2 * margin,
+        max(setting.width for setting in settings) + 2 * margin + draws.below(30),
+    )
+    y = margin
+    for setting in settings:
+        sheet.put(setting, [setting.text], margin, y)
+        y += setting.height + gap
+    return pictured(sheet, damage or damages.some(draws), draws, "label", "en")
+
+
+def line(seed: int, domain: str = "plain") -> tuple[Image, str]:
+    """One line cut out as a detector would: `(about 48, W, 3) uint8` RGB, and what it says.
+
+    Domains: "plain" (clean print in many faces, English), "chinese", "thermal" (as on thermal labels).
+    """
+    if domain not in DOMAINS:
+        raise ValueError(f"Expected a domain among {', '.join(DOMAINS)}, got {domain!r}.")
+    draws = Draws(seed, f"line {domain}")
+    if domain == "thermal":
+        text = draws.pick(thermal.wording(draws))
+        return _cut(thermal.press(draws).print(text, draws), damages.some(draws), draws), text
+    text = phrases.plain(draws) if domain == "plain" else phrases.chinese(draws)
+    faces = fonts.PROPORTIONAL + fonts.MONOSPACED if domain == "plain" else fonts.CHINESE
+    setting = typeset(text, Style(draws.pick(faces), draws.between(26, 38)))
+    return _cut(setting, damages.slight(draws), draws), text
+
+
+def _cut(setting: Setting, damage: Damage, draws: Draws) -> Image:
+    """The line with the margins that a detector leaves, scanned."""
+    around = setting.height * draws.between(12, 30) // 100
+    ink = np.pad(setting.ink, ((around, around), (around + draws.below(4), around + draws.below(6))))
+    return scanned(ink, damage, draws)
