@@ -1,0 +1,1 @@
+"""The service: command line, ingest, state, schedule, rounds and reports."""

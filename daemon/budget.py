@@ -1,0 +1,127 @@
+"""What slots may still be charged: the ledger is the truth, the odometer its sum, and a debit comes before noise.
+
+`charge` refuses what would carry any slot past its lifetime cap, then writes the debit into the ledger
+and returns once it is on the medium. Nothing else spends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from daemon.home import Home
+from daemon.state import Database
+from daemon.status import BUDGET_KEY
+from learners import replay
+from learners.replay import Pool, Slot, SlotState
+from privacy.accountant import RoundEvent
+from privacy.chain import Entry
+from privacy.ledger import Ledger
+from privacy.odometer import Odometer, ranges
+
+DEBIT = "debit"
+POOLS = {"round": Pool.TRAIN, "gate": Pool.HOLDOUT}
+"""What is charged for, and whom."""
+
+_STATES = {
+    "claimed": SlotState.WAITING,
+    "quarantined": SlotState.QUARANTINED,
+    "failed": SlotState.FAILED,
+    "duplicate": SlotState.DUPLICATE,
+    "withdrawn": SlotState.FORGOTTEN,
+}
+
+
+class Budget:
+    """The odometers of one state folder: training slots and hold-out slots, which are never the same."""
+
+    def __init__(self, home: Home, database: Database, ledger: Ledger) -> None:
+        self._database, self._ledger = database, ledger
+        learning = home.settings.learning
+        self._tickets = {
+            Pool.TRAIN: learning.rounds_per_document,
+            Pool.HOLDOUT: learning.gate_looks_per_document,
+        }
+        self._capacity = learning.capacity
+        self._odometer = Odometer.replay(ledger.entries, learning.epsilon, learning.delta)
+        self._used: dict[Pool, Counter[int]] = {pool: Counter() for pool in Pool}
+        for entry in ledger.entries:
+            if entry.kind == DEBIT:
+                self._count(entry)
+        self._publish()
+
+    def snapshot(self, pool: Pool) -> replay.Snapshot:
+        """The slots of the pool's window that still have a ticket, by public rule."""
+        sql = "SELECT slot, state, taught, labelled FROM documents WHERE pool = ? ORDER BY slot DESC LIMIT ?"
+        slots = [
+            Slot(row["slot"], self._state(row, pool), pool, self._used[pool][row["slot"]])
+            for row in self._database.rows(sql, str(pool), self._capacity)
+        ]
+        return replay.snapshot(slots, self._capacity, self._tickets[pool], pool)
+
+    @staticmethod
+    def _state(row: Any, pool: Pool) -> SlotState:
+        """A hold-out document judges by a sidecar's labels alone: its own reading would agree with itself."""
+        if row["state"] != "done":
+            return _STATES[row["state"]]
+        usable = row["taught"] and (pool is Pool.TRAIN or row["labelled"])
+        return SlotState.READY if usable else SlotState.UNLABELLED
+
+    def ids(self, slots: Sequence[int]) -> dict[int, str]:
+        """The documents in these slots."""
+        wanted = set(slots)
+        rows = self._database.rows("SELECT slot, id FROM documents WHERE state = 'done' ORDER BY slot")
+        return {row["slot"]: row["id"] for row in rows if row["slot"] in wanted}
+
+    def charge(
+        self, number: int, purpose: str, members: Sequence[int], event: RoundEvent, **more: float | None
+    ) -> Entry:
+        """Debits a round's or a gate's members; on disk when it returns. `more` is recorded beside the event.
+
+        Raises:
+            BudgetExhausted: a slot would pass its lifetime cap; nothing is written.
+        """
+        slots = ranges(members)
+        self._odometer.refuse_over([event], slots)
+        body = {
+            "round": number,
+            "purpose": purpose,
+            "slots": slots,
+            "event": event.to_body(),
+            "cap": self._odometer.cap,
+            "delta": self._odometer.delta,
+            **more,
+        }
+        entry = self._ledger.append(DEBIT, body)
+        self._odometer.charge([event], slots)
+        self._count(entry)
+        self._publish()
+        return entry
+
+    def worst(self) -> float:
+        """The largest lifetime epsilon of any slot."""
+        return self._odometer.worst()
+
+    def worst_history(self) -> tuple[RoundEvent, ...]:
+        """The events of the slot that has spent the most."""
+        return self._odometer.worst_history()
+
+    def erasures(self) -> int:
+        """Documents that were forgotten or withdrawn, whose slots stay empty."""
+        row = self._database.row("SELECT COUNT(*) FROM documents WHERE state = 'withdrawn'")
+        return 0 if row is None else int(row[0])
+
+    def _count(self, entry: Entry) -> None:
+        pool = POOLS[entry.body["purpose"]]
+        for first, after in entry.body["slots"]:
+            self._used[pool].update(range(first, after))
+
+    def _publish(self) -> None:
+        """For `ocrd status`, which does not compute: each pool's worst epsilon so far."""
+        worst = {}
+        for pool, used in self._used.items():
+            worst[str(pool)] = max((self._odometer.epsilon_of(slot) for slot in used), default=0.0)
+        if any(worst.values()):
+            self._database.set(BUDGET_KEY, json.dumps(worst))

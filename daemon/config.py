@@ -1,0 +1,250 @@
+"""Settings: `ocrd.toml` in the state folder, each value overridable by the environment.
+
+`OCRD_INGEST__WORKERS=2` overrides `workers` in `[ingest]`. Settings are frozen and validated on
+loading; a value that cannot be used is named together with what was expected.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from daemon.errors import BadSetting, NotInitialised
+
+DEFAULT_HOME = Path("/var/lib/ocrd")
+FILE_NAME = "ocrd.toml"
+
+
+class Section(BaseModel):
+    """A table of `ocrd.toml`; an unknown key is an error, not a silent no-op."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ingest(Section):
+    """From the inbox to the vault."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    settle_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 1.0
+    rescan_seconds: Annotated[float, Field(ge=0.2, le=3600)] = 5.0
+    sidecar_wait_seconds: Annotated[float, Field(ge=0)] = 3600.0
+    max_file_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
+    max_pages: Annotated[int, Field(ge=1, le=1000)] = 50
+    max_pixels: Annotated[int, Field(ge=10_000, le=400_000_000)] = 50_000_000
+    pdf_dpi: Annotated[int, Field(ge=72, le=600)] = 200
+    decode_seconds: Annotated[float, Field(gt=0)] = 30.0
+    read_seconds: Annotated[float, Field(gt=0)] = 300.0
+    originals: Literal["seal", "delete"] = "seal"
+    originals_days: Annotated[float, Field(ge=0)] = 7.0
+
+
+class Anonymise(Section):
+    """What is removed from a page before anything of it is stored."""
+
+    off: tuple[str, ...] = ()
+    """Kinds that stay on the page; empty removes every kind there is a detector for."""
+
+
+class Learning(Section):
+    """Public numbers of the rounds; none is ever derived from the documents."""
+
+    calendar: str = "0 2 * * sun"
+    capacity: Annotated[int, Field(ge=16, le=1_000_000)] = 2000
+    holdout_share: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
+    epsilon: Annotated[float, Field(gt=0, le=20)] = 8.0
+    delta: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-6
+    rounds_per_document: Annotated[int, Field(ge=1, le=100)] = 4
+    gate_looks_per_document: Annotated[int, Field(ge=1, le=1000)] = 16
+    unit: Literal["document"] = "document"
+    adapter: Literal["auto", "head", "top", "bias"] = "auto"
+    charset: Literal["latin", "ascii"] = "latin"
+    label_confidence: Annotated[float, Field(ge=0, le=1)] = 0.95
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("calendar")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError("five cron fields: minute hour day-of-month month day-of-week")
+        if any(character.isdigit() for character in value.split()[4]):
+            raise ValueError("days of the week by name (mon ... sun): by number, schedulers disagree about them")
+        return value
+
+
+class Drift(Section):
+    """How often the drift detectors look."""
+
+    every_hours: Annotated[float, Field(gt=0)] = 6.0
+
+
+class Gates(Section):
+    """What a candidate must show."""
+
+    anchor_documents: Annotated[int, Field(ge=4, le=10_000)] = 60
+    anchor_margin: Annotated[float, Field(ge=0, le=0.1)] = 0.005
+    latency_ratio: Annotated[float, Field(ge=1.0, le=3.0)] = 1.1
+    holdout_tolerance: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    keep_versions: Annotated[int, Field(ge=2, le=1000)] = 5
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; `home` is the state folder the file was found in."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="OCRD_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    home: Path = DEFAULT_HOME
+    inbox: Path = Path("inbox")
+    outbox: Path = Path("outbox")
+    outbox_text: bool = True
+    languages: tuple[str, ...] = ("en",)
+    ingest: Ingest = Ingest()
+    anonymise: Anonymise = Anonymise()
+    learning: Learning = Learning()
+    drift: Drift = Drift()
+    gates: Gates = Gates()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = Path(init_settings().get("home", DEFAULT_HOME))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, home / FILE_NAME)
+
+    @property
+    def inbox_dir(self) -> Path:
+        return self.home / self.inbox
+
+    @property
+    def outbox_dir(self) -> Path:
+        return self.home / self.outbox
+
+    @property
+    def claimed_dir(self) -> Path:
+        """On the inbox's own mount, so that a claim is one rename."""
+        return self.inbox_dir / ".claimed"
+
+    @property
+    def keys_dir(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def weights_dir(self) -> Path:
+        return self.home / "weights"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.home / "ledger" / "ledger.jsonl"
+
+    @property
+    def database_path(self) -> Path:
+        return self.home / "state.db"
+
+
+def default_home() -> Path:
+    """`$OCRD_HOME`, else `/var/lib/ocrd`."""
+    return Path(os.environ.get("OCRD_HOME", DEFAULT_HOME))
+
+
+def load(home: Path) -> Settings:
+    """The settings of the state folder `home`.
+
+    Raises:
+        NotInitialised: there is no `ocrd.toml` in it.
+        BadSetting: the file or an environment variable holds a value that cannot be used.
+    """
+    if not (home / FILE_NAME).is_file():
+        raise NotInitialised(f"No {FILE_NAME} in {home}. Make the state folder with: ocrd --home {home} init")
+    try:
+        return Settings(home=home.absolute())
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))} = {_shown(e['input'])}: {e['msg']}" for e in error.errors()]
+        raise BadSetting(
+            f"{home / FILE_NAME} or the environment has values that cannot be used:\n" + "\n".join(lines)
+        ) from error
+    except ValueError as error:  # not TOML
+        raise BadSetting(f"{home / FILE_NAME} is not valid TOML: {error}") from error
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+TEMPLATE = """\
+# Settings of ocrd. Every line shows its default; remove the # to change it.
+# An environment variable overrides a line: OCRD_INGEST__WORKERS=2 sets workers in [ingest].
+
+# inbox = "inbox"            # where documents are dropped (relative to this folder, or absolute)
+# outbox = "outbox"          # where receipts appear, one JSON file a document
+# outbox_text = true         # receipts carry the text after anonymisation
+# languages = ["en"]         # `ocrd doctor` names those the model's dictionary cannot write
+
+[ingest]
+# workers = 1                # documents read at the same time
+# settle_seconds = 1.0       # a file is taken when it has not changed for so long
+# rescan_seconds = 5.0       # the inbox is listed so often, whatever the events say
+# sidecar_wait_seconds = 3600.0  # a label file without its image is given up after so long
+# max_file_bytes = 67108864
+# max_pages = 50
+# max_pixels = 50000000      # a page
+# pdf_dpi = 200
+# decode_seconds = 30.0      # a document that takes longer is killed and goes to failed/
+# read_seconds = 300.0
+# originals = "seal"         # "seal": keep the sealed original for originals_days; "delete": never keep it
+# originals_days = 7.0
+
+[anonymise]
+# off = []                   # kinds to leave on the page, for example ["phone"]
+
+[learning]                   # public numbers: choose them before you look at the documents
+# calendar = "0 2 * * sun"   # rounds run on this public calendar (cron, UTC): Sundays at two
+# capacity = 2000            # slots of the pool; a full one drops its oldest slot
+# holdout_share = 0.2        # slots that never train; they judge candidates
+# epsilon = 8.0              # what a document may cost over its whole life ...
+# delta = 1e-6               # ... except with this probability
+# rounds_per_document = 4    # a document's budget is divided into so many equal tickets
+# gate_looks_per_document = 16   # likewise for a hold-out document and the gate's looks at it
+# unit = "document"          # what is protected as one
+# adapter = "auto"           # auto, head, top or bias: which parameters learn
+# charset = "latin"          # which characters may change: latin or ascii
+# label_confidence = 0.95    # an unlabelled line teaches above this smallest character confidence
+# device = "auto"
+
+[drift]
+# every_hours = 6.0
+
+[gates]
+# anchor_documents = 60      # generated public documents on which a candidate may not be worse
+# anchor_margin = 0.005      # by more than this much CER
+# latency_ratio = 1.1
+# holdout_tolerance = 0.02
+# keep_versions = 5
+"""

@@ -1,0 +1,126 @@
+"""A worker that turns one file into pages of RGB pixels; it is exec'd, holds no key and opens no file.
+
+What survives is pixels: metadata, comments, profiles and thumbnails end here. Every frame of a
+TIFF, WebP or APNG and every page of a PDF becomes a page, turned upright by its EXIF orientation,
+transparency laid on white.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pypdfium2
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+from daemon import wire, workers
+from daemon.errors import BadFile
+from privacy import page
+
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
+
+
+def pages(data: bytes, max_pages: int, max_pixels: int, pdf_dpi: int) -> Iterator[page.Image]:
+    """Every page of a file, as `(H, W, 3) uint8` RGB.
+
+    Raises:
+        BadFile: not a supported format, broken, or over a limit. The text names numbers only.
+    """
+    if not data:
+        raise BadFile("the file is empty")
+    if b"%PDF-" in data[:1024]:
+        yield from _pdf_pages(data, max_pages, max_pixels, pdf_dpi)
+    else:
+        yield from _image_pages(data, max_pages, max_pixels)
+
+
+def _image_pages(data: bytes, max_pages: int, max_pixels: int) -> Iterator[page.Image]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                count = getattr(image, "n_frames", 1)
+                if count > max_pages:
+                    raise BadFile(f"has {count} pages; at most {max_pages} are taken (ingest.max_pages)")
+                for frame in ImageSequence.Iterator(image):
+                    _check_size(frame.width, frame.height, max_pixels)
+                    yield np.asarray(_flat(frame))
+    except (BadFile, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise BadFile(f"is not a {', '.join(FORMATS)} or PDF file, or its header is broken") from error
+    except Exception as error:  # Pillow raises nearly every type there is on a broken file
+        raise BadFile(f"cannot be decoded ({type(error).__name__})") from error
+
+
+def _flat(frame: Image.Image) -> Image.Image:
+    """Any mode to RGB: 16-bit scaled to 8, transparency on white, EXIF orientation applied."""
+    frame.load()
+    frame = ImageOps.exif_transpose(frame)
+    if frame.mode in ("I", "F") or frame.mode.startswith("I;16"):
+        grey = np.asarray(frame).astype(np.float64)
+        top = 65535.0 if grey.max(initial=0) > 255 else 255.0
+        return Image.fromarray((np.clip(grey / top, 0, 1) * 255).astype(np.uint8)).convert("RGB")
+    if frame.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in frame.info:
+        rgba = frame.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return frame.convert("RGB")
+
+
+def _pdf_pages(data: bytes, max_pages: int, max_pixels: int, dpi: int) -> Iterator[page.Image]:
+    try:
+        with pypdfium2.PdfDocument(data) as document:
+            if len(document) > max_pages:
+                raise BadFile(f"has {len(document)} pages; at most {max_pages} are taken (ingest.max_pages)")
+            if len(document) == 0:
+                raise BadFile("is a PDF without pages")
+            for index in range(len(document)):
+                sheet = document[index]
+                width, height = (round(points * dpi / 72) for points in sheet.get_size())
+                _check_size(width, height, max_pixels)
+                bitmap = sheet.render(scale=dpi / 72, rev_byteorder=True, may_draw_forms=False)
+                yield np.ascontiguousarray(np.asarray(bitmap.to_pil().convert("RGB")))
+                bitmap.close()
+                sheet.close()
+    except pypdfium2.PdfiumError as error:
+        raise BadFile("is a PDF that cannot be opened: broken, or locked with a password") from error
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise BadFile(f"has a page of {width} x {height} pixels; at most {max_pixels} are taken (ingest.max_pixels)")
+    if width < 1 or height < 1:
+        raise BadFile(f"has a page of {width} x {height} pixels")
+
+
+def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
+    Image.MAX_IMAGE_PIXELS = None  # _check_size decides, before any pixel is decoded
+    Image.init()  # every plug-in is loaded now, not when a document asks for one
+
+    def answer(message: wire.Message) -> workers.Reply:
+        data = message.blob(0)
+        shapes: list[tuple[int, int]] = []
+        fds: list[bytes | int] = []
+        try:
+            for image in pages(data, config["max_pages"], config["max_pixels"], config["pdf_dpi"]):
+                shapes.append((image.shape[0], image.shape[1]))
+                fds.append(wire.memfd(np.ascontiguousarray(image).data))
+        except BaseException:
+            for fd in fds:
+                os.close(int(fd)) if isinstance(fd, int) else None
+            raise
+        return {"shapes": shapes}, fds
+
+    return answer
+
+
+def main() -> None:
+    workers.serve(_prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What can go wrong, named for the fact; `EXIT_CODES` is the one table from fact to exit code."""
+
+from __future__ import annotations
+
+
+class OcrdError(Exception):
+    """A failure that is explained to the user without a traceback."""
+
+
+class BadSetting(OcrdError):
+    """A setting has a value that cannot be used."""
+
+
+class NotInitialised(OcrdError):
+    """The state folder has not been made by `ocrd init`, or something in it is missing."""
+
+
+class NotOurs(OcrdError):
+    """The state folder belongs to another user."""
+
+
+class AlreadyRunning(OcrdError):
+    """Another process serves this state folder."""
+
+
+class NotRunning(OcrdError):
+    """A command needs the running service, and nothing answers on its socket."""
+
+
+class Refused(OcrdError):
+    """The service understood the request and will not do it."""
+
+
+class BadFile(OcrdError):
+    """A dropped file cannot be processed; the reason goes to `failed/`. Never names the file."""
+
+
+class WorkerDied(OcrdError):
+    """A worker process was killed, ran out of time, or broke off."""
+
+
+class Unhealthy(OcrdError):
+    """`ocrd status --check` or `ocrd doctor` found something that needs the operator."""
+
+
+EXIT_CODES: dict[type[OcrdError], int] = {
+    OcrdError: 1,
+    BadSetting: 3,
+    NotInitialised: 4,
+    NotOurs: 5,
+    AlreadyRunning: 6,
+    NotRunning: 7,
+    Refused: 8,
+    Unhealthy: 9,
+}
+"""0 is success, 1 any other failure, 2 wrong usage (click's), the rest as named."""
+
+
+def exit_code(error: OcrdError) -> int:
+    """The exit code of the nearest named class."""
+    return next(EXIT_CODES[c] for c in type(error).__mro__ if c in EXIT_CODES)

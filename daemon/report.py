@@ -1,0 +1,101 @@
+"""The audit report as text, for a terminal: what was learned, from how many, at what cost, and what is wrong."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from daemon.status import RoundLine, Status
+
+_STYLES = {
+    "live": "green",
+    "passed": "green",
+    "pass": "green",
+    "rejected": "yellow",
+    "fail": "red",
+    "inconclusive": "yellow",
+    "refused": "yellow",
+    "failed": "red",
+    "interrupted": "red",
+}
+
+
+def show(status: Status, console: Console) -> None:
+    """Prints the report; colour follows the terminal and NO_COLOR."""
+    console.print(_head(status))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in _facts(status):
+        table.add_row(name, value)
+    console.print(table)
+    if status.rounds:
+        console.print(Text("Rounds", style="bold"))
+        console.print(Padding(Group(*(_round(line) for line in status.rounds)), (0, 0, 0, 2)))
+    for problem in status.problems:
+        console.print(Text(f"! {problem}", style="bold red"))
+    if not status.problems:
+        console.print(Text("No problem found.", style="green"))
+
+
+def _head(status: Status) -> Text:
+    state = ("serving", "green") if status.serving else ("not running", "red")
+    return Text.assemble(
+        ("ocrd ", "bold"), f"{status.home}: ", state, f", model {status.model or 'none'}, {status.time}"
+    )
+
+
+def _facts(status: Status) -> list[tuple[str, RenderableType]]:
+    states = status.documents
+    order = ("done", "duplicate", "quarantined", "failed", "claimed", "withdrawn")
+    counts = [f"{states[s]} {s}" for s in order if states.get(s)] or ["none yet"]
+    removed = [f"{n} {kind}" for kind, n in sorted(status.removed.items(), key=lambda kv: -kv[1])] or ["nothing yet"]
+    slots = status.slots
+    cap, delta = status.epsilon_cap, status.delta
+    ledger = status.ledger
+    facts: list[tuple[str, RenderableType]] = [
+        ("Documents", f"{', '.join(counts)}; {status.inbox_waiting} in the inbox"),
+        ("Removed", ", ".join(removed)),
+        (
+            "Slots",
+            f"{slots.get('train', 0)} train ({slots.get('teaching', 0)} teach), {slots.get('holdout', 0)} hold-out; "
+            f"pool of {status.capacity}",
+        ),
+        ("Privacy", _privacy(status.worst_epsilon, cap, delta)),
+        (
+            "Ledger",
+            f"{ledger['entries']} entries, {ledger['debits']} debits, "
+            + (
+                f"verified, head {ledger['head'][:16]}"
+                if ledger["verified"] and ledger["head"]
+                else "nothing to verify"
+                if ledger["verified"]
+                else "BROKEN"
+            ),
+        ),
+    ]
+    for name, found in status.drift.items():
+        since = f"ALARM since {found['alarmed']}" if found["alarmed"] else "no alarm"
+        facts.append((f"Drift {name}", f"{since}; checked {found['checked']}"))
+    return facts
+
+
+def _privacy(worst: dict[str, float], cap: float, delta: float) -> str:
+    if not worst:
+        return f"nothing charged yet; cap epsilon {cap:g} at delta {delta:g}, for life, a document"
+    spent = ", ".join(f"{pool} {epsilon:.2f}" for pool, epsilon in sorted(worst.items()))
+    return f"worst document so far: {spent}; cap epsilon {cap:g} at delta {delta:g}, for life, a document"
+
+
+def _round(line: RoundLine) -> Text:
+    style = _STYLES.get(line.state, "")
+    epsilon = "" if line.epsilon is None else f", epsilon {line.epsilon:.2f} a document"
+    text = Text.assemble(f"#{line.id} {line.started} ({line.cause}): ", (line.state, style), epsilon)
+    if line.reason:
+        text.append(f"\n   {line.reason}")
+    for name, verdict in line.gates.items():
+        outcome, _, why = verdict.partition(": ")
+        text.append_text(Text.assemble(f"\n   {name}: ", (outcome, _STYLES.get(outcome, "")), f" {why}" if why else ""))
+    return text

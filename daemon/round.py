@@ -1,0 +1,177 @@
+"""The process of one round: holds no key, asks for its debits, trains, shows what the candidate can do.
+
+The conversation is turned round: the service asks "what next?" and this process answers with what it
+needs. It receives the unsealed lines of the snapshot in memory files; what it writes (the candidate,
+into its scratch folder) is the output of the private mechanism.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from daemon import evidence, wire, workers
+from learners import finetune
+from learners import plan as planning
+from learners.errors import TooFewDocuments
+from learners.lines import TrainDocument, unpack
+from models import paddle_twin, recogniser, weights
+from models.ctc import Alphabet
+from privacy import accountant
+from privacy.accountant import RoundEvent
+from privacy.chain import Entry
+from privacy.noise import Debit, NoiseSource
+
+Ask = dict[str, Any]
+Talk = Generator[Ask, dict[str, Any], Any]
+TICK_SECONDS = 0.5
+
+
+def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDocument]:
+    """The unsealed documents of a pool, by slot."""
+    view = memoryview(message.blob(blob, 2**36))
+    return {slot: unpack(slot, bytes(view[start : start + size])) for slot, start, size in message.header[pool]}
+
+
+def converse(message: wire.Message) -> Talk:
+    """One round: plan -> debit -> fit -> export -> evidence. Yields what it needs, is sent the answers."""
+    header = message.header
+    train, holdout = documents(message, "train", 0), documents(message, "holdout", 1)
+    stock, current, scratch = Path(header["weights"]), Path(header["model"]), Path(header["scratch"])
+    model = recogniser.load(current / "rec.onnx")
+    alphabet = Alphabet(weights.characters(current / "rec.onnx"))
+    yield {"ask": "progress", "text": "planning on public documents"}
+    settings = _settings(header["learning"])
+    try:
+        plan, adapter = planning.plan(settings, model, alphabet, len(header["members"]), evidence.public_documents())
+    except TooFewDocuments as error:
+        yield {"ask": "refuse", "reason": str(error)}
+        return
+    epsilons = _epsilons(plan.event, plan.delta)
+    body = {**plan.to_body(), **epsilons, "charset": header["learning"]["charset"]}
+    answer = yield {
+        "ask": "debit",
+        "purpose": "round",
+        "event": plan.event.to_body(),
+        "epsilons": epsilons,
+        "plan": body,
+    }
+    noise = _noise(answer)
+
+    def fit(tell: Callable[[str], None]) -> finetune.Weights:
+        return finetune.fit(
+            model,
+            train,
+            header["members"],
+            plan,
+            adapter,
+            noise,
+            lambda step, steps: tell(f"private step {step} of {steps}"),
+        )
+
+    candidate = yield from _in_thread(fit)
+    weights.write_onnx(stock / "rec.onnx", candidate, scratch / "rec.onnx")
+    paddle_twin.rewrite_twin(stock / "rec_paddle", candidate, scratch / "rec_paddle")
+    yield {"ask": "progress", "text": "gathering evidence"}
+    examiner = evidence.Examiner(
+        stock,
+        current / "rec.onnx",
+        scratch,
+        candidate,
+        header["gates"]["anchor_documents"],
+        header["attempt"],
+    )
+    found = yield from _in_thread(examiner.public)
+    found["holdout"] = yield from _holdout(header, holdout, examiner)
+    yield {"ask": "evidence", "evidence": found}
+
+
+def _settings(learning: dict[str, Any]) -> planning.Settings:
+    return planning.Settings(
+        capacity=learning["capacity"],
+        epsilon_lifetime=learning["epsilon"],
+        delta=learning["delta"],
+        rounds_per_document=learning["rounds_per_document"],
+        charset=learning["charset"],
+        adapter=learning["adapter"],
+    )
+
+
+def _epsilons(event: RoundEvent, delta: float) -> dict[str, float | None]:
+    """What the event costs by our accountant, and by one that others wrote."""
+    first = accountant.epsilon([event], delta)
+    return {"epsilon": first, "second_opinion": accountant.epsilon_second_opinion([event], delta)}
+
+
+def _noise(answer: dict[str, Any]) -> NoiseSource:
+    """Noise against the ledger entry that the service has just made durable."""
+    return NoiseSource(Debit.of(Entry(**answer["entry"]), bytes.fromhex(answer["public"])))
+
+
+def _holdout(header: dict[str, Any], holdout: dict[int, TrainDocument], examiner: evidence.Examiner) -> Talk:
+    """The mean gain on hold-out slots, noisy and charged to them. Nothing is asked when there is no such slot."""
+    members, learning = header["holdout_members"], header["learning"]
+    if not members:
+        return None
+    looks = learning["gate_looks_per_document"]
+    event = RoundEvent(1.0, accountant.calibrate(1.0, 1, looks, learning["epsilon"], learning["delta"]), 1)
+    epsilons = _epsilons(event, learning["delta"])
+    answer = yield {"ask": "debit", "purpose": "gate", "event": event.to_body(), "epsilons": epsilons}
+    return examiner.holdout(holdout, members, event.noise_multiplier, _noise(answer))
+
+
+def _in_thread(work: Callable[[Callable[[str], None]], Any]) -> Generator[Ask, dict[str, Any], Any]:
+    """Runs `work(tell)` beside the conversation, so that the service hears of progress."""
+    told: queue.Queue[str | None] = queue.Queue()
+    result: list[Any] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work(told.put))
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            told.put(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    text: str | None = ""
+    while text is not None:
+        try:
+            text = told.get(timeout=TICK_SECONDS)
+            while text is not None and not told.empty():
+                text = told.get()
+        except queue.Empty:
+            continue
+        if text is not None:
+            yield {"ask": "progress", "text": text}
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    talk: list[Talk] = []
+
+    def answer(message: wire.Message) -> workers.Reply:
+        if not talk:
+            talk.append(converse(message))
+            return next(talk[0]), ()
+        return talk[0].send(message.header), ()
+
+    return answer
+
+
+def main() -> None:
+    workers.serve(_prepare)
+
+
+if __name__ == "__main__":
+    main()

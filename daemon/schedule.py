@@ -1,0 +1,97 @@
+"""When a round, a drift check or a shredding is due.
+
+What is due lives in the database (the time each job last began), so that a machine that was off
+over the appointed hour makes it up once, and not twice. Rounds follow the public calendar alone:
+an alarm of the drift detectors never starts one (docs/adr/0002-unit-of-privacy.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from daemon import drift
+from daemon.config import Settings
+from daemon.errors import BadSetting, OcrdError
+from daemon.state import Database
+
+log = logging.getLogger("ocrd.schedule")
+
+
+def calendar(expression: str) -> CronTrigger:
+    """The public calendar as a trigger, in UTC.
+
+    Raises:
+        BadSetting: not a cron expression.
+    """
+    try:
+        return CronTrigger.from_crontab(expression, timezone=UTC)
+    except ValueError as error:
+        raise BadSetting(f"learning.calendar = {expression!r} is not a cron expression: {error}") from error
+
+
+class Schedule:
+    """APScheduler over the database.
+
+    Args:
+        start_round: called with the cause when the calendar says so.
+        shred: destroys the originals that are due; called every ten minutes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        start_round: Callable[[str], Any],
+        shred: Callable[[], int],
+    ) -> None:
+        self._settings, self._database = settings, database
+        self._start_round, self._shred = start_round, shred
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+
+    def start(self) -> None:
+        self._add("round", calendar(self._settings.learning.calendar), lambda: self._start_round("calendar"))
+        hours = self._settings.drift.every_hours
+        self._add("drift", IntervalTrigger(hours=hours, timezone=UTC), lambda: drift.check(self._database))
+        self._add("shred", IntervalTrigger(minutes=10, timezone=UTC), self._shred)
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def _add(self, name: str, trigger: Any, job: Callable[[], Any]) -> None:
+        def run() -> None:
+            self._database.set(f"began {name}", datetime.now(UTC).isoformat())
+            try:
+                job()
+            except OcrdError as error:
+                log.warning("%s: %s", name, error)
+            except Exception as error:
+                log.error("%s failed: %s", name, type(error).__name__)
+
+        self._scheduler.add_job(
+            run,
+            trigger,
+            id=name,
+            next_run_time=next_run(trigger, self._database.get(f"began {name}"), datetime.now(UTC)),
+            misfire_grace_time=None,
+            coalesce=True,
+            max_instances=1,
+        )
+
+
+def next_run(trigger: Any, began: str | None, now: datetime) -> datetime:
+    """The first time after the last beginning; now, if that has passed. Never run before: the next time from now."""
+    if began is None:
+        first: datetime = trigger.get_next_fire_time(None, now)
+        return first
+    last = min(datetime.fromisoformat(began), now)
+    following: datetime = trigger.get_next_fire_time(last, last + timedelta(seconds=1))
+    return max(following, now)

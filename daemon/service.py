@@ -1,0 +1,147 @@
+"""The service: startup, the loop, shutdown. It holds the keys and is the only writer of the state.
+
+The loop lists the inbox, pings systemd's watchdog and sleeps until an event, the next look at a
+settling file, or the next rescan. Everything slow runs elsewhere: documents in the ingest threads
+(whose work is done by child processes), a round in a process of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sqlite3
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from daemon import workers
+from daemon.control import Control
+from daemon.errors import Refused
+from daemon.home import Home, lock
+from daemon.ingest import Ingest
+from daemon.learning import Learning
+from daemon.notify import notify, watchdog_seconds
+from daemon.schedule import Schedule
+from daemon.state import Database, Documents
+
+log = logging.getLogger("ocrd.service")
+
+STOP_SECONDS = 6.0
+"""How long a document that is being processed may take to end after SIGTERM; systemd allows 10 s."""
+
+
+class _Hint(FileSystemEventHandler):
+    """Events are hints that something is there: they wake the loop, which lists the directory."""
+
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type in ("created", "moved", "closed"):
+            self._wake.set()
+
+
+class Service:
+    """One running service of one state folder."""
+
+    def __init__(self, home: Home) -> None:
+        self._home, self._settings = home, home.settings
+        self._wake, self._stopping = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
+        workers.harden_memory()
+        with lock(self._settings):
+            database = Database(self._settings.database_path)
+            try:
+                self._run(database)
+            finally:
+                database.close()
+
+    def _run(self, database: Database) -> None:
+        learning = Learning(self._home, database)
+        ingest = Ingest(self._home, database)
+        schedule = Schedule(self._settings, database, learning.start, lambda: shred_originals(self._home, database))
+        control = Control(self._settings.run_dir, self._commands(learning))
+        observer = Observer()
+        observer.schedule(_Hint(self._wake), str(self._settings.inbox_dir), recursive=True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        try:
+            ingest.start()
+            control.start()
+            observer.start()
+            schedule.start()
+            notify(READY=1, STATUS="serving")
+            log.info("serving %s", self._settings.home)
+            self._loop(ingest)
+        finally:
+            notify(STOPPING=1)
+            log.info("stopping")
+            control.stop()
+            schedule.stop()
+            observer.stop()
+            learning.stop()
+            ingest.stop(STOP_SECONDS)
+            log.info("stopped; nothing is half done")
+
+    def _loop(self, ingest: Ingest) -> None:
+        ingest_settings = self._settings.ingest
+        watchdog = watchdog_seconds()
+        while not self._stopping.is_set():
+            more = False
+            try:
+                more = ingest.tick()
+            except (OSError, sqlite3.OperationalError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
+                log.error("the inbox cannot be listed: %s; again at the next look", reason)
+            notify(WATCHDOG=1)
+            pause = ingest_settings.rescan_seconds
+            if more or ingest.busy():
+                pause = min(pause, max(0.1, ingest_settings.settle_seconds / 2))
+            if watchdog is not None:
+                pause = min(pause, watchdog / 3)
+            if self._wake.wait(pause):
+                self._wake.clear()
+                time.sleep(0.05)  # a burst of events is one look
+
+    def _commands(self, learning: Learning) -> dict[str, Any]:
+        return {
+            "ping": lambda: {},
+            "train": lambda: {"round": learning.start("by hand")},
+            "rollback": lambda: {"version": learning.rollback()},
+        }
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+        self._wake.set()
+
+
+def shred_originals(home: Home, database: Database) -> int:
+    """Destroys the sealed originals whose time has come; returns how many."""
+    documents = Documents(database)
+    due = documents.originals_due(time.time())
+    for id in due:
+        home.originals.shred(id)
+        documents.original_gone(id)
+    if due:
+        log.info("shredded %d originals", len(due))
+    return len(due)
+
+
+def running(home: Home) -> bool:
+    """Whether some process serves this state folder."""
+    from daemon.errors import AlreadyRunning
+
+    try:
+        with lock(home.settings):
+            return False
+    except AlreadyRunning:
+        return True
+
+
+__all__ = ["Refused", "Service", "running", "shred_originals"]

@@ -1,0 +1,200 @@
+"""One frozen snapshot of the state folder, and its two prints: text and JSON.
+
+Works with the service dead, reads only, needs no private key and imports neither torch nor any model.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from daemon import config
+from daemon.state import Database
+from privacy import ledger
+from privacy.signing import read_public
+
+VERSION = 1
+ROUNDS_SHOWN = 5
+BUDGET_KEY = "worst epsilon"
+"""In `meta`: JSON of each pool's worst lifetime epsilon, written with every charge."""
+
+
+@dataclass(frozen=True)
+class RoundLine:
+    """One round, newest first."""
+
+    id: int
+    started: str
+    cause: str
+    state: str
+    epsilon: float | None
+    reason: str | None
+    gates: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything `ocrd status` says. `problems` is what `--check` fails on."""
+
+    version: int
+    home: str
+    time: str
+    serving: bool
+    model: str | None
+    documents: dict[str, int]
+    inbox_waiting: int
+    removed: dict[str, int]
+    slots: dict[str, int]
+    capacity: int
+    epsilon_cap: float
+    delta: float
+    worst_epsilon: dict[str, float]
+    rounds: tuple[RoundLine, ...]
+    ledger: dict[str, Any]
+    drift: dict[str, dict[str, str | None]]
+    problems: tuple[str, ...]
+
+
+def collect(home: Path) -> Status:
+    """Reads a state folder. Raises NotInitialised or BadSetting when there is none to read."""
+    settings = config.load(home)
+    serving = _serving(settings)
+    model = _model(settings)
+    ledger_state, problems = _ledger(settings)
+    if not serving:
+        problems.append("the service does not run")
+    if model is None:
+        problems.append("no model is in service yet: start the service once")
+    empty: dict[str, int] = {}
+    documents, removed, slots = empty, empty, empty
+    budget: dict[str, float] = {}
+    rounds: tuple[RoundLine, ...] = ()
+    drift: dict[str, dict[str, str | None]] = {}
+    if settings.database_path.exists():
+        database = Database(settings.database_path, read_only=True)
+        try:
+            documents, removed, slots = _documents(database)
+            budget = json.loads(database.get(BUDGET_KEY) or "{}")
+            rounds = _rounds(database)
+            drift = _drift(database)
+        finally:
+            database.close()
+    problems += [f"the documents' {name} has drifted since {d['alarmed']}" for name, d in drift.items() if d["alarmed"]]
+    return Status(
+        version=VERSION,
+        home=str(home),
+        time=_iso(time.time()) or "",
+        serving=serving,
+        model=model,
+        documents=documents,
+        inbox_waiting=_waiting(settings.inbox_dir),
+        removed=removed,
+        slots=slots,
+        capacity=settings.learning.capacity,
+        epsilon_cap=settings.learning.epsilon,
+        delta=settings.learning.delta,
+        worst_epsilon=budget,
+        rounds=rounds,
+        ledger=ledger_state,
+        drift=drift,
+        problems=tuple(problems),
+    )
+
+
+def as_json(status: Status) -> str:
+    return json.dumps(asdict(status), indent=1)
+
+
+def _serving(settings: config.Settings) -> bool:
+    try:
+        fd = os.open(settings.run_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def _model(settings: config.Settings) -> str | None:
+    current = settings.models_dir / "current"
+    return current.resolve().name if current.exists() else None
+
+
+def _ledger(settings: config.Settings) -> tuple[dict[str, Any], list[str]]:
+    if not settings.ledger_path.exists():
+        return {"entries": 0, "debits": 0, "verified": True, "head": None}, []
+    report = ledger.verify(settings.ledger_path, read_public(settings.keys_dir / "signing.pub"))
+    state = {
+        "entries": len(report.entries),
+        "debits": sum(entry.kind == "debit" for entry in report.entries),
+        "verified": report.ok,
+        "head": None if report.head is None else report.head.hash,
+    }
+    return state, [f"the ledger does not check: {problem}" for problem in report.problems]
+
+
+def _documents(database: Database) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    states = {r["state"]: r["n"] for r in database.rows("SELECT state, COUNT(*) AS n FROM documents GROUP BY state")}
+    removed: dict[str, int] = {}
+    sql = (
+        "SELECT kinds.key AS kind, SUM(kinds.value) AS n FROM documents, json_each(documents.removed) AS kinds "
+        "WHERE documents.removed IS NOT NULL AND documents.removed != '{}' GROUP BY kinds.key"
+    )
+    for row in database.rows(sql):
+        removed[row["kind"]] = row["n"]
+    slots = {r["pool"]: r["n"] for r in database.rows("SELECT pool, COUNT(*) AS n FROM documents GROUP BY pool")}
+    taught = "SELECT COUNT(*) FROM documents WHERE state = 'done' AND taught > 0 AND pool = 'train'"
+    slots["teaching"] = _count(database, taught)
+    return states, removed, slots
+
+
+def _count(database: Database, sql: str) -> int:
+    row = database.row(sql)
+    return 0 if row is None else int(row[0])
+
+
+def _rounds(database: Database) -> tuple[RoundLine, ...]:
+    lines = []
+    for row in database.rows("SELECT * FROM rounds ORDER BY id DESC LIMIT ?", ROUNDS_SHOWN):
+        plan = json.loads(row["plan"]) if row["plan"] else {}
+        report = json.loads(row["report"]) if row["report"] else {}
+        lines.append(
+            RoundLine(
+                id=row["id"],
+                started=_iso(row["started"]) or "",
+                cause=row["cause"],
+                state=row["state"],
+                epsilon=plan.get("epsilon_round"),
+                reason=row["reason"],
+                gates=report.get("gates", {}),
+            )
+        )
+    return tuple(lines)
+
+
+def _drift(database: Database) -> dict[str, dict[str, str | None]]:
+    rows = database.rows("SELECT name, alarmed, checked FROM detectors")
+    return {r["name"]: {"checked": _iso(r["checked"]), "alarmed": _iso(r["alarmed"])} for r in rows}
+
+
+def _waiting(inbox: Path) -> int:
+    """Files in the inbox, its hidden folders left out."""
+    total = 0
+    for _folder, folders, names in os.walk(inbox):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        total += sum(not name.startswith(".") for name in names)
+    return total
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,202 @@
+"""Worker processes: exec'd, never forked with the keys; given descriptors; killed at a bound; replaced.
+
+`Worker` is the service's side. `serve` is the child's: it drops what it does not need before the
+first byte of a document reaches it (no core dump, bounded memory, processor time and file size,
+dead when the service dies), then answers one message after the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon import wire
+from daemon.errors import BadFile, WorkerDied
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+
+Reply = tuple[dict[str, Any], Sequence[bytes | int]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a worker may take: address space and largest file in bytes, open files."""
+
+    memory: int
+    file_size: int = 2**31
+    open_files: int = 512
+
+
+class Worker:
+    """One child process that runs `python -m MODULE`, started when first needed.
+
+    Args:
+        module: the child's module; its `main` calls `serve`.
+        config: sent to the child once, before anything else. Never holds a key.
+        limits: rlimits the child sets on itself.
+        recycle_after: calls after which a fresh process takes over.
+    """
+
+    def __init__(self, module: str, config: dict[str, Any], limits: Limits, recycle_after: int = 200) -> None:
+        self._module, self._config, self._limits = module, config, limits
+        self._recycle_after = recycle_after
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sock: socket.socket | None = None
+        self._calls = 0
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def call(self, header: dict[str, Any], blobs: Sequence[bytes | int], seconds: float) -> wire.Message:
+        """Asks the worker and waits for its answer; the message's descriptors are the caller's.
+
+        Raises:
+            BadFile: the worker says that the input is at fault.
+            WorkerDied: it was killed, broke off, failed, or took more than `seconds`.
+        """
+        if self._calls >= self._recycle_after:
+            self.stop()
+        sock = self._started()
+        self._calls += 1
+        sock.settimeout(seconds)
+        try:
+            wire.send(sock, header, blobs)
+            reply = wire.receive(sock)
+        except TimeoutError as error:
+            self.stop()
+            raise WorkerDied(f"{self._module} took more than {seconds:g} s and was killed") from error
+        except (wire.Closed, OSError, ValueError) as error:
+            raise WorkerDied(f"{self._module} {self._buried()}") from error
+        if "bad" in reply.header:
+            reply.close()
+            raise BadFile(reply.header["bad"])
+        if "error" in reply.header:
+            reply.close()
+            self.stop()
+            raise WorkerDied(f"{self._module} failed: {reply.header['error']}")
+        return reply
+
+    def _started(self) -> socket.socket:
+        with self._lock:
+            if self._sock is None:
+                ours, theirs = wire.pair()
+                with theirs:
+                    self._process = subprocess.Popen(
+                        [sys.executable, "-I", "-m", self._module, str(theirs.fileno())],
+                        pass_fds=[theirs.fileno()],
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=None if os.environ.get("OCRD_DEBUG") else subprocess.DEVNULL,
+                        env=_child_environment(),
+                        start_new_session=True,
+                    )
+                wire.send(ours, {"config": self._config, "limits": self._limits.__dict__, "parent": os.getpid()})
+                self._sock, self._calls = ours, 0
+            return self._sock
+
+    def stop(self) -> None:
+        """Kills the process, if there is one; the next call starts another. Safe from any thread."""
+        with self._lock:
+            process, sock = self._process, self._sock
+            self._process = self._sock = None
+        if process is not None:
+            process.kill()
+            process.wait()
+        if sock is not None:
+            sock.close()
+
+    def _buried(self) -> str:
+        process = self._process
+        self.stop()
+        code = None if process is None else process.wait()
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"broke off (exit code {code})"
+
+
+def _child_environment() -> dict[str, str]:
+    """Only what a worker needs; a credential or a proxy in the service's environment stays there."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "CUDA_VISIBLE_DEVICES") if name in os.environ}
+    return {
+        **kept,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "HOME": "/nonexistent",
+        "TMPDIR": "/nonexistent",
+    }
+
+
+def serve(prepare: Callable[[dict[str, Any]], Callable[[wire.Message], Reply]]) -> None:
+    """The child's main loop: `prepare(config)` once, then its answer to every message, until the end.
+
+    A `BadFile` becomes a reply that blames the input; any other exception is reported by its type
+    alone (its text may quote the document), and the service replaces the process.
+    """
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    with wire.receive(sock) as first:
+        _confine(Limits(**first.header["limits"]), int(first.header["parent"]))
+        answer = prepare(first.header["config"])
+    while True:
+        try:
+            message = wire.receive(sock)
+        except wire.Closed:
+            return
+        with message:
+            try:
+                header, blobs = answer(message)
+            except BadFile as error:
+                header, blobs = {"bad": str(error)}, ()
+            except MemoryError:
+                header, blobs = {"bad": "needs more memory than a worker may have"}, ()
+            except Exception as error:
+                if os.environ.get("OCRD_DEBUG"):
+                    raise
+                header, blobs = {"error": _where(error)}, ()
+        wire.send(sock, header, blobs)
+        for blob in blobs:
+            if isinstance(blob, int):
+                os.close(blob)
+
+
+def _where(error: Exception) -> str:
+    """The exception's type and the line that raised it, never its text."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    return type(error).__name__ + place
+
+
+def _confine(limits: Limits, parent: int) -> None:
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    harden_memory()
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_size, limits.file_size))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits.open_files, limits.open_files))
+
+
+def harden_memory() -> None:
+    """No core dump of this process, and no other process of its user may read its memory."""
+    prctl(_PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option}, {value})")

@@ -1,0 +1,53 @@
+"""What tests share: one thread a process, the released weights, and lines drawn on the spot."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch, numpy or OpenCV are imported
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFilter, ImageFont
+
+from models import weights
+from privacy.page import Image
+
+_TEXT = """Invoice Number TOTAL AMOUNT due paid on account of the Goods Received Note delivery address
+    Street quantity item Price VAT 19% (incl.) net 14 days Cash change CARD visit www.example.org thank you
+    for shopping: open Mon-Fri 08:00 - 18:30 & Sat. page 1/2 ref. A-2041 No. 77/B tel 555-0134"""
+_WORDS = _TEXT.split()
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """The released weights in the default cache: fetched once a machine, verified once a session."""
+    return weights.fetch()
+
+
+@pytest.fixture(scope="session")
+def draw_lines() -> Callable[[int], list[tuple[Image, str]]]:
+    """`draw_lines(n)`: n crops `(H, W, 3) uint8` RGB of words and a number, some faint, tilted, blurred or noisy."""
+
+    def draw(count: int) -> list[tuple[Image, str]]:
+        return [_line(np.random.default_rng(seed)) for seed in range(count)]
+
+    return draw
+
+
+def _line(rng: np.random.Generator) -> tuple[Image, str]:
+    words = [*rng.choice(_WORDS, rng.integers(1, 6)), f"{rng.integers(0, 99999) / 100:.2f}"]
+    text, size = " ".join(words), int(rng.integers(14, 44))
+    font = ImageFont.load_default(size)
+    paper, ink = int(rng.integers(170, 256)), int(rng.integers(0, 120))
+    left, top, right, bottom = font.getbbox(text)
+    canvas = Pillow.new("RGB", (int(right - left) + 12, int(bottom - top) + 10), (paper, paper, paper - 20))
+    ImageDraw.Draw(canvas).text((6 - left, 5 - top), text, font=font, fill=(ink, ink, ink))
+    canvas = canvas.rotate(rng.uniform(-1, 1), Pillow.Resampling.BICUBIC, fillcolor=(paper, paper, paper - 20))
+    canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.8)))
+    noise = rng.normal(0, rng.uniform(0, 9), (canvas.height, canvas.width, 3))
+    return np.clip(np.asarray(canvas) + noise, 0, 255).astype(np.uint8), text

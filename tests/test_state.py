@@ -1,0 +1,95 @@
+"""The database: slots, endings, twins; what is committed is there after a reopening."""
+
+import sqlite3
+
+import pytest
+
+from daemon.state import Database, Detectors, Documents, Ending, Rounds
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(tmp_path / "state.db")
+    yield database
+    database.close()
+
+
+def arrive(documents, id, now=1.0):
+    return documents.arrive(id, now, b"name", lambda slot: "holdout" if slot % 2 else "train")
+
+
+def test_every_arrival_takes_the_next_slot_once(database):
+    documents = Documents(database)
+    assert [arrive(documents, i).slot for i in ("a", "b", "a", "c")] == [0, 1, 0, 2]
+    assert [documents.find(i).pool for i in ("a", "b", "c")] == ["train", "holdout", "train"]
+
+
+def test_the_second_of_two_equal_documents_becomes_the_duplicate(database):
+    documents = Documents(database)
+    for id in ("a", "b"):
+        arrive(documents, id)
+    assert documents.end("a", Ending("done", digest=b"d"), 2.0).state == "done"
+    second = documents.end("b", Ending("done", digest=b"d", confidence=0.5), 3.0)
+    assert (second.state, second.original_of, second.confidence) == ("duplicate", "a", None)
+    assert documents.original_of(b"d") == "a"
+
+
+def test_an_ending_is_final(database):
+    documents = Documents(database)
+    arrive(documents, "a")
+    documents.end("a", Ending("failed", reason="first"), 2.0)
+    documents.end("a", Ending("done", reason="second"), 3.0)
+    assert documents.find("a").state == "failed"
+
+
+def test_unfinished_work_is_found_again(tmp_path):
+    database = Database(tmp_path / "state.db")
+    documents = Documents(database)
+    for id in ("a", "b", "c"):
+        arrive(documents, id)
+    documents.end("b", Ending("done"), 2.0)
+    documents.end("c", Ending("done"), 2.0)
+    documents.receipt_written("c")
+    database.close()
+    again = Database(tmp_path / "state.db")
+    assert Documents(again).unfinished() == (["a"], ["b"])
+    again.close()
+
+
+def test_a_failed_transaction_leaves_nothing(database):
+    with pytest.raises(sqlite3.IntegrityError), database.transaction() as db:
+        db.execute("INSERT INTO meta VALUES ('a', '1')")
+        db.execute("INSERT INTO meta VALUES ('a', '2')")
+    assert database.get("a") is None
+
+
+def test_durability_is_full(database):
+    assert database.row("PRAGMA journal_mode")[0] == "wal"
+    assert database.row("PRAGMA synchronous")[0] == 2
+
+
+def test_a_running_round_is_interrupted_by_a_crash(database):
+    rounds = Rounds(database)
+    rounds.begin("calendar", 1.0)
+    assert rounds.interrupt_running(2.0) == 1
+    assert database.row("SELECT state FROM rounds")["state"] == "interrupted"
+
+
+def test_detectors_see_documents_in_order_and_never_past_an_unfinished_one(database):
+    documents, detectors = Documents(database), Detectors(database)
+    for id in "abcd":
+        arrive(documents, id)
+    for id, confidence in (("a", 0.9), ("b", 0.8), ("d", 0.6)):
+        documents.end(id, Ending("done", confidence=confidence), 2.0)
+    assert detectors.fresh("confidence", -1) == [(0, 0.9), (1, 0.8)]
+    documents.end("c", Ending("failed"), 3.0)
+    assert detectors.fresh("confidence", 1) == [(3, 0.6)]
+
+
+def test_a_reader_needs_no_writer(tmp_path):
+    Database(tmp_path / "state.db").close()
+    reader = Database(tmp_path / "state.db", read_only=True)
+    assert reader.rows("SELECT * FROM documents") == []
+    with pytest.raises(sqlite3.OperationalError, match="readonly"), reader.transaction() as db:
+        db.execute("DELETE FROM documents")
+    reader.close()

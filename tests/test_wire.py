@@ -1,0 +1,58 @@
+"""Messages between the service and its workers: whole, in memory, and honest about a dead peer."""
+
+import fcntl
+import os
+
+import pytest
+
+from daemon import wire
+
+
+def test_header_and_blobs_arrive_whole():
+    ours, theirs = wire.pair()
+    with ours, theirs:
+        big = os.urandom(5_000_000)
+        wire.send(ours, {"n": 1, "long": "x" * 1_000_000}, [b"", big])
+        with wire.receive(theirs) as message:
+            assert message.header == {"n": 1, "long": "x" * 1_000_000}
+            assert message.blob(0) == b""
+            assert message.blob(1) == big
+
+
+def test_a_blob_cannot_be_changed_after_it_was_sent():
+    fd = wire.memfd(b"page")
+    try:
+        with pytest.raises(PermissionError):
+            os.pwrite(fd, b"x", 0)
+        assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE
+    finally:
+        os.close(fd)
+
+
+def test_descriptors_are_closed_on_both_sides():
+    ours, theirs = wire.pair()
+    with ours, theirs:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(50):
+            wire.send(ours, {}, [b"a", b"b"])
+            wire.receive(theirs).close()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_dead_peer_is_closed_not_hung():
+    ours, theirs = wire.pair()
+    theirs.close()
+    with ours:
+        with pytest.raises(wire.Closed):
+            wire.receive(ours)
+        with pytest.raises(wire.Closed):
+            wire.send(ours, {}, [])
+
+
+def test_a_message_over_its_limit_is_refused():
+    fd = wire.memfd(b"12345")
+    try:
+        with pytest.raises(ValueError, match="at most 4 bytes in a message, got 5"):
+            wire.read_fd(fd, 4)
+    finally:
+        os.close(fd)
