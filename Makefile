@@ -11,7 +11,7 @@ EXTRA  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 PREFIX ?= /opt/ocrd
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup weights demo test check lint types imports unit-score format bench install uninstall clean
+.PHONY: setup weights demo test check lint types imports unit-score format bench install uninstall clean lock
 
 setup: $(VENV)/.installed weights
 
@@ -48,6 +48,10 @@ unit-score:
 	  systemd-analyze security --offline=true --no-pager --threshold=15 systemd/ocrd.service | tail -1; \
 	else echo "systemd-analyze is not here: the unit was not scored"; fi
 
+lock: setup
+	@{ echo "# Every version that the tests pass with, as pip constraints. Anew: make lock"; \
+	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' | grep -v '@ file' | sort -f; } > requirements.lock
+
 format: setup
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
@@ -56,6 +60,8 @@ bench: setup
 
 install:
 	@test "$$(id -u)" = 0 || { echo "make install writes to $(PREFIX) and /etc: run it as root" >&2; exit 1; }
+	@case "$$(readlink -f "$$(command -v $(PYTHON))")" in /root/*|/home/*) \
+	  echo "$(PYTHON) lies in a home folder, which the service cannot see: name another with PYTHON=" >&2; exit 1;; esac
 	$(PYTHON) -m venv $(PREFIX)
 	$(PREFIX)/bin/python -m pip install --quiet torch==2.13.0
 	$(PREFIX)/bin/python -m pip install --quiet --constraint requirements.lock '.[$(EXTRA)]'

@@ -10,10 +10,7 @@ round pays is for the gates to say.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,13 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import running
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from learners import labels, synthesis
-from models import weights
 
-OCRD = Path(sys.executable).with_name("ocrd")
 SETTINGS = """\
 # The demo's settings; everything else is the default (see `ocrd init`).
 [ingest]
@@ -52,61 +48,31 @@ def main() -> int:
     arguments = parser.parse_args()
     home = arguments.home.absolute()
     begun = time.monotonic()
-    _prepare(home)
-    with (home / "service.log").open("wb") as log:
-        service = subprocess.Popen([OCRD, "--home", home, "start"], stderr=log)
-        try:
-            _wait_until_serving(service, home)
-            dropped = _drop(home / "inbox", arguments.documents, arguments.seed)
-            _wait_for_receipts(service, home / "outbox", dropped)
-            step("one private round: debit, DP-SGD, export, gates")
-            subprocess.run([OCRD, "--home", home, "train", "--wait"], check=True)
-        finally:
-            service.send_signal(signal.SIGTERM)
-            code = service.wait(15)
-    step(f"the service stopped with exit code {code}; `ocrd status` says:")
-    subprocess.run([OCRD, "--home", home, "status"], check=True)
-    console.print(
-        f"\nThe demo took {time.monotonic() - begun:.0f} s. Its state is in {home}; the log in {home}/service.log"
-    )
-    return code
+    step(f"ocrd init: a state folder in {home}")
+    running.prepare(home, SETTINGS.format(workers=max(1, os.cpu_count() or 1)))
+    step("ocrd start")
+    with running.serving(home) as service:
+        dropped = _drop(home / "inbox", arguments.documents, arguments.seed)
+        _wait_for_receipts(service, home, dropped)
+        step("one private round: debit, DP-SGD, export, gates")
+        subprocess.run([running.OCRD, "--home", home, "train", "--wait"], check=True)
+    step("the service has stopped; `ocrd status` says:")
+    subprocess.run([running.OCRD, "--home", home, "status"], check=True)
+    console.print(f"\nThe demo took {time.monotonic() - begun:.0f} s. Its state is in {home}.")
+    return 0
 
 
 def step(text: str) -> None:
     console.print(f"[bold]==> {text}[/]")
 
 
-def _prepare(home: Path) -> None:
-    step(f"ocrd init: a state folder in {home}")
-    if home.exists():
-        if not (home / "ocrd.toml").exists():
-            sys.exit(f"{home} exists and is no state folder of ocrd; name another with --home")
-        shutil.rmtree(home)
-    home.mkdir(parents=True)
-    (home / "ocrd.toml").write_text(SETTINGS.format(workers=max(1, os.cpu_count() or 1)))
-    subprocess.run([OCRD, "--home", home, "init", "--weights", weights.default_folder()], check=True)
-
-
-def _wait_until_serving(service: subprocess.Popen[bytes], home: Path) -> None:
-    step("ocrd start")
-    while not (home / "run" / "control.sock").exists():
-        if service.poll() is not None:
-            sys.exit(f"the service ended with exit code {service.returncode}; see {home}/service.log")
-        time.sleep(0.1)
-
-
 def _drop(inbox: Path, count: int, seed: int) -> int:
     """Renders documents into the inbox, each under a passing name first; returns how many files want a receipt."""
     step(f"dropping {count} documents with their labels into {inbox}")
-    dropped = 0
-    for name, image, sidecar in _documents(count, seed):
-        if sidecar is not None:
-            (inbox / f"{name}.json").write_bytes(sidecar)
-        part = inbox / f"{name}.png.part"
-        part.write_bytes(image)
-        part.rename(inbox / f"{name}.png")
-        dropped += 1
-    return dropped
+    made = list(_documents(count, seed))
+    for name, image, sidecar in made:
+        running.drop(inbox, f"{name}.png", image, sidecar)
+    return len(made)
 
 
 def _documents(count: int, seed: int) -> Iterator[tuple[str, bytes, bytes | None]]:
@@ -128,18 +94,17 @@ def _png(document: synthesis.Document) -> bytes:
     return data.tobytes()
 
 
-def _wait_for_receipts(service: subprocess.Popen[bytes], outbox: Path, expected: int) -> None:
+def _wait_for_receipts(service: subprocess.Popen[bytes], home: Path, expected: int) -> None:
     step("ingest: decode, read, anonymise, check again, seal, receipt")
     columns = (TextColumn("   receipts"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("receipts", total=expected)
-        while (done := len(list(outbox.glob("*.json")))) < expected:
-            if service.poll() is not None:
-                sys.exit(f"the service ended with exit code {service.returncode}")
+        while (done := running.count_receipts(home)) < expected:
+            running.check_alive(service, home)
             progress.update(task, completed=done)
             time.sleep(0.3)
         progress.update(task, completed=done)
-    states = Counter(json.loads(path.read_text())["state"] for path in outbox.glob("*.json"))
+    states = Counter(receipt["state"] for receipt in running.receipts(home))
     console.print("   " + ", ".join(f"{n} {state}" for state, n in states.most_common()))
 
 

@@ -148,7 +148,7 @@ def _inbox(settings: config.Settings) -> Iterator[Finding]:
         yield Finding(
             ADVICE,
             "the inbox has no default ACL: a file that another user drops with umask 077 cannot be read",
-            f"setfacl -d -m u:{os.geteuid()}:rw {inbox}",
+            f"setfacl -d -m u:{os.geteuid()}:rwx {inbox}",
         )
     else:
         yield Finding(OK, "the inbox has a default ACL, so that what others drop can be read")

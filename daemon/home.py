@@ -67,7 +67,18 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
         files.write_bytes(settings_file, config.TEMPLATE.encode(), mode=0o600)
         say(f"wrote {settings_file}")
     settings = config.load(home)
-    for name in ("keys", "vault", "originals", "failed", "quarantine", "ledger", "models", "weights", "run"):
+    for name in (
+        "keys",
+        "vault",
+        "originals",
+        "failed",
+        "quarantine",
+        "ledger",
+        "models",
+        "rejected",
+        "weights",
+        "run",
+    ):
         files.make_dir(home / name)
     for folder, mode in (
         (settings.inbox_dir, 0o2770),
@@ -127,9 +138,15 @@ def check_owner(home: Path) -> None:
 
 
 def _credential() -> Path | None:
+    """The master key's systemd credential, if this service was given one."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = None if folder is None else Path(folder) / MASTER_CREDENTIAL
-    return path if path is not None and path.exists() else None
+    if folder is None:
+        return None
+    path = Path(folder) / MASTER_CREDENTIAL
+    try:
+        return path if path.exists() else None
+    except PermissionError as error:
+        raise NotInitialised(f"{path} may not be read: the credential belongs to another service.") from error
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from learners.replay import Pool
 from models import evidence, gates
 from models.manifest import MODEL_FILES
 from models.store import ModelStore
+from privacy import files
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.errors import BudgetExhausted
@@ -54,6 +55,7 @@ class Learning:
         self._ledger = Ledger(home.settings.ledger_path, home.signing)
         self._budget = Budget(home, database, self._ledger)
         self._store = ModelStore(home.settings.models_dir, home.signing)
+        self._store.verify(self._store.current() or "")
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._worker: workers.Worker | None = None
@@ -161,6 +163,8 @@ class Learning:
         columns = {"plan": json.dumps(plan), "report": json.dumps(report.as_dict())}
         self._ledger.append("verdict", {"round": number, "promote": report.promote, "gates": report.outcomes()})
         if not report.promote:
+            files.move(scratch, self._home.settings.rejected_dir / f"round-{number}")
+            self._prune_rejected()
             self._end(number, "rejected", reason=report.reason, **columns)
             return
         claim = claims.compose(self._home, self._ledger, self._budget, debits, plan, scratch)
@@ -169,6 +173,12 @@ class Learning:
         self._store.swap(version)
         self._end(number, "live", version=version, **columns)
         log.info("model %s is in service", version)
+
+    def _prune_rejected(self) -> None:
+        """Keeps the newest refused candidates for whoever wants to know why; they never serve."""
+        kept = self._home.settings.gates.keep_versions
+        for folder in sorted(self._home.settings.rejected_dir.iterdir(), key=lambda f: f.stat().st_ctime)[:-kept]:
+            files.remove_tree(folder)
 
     def _judge(self, number: int, found: dict[str, Any]) -> gates.GateReport:
         """The gates' answers; what the child did not bring stays None, and None never passes."""

@@ -1,8 +1,8 @@
 """Which parameters learn, and what the rest of the recogniser says about a line once and for all.
 
-An adapter splits the recogniser into a frozen part, computed once a line (`inputs`), and a few
-parameters given as one flat vector that starts at zero (`logits`). `merge` writes the vector back into
-plain weights of the released shapes. Small is what makes privacy cheap: noise grows with the root of
+An adapter splits the recogniser into a frozen part, computed once a line (`trunk`, then `inputs`), and
+a few parameters given as one flat vector that starts at zero (`logits`). `merge` writes the vector back
+into plain weights of the released shapes. Small is what makes privacy cheap: noise grows with the root of
 the number of parameters.
 
 - `bias`: the scores of a public set of characters, shifted (one number each).
@@ -66,8 +66,8 @@ class Adapter(Protocol):
     size: int
     charset: Charset
 
-    def inputs(self, images: Tensor) -> Tensor:
-        """`(N, 3, 48, W)` to what the frozen part says: `(N, T, width)`."""
+    def inputs(self, frames: Tensor) -> Tensor:
+        """What `trunk` says, `(N, T, 60)`, to what the frozen part says, `(N, T, width)`."""
         ...
 
     def logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
@@ -80,6 +80,18 @@ class Adapter(Protocol):
     def merge(self, theta: Tensor) -> dict[str, Tensor]:
         """The weights that change, by the recogniser's names, in the released shapes."""
         ...
+
+
+@torch.no_grad()
+def trunk(model: Recogniser, images: Tensor) -> Tensor:
+    """`(N, 3, 48, W)` to `(N, T, 60)`, what enters the neck's last projection: no adapter moves it."""
+    seen: list[Tensor] = []
+    hook = model.neck.project.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        model.features(images)
+    finally:
+        hook.remove()
+    return seen[0].squeeze(2).transpose(1, 2).contiguous()
 
 
 class _Rows:
@@ -99,9 +111,7 @@ class _Rows:
         """log-sum-exp of the scores that do not learn, `(N, T, 1)`; a chunk of frames at a time."""
         flat = features.reshape(-1, features.shape[-1])
         weight, bias = self.rest_weight.to(flat.dtype), self.rest_bias.to(flat.dtype)
-        scores = [
-            torch.logsumexp(functional.linear(part, weight, bias), dim=1) for part in torch.split(flat, 2048)
-        ]
+        scores = [torch.logsumexp(functional.linear(part, weight, bias), dim=1) for part in torch.split(flat, 2048)]
         return torch.cat(scores).view(*features.shape[:2], 1)
 
     def merge(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
@@ -125,16 +135,17 @@ class HeadAdapter:
     def __init__(self, model: Recogniser, charset: Charset, basis: Tensor | None) -> None:
         self._rows = _Rows(model, charset)
         self.charset = charset
-        self._basis = torch.zeros(model.head.in_features, 0) if basis is None else basis.detach().clone()
-        self.rank = self._basis.shape[1]
+        self.basis = torch.zeros(model.head.in_features, 0) if basis is None else basis.detach().clone()
+        self.rank = self.basis.shape[1]
         self.name = "head" if self.rank else "bias"
         self.size = len(charset.classes) * (self.rank + 1)
 
     @torch.no_grad()
-    def inputs(self, images: Tensor) -> Tensor:
+    def inputs(self, frames: Tensor) -> Tensor:
         """Features within the basis, the stock scores of the charset, and the rest's log-sum-exp."""
-        features = self._rows.model.features(images)
-        parts = [features @ self._basis, functional.linear(features, self._rows.weight, self._rows.bias)]
+        project = self._rows.model.neck.project
+        features = functional.silu(functional.linear(frames, project.weight.flatten(1), project.bias))
+        parts = [features @ self.basis, functional.linear(features, self._rows.weight, self._rows.bias)]
         if self._rows.open:
             parts.append(self._rows.rest(features))
         return torch.cat(parts, dim=2)
@@ -148,7 +159,7 @@ class HeadAdapter:
 
     def merge(self, theta: Tensor) -> dict[str, Tensor]:
         rows, shift = self._split(theta.unsqueeze(0))
-        weight = self._rows.weight + rows[0] @ self._basis.T.to(theta.dtype)
+        weight = self._rows.weight + rows[0] @ self.basis.T.to(theta.dtype)
         return self._rows.merge(weight, self._rows.bias + shift[0])
 
     def _split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,22 +188,13 @@ class TopAdapter:
         )
         self.size = sum(math.prod(shape) for shape in self._shapes)
 
-    @torch.no_grad()
-    def inputs(self, images: Tensor) -> Tensor:
-        """What enters the projection, `(N, T, 60)`."""
-        seen: list[Tensor] = []
-        hook = self._rows.model.neck.project.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-        try:
-            self._rows.model.features(images)
-        finally:
-            hook.remove()
-        return seen[0].squeeze(2).transpose(1, 2).contiguous()
+    def inputs(self, frames: Tensor) -> Tensor:
+        """The trunk's frames as they are."""
+        return frames
 
     def logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
         project, offset, rows, shift = self._split(theta)
-        hidden = torch.baddbmm(
-            (self._bias + offset).unsqueeze(1), inputs, (self._weight + project).transpose(1, 2)
-        )
+        hidden = torch.baddbmm((self._bias + offset).unsqueeze(1), inputs, (self._weight + project).transpose(1, 2))
         features = functional.silu(hidden)
         scores = torch.baddbmm(
             (self._rows.bias + shift).unsqueeze(1), features, (self._rows.weight + rows).transpose(1, 2)

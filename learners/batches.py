@@ -29,7 +29,7 @@ def to_tensor(image: Image) -> torch.Tensor:
     return torch.from_numpy(out)
 
 
-def by_width(images: Sequence[Image], size: int = 32) -> Iterator[tuple[list[int], torch.Tensor]]:
+def by_width(images: Sequence[Image], size: int = 8) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Batches of lines whose own widths are equal: their indices, and `(N, 3, 48, W)`."""
     groups: dict[int, list[int]] = defaultdict(list)
     for index, image in enumerate(images):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,14 @@ class Damage:
     quarters: int = 0
     """Quarter turns clockwise, after all else."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise <= 64:
+            raise ValueError(f"Expected noise={self.noise} from 0 to 64.")
+        if min(self.blur, self.shade) < 0:
+            raise ValueError(f"Expected blur={self.blur} >= 0 and shade={self.shade} >= 0.")
+        if max(abs(self.turn), abs(self.lean[0]), abs(self.lean[1])) > 128:
+            raise ValueError(f"Expected turn={self.turn} and lean={self.lean} from -128 to 128.")
+
 
 NONE = Damage()
 
@@ -52,9 +61,9 @@ def some(draws: Draws, turn: int = 9, lean: int = 0) -> Damage:
     return Damage(
         paper=(paper, paper - tint // 2, paper - tint),
         print=(dark, dark, dark + draws.pick((0, 0, 12))),
-        blur=draws.pick((0, 1, 1, 2)),
+        blur=draws.pick((0, 0, 1, 1, 2)),
         shade=draws.pick((0, 10, 30)),
-        noise=draws.pick((0, 8, 16, 32)),
+        noise=draws.pick((0, 4, 8, 16, 28)),
         jpeg=draws.pick((None, 85, 70, 50)),
         turn=draws.between(-turn, turn) if draws.chance(50) else 0,
         lean=(draws.between(-lean, lean), draws.between(-lean, lean)) if draws.chance(30) else (0, 0),
@@ -73,16 +82,27 @@ def slight(draws: Draws) -> Damage:
     )
 
 
+def screen(draws: Draws) -> Damage:
+    """A screenshot, light or dark: no optics, only compression."""
+    light, dark = draws.between(243, 255), draws.between(10, 50)
+    if draws.chance(35):
+        light, dark = draws.between(18, 40), draws.between(210, 245)
+    blue = draws.pick((0, 0, 4))
+    return Damage(
+        paper=(light, light, light + min(blue, 255 - light)),
+        print=(dark, dark, dark + blue),
+        jpeg=draws.pick((None, None, 90, 75)),
+    )
+
+
 def blurred(ink: Ink, passes: int) -> Ink:
     """`passes` times the kernel (1, 2, 1) / 4 along both axes; the edge repeats."""
-    soft = ink.astype(np.uint16)
+    soft: npt.NDArray[Any] = ink.astype(np.uint16)
     for _ in range(passes):
         for axis in (0, 1):
             wide = np.pad(soft, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
             count = soft.shape[axis]
-            first, middle, last = (
-                wide[k : k + count] if axis == 0 else wide[:, k : k + count] for k in (0, 1, 2)
-            )
+            first, middle, last = (wide[k : k + count] if axis == 0 else wide[:, k : k + count] for k in (0, 1, 2))
             soft = (first + 2 * middle + last + 2) >> 2
     return soft.astype(np.uint8)
 
@@ -101,17 +121,28 @@ def _shade(shape: tuple[int, int], depth: int, draws: Draws) -> npt.NDArray[np.i
 def scanned(ink: Ink, damage: Damage, draws: Draws) -> Image:
     """The ink as a picture, `(H, W, 3) uint8` RGB; where things are does not change."""
     soft = blurred(ink, damage.blur)
-    change = np.zeros(ink.shape, np.int16)
+    paper, dark = damage.paper[0], damage.print[0]
+    covered = np.arange(256, dtype=np.int32)
+    level = (paper - covered * (paper - dark) // 255).astype(np.int16)[soft]
     if damage.shade:
-        change -= _shade(ink.shape, damage.shade, draws)
+        level -= _shade(ink.shape, damage.shade, draws)
     if damage.noise:
-        change += (draws.bell(ink.shape).astype(np.int32) * damage.noise // 591).astype(np.int16)
-    covered = np.arange(256, dtype=np.int16)
-    picture = np.empty((*ink.shape, 3), np.uint8)
-    for channel, (paper, dark) in enumerate(zip(damage.paper, damage.print, strict=True)):
-        level = (paper - covered.astype(np.int32) * (paper - dark) // 255).astype(np.int16)
-        picture[:, :, channel] = np.clip(level[soft] + change, 0, 255)
+        level += draws.bell(ink.shape) * np.int16(damage.noise) // np.int16(591)
+    picture = _tints(damage)[np.clip(level, 0, 255).astype(np.uint8)]
     return picture if damage.jpeg is None else _compressed(picture, damage.jpeg)
+
+
+def _tints(damage: Damage) -> npt.NDArray[np.uint8]:
+    """`(256, 3)`: red, green and blue for each level of red, straight between print and paper."""
+    red = np.arange(256, dtype=np.int32)
+    span = (damage.paper[0] - damage.print[0]) or 1
+    tints = [
+        red
+        + (dark - damage.print[0])
+        + (paper - damage.paper[0] - dark + damage.print[0]) * (red - damage.print[0]) // span
+        for paper, dark in zip(damage.paper, damage.print, strict=True)
+    ]
+    return np.clip(np.stack(tints, axis=1), 0, 255).astype(np.uint8)
 
 
 def _compressed(picture: Image, quality: int) -> Image:

@@ -71,4 +71,5 @@ class Draws:
 
     def bell(self, shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
         """An array of sums of four uniform bytes about zero: bell-shaped, standard deviation 147.8."""
-        return self.octets((4, *shape)).sum(axis=0, dtype=np.int16) - np.int16(510)
+        total: npt.NDArray[np.int16] = self.octets((4, *shape)).sum(axis=0, dtype=np.int16)
+        return total - np.int16(510)

@@ -12,14 +12,17 @@ class BadLabel(ValueError):
 
 
 class TooFewDocuments(RuntimeError):
-    """A round that noise would drown: nothing was spent."""
+    """A round that noise would drown: nothing was spent. `needed` is None where no number would do."""
 
-    def __init__(self, present: int, needed: int) -> None:
+    def __init__(self, present: int, needed: int | None) -> None:
+        self.present, self.needed = present, needed
+        self.missing = None if needed is None else needed - present
+        asked = "more documents than can be said" if needed is None else f"{needed} documents"
         super().__init__(
-            f"A round needs {needed} documents with unspent budget and there are {present}: "
-            f"{needed - present} are missing. Nothing was spent."
+            f"A round needs {asked} with unspent budget and there are {present}"
+            + (f": {self.missing} are missing" if self.missing else "")
+            + ". Nothing was spent."
         )
-        self.present, self.needed, self.missing = present, needed, needed - present
 
 
 class MissingGlyph(ValueError):

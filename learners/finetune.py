@@ -1,9 +1,12 @@
 """One private round: documents in their slots -> the weights of a candidate.
 
 The round is the Gaussian mechanism, `steps` times, on the sum of the members' clipped gradients. All
-else is public (the plan, the adapter and its basis) or post-processing of what the mechanism released
-(Adam, the mean of the last iterates, the merge). Nothing else leaves: no loss, no count, no stopping
-time. `progress` hears the number of the step.
+else is public (the plan, the adapter and its basis, the rehearsed documents) or post-processing of what
+the mechanism released (Adam, the mean of the last iterates, the merge). Nothing else leaves: no loss, no
+count, no stopping time. `progress` hears the number of the step.
+
+Rehearsal: each step adds the mean clipped gradient of a few public, generated documents, so that the
+candidate goes on reading what the private documents do not show. It costs no privacy.
 """
 
 from __future__ import annotations
@@ -16,9 +19,9 @@ import torch
 from torch import Tensor
 
 from learners.adapters import Adapter
-from learners.gradients import Cached, cache, chunks, document_gradients
+from learners.gradients import Cached, cache, chunks, collate, document_gradients, look
 from learners.lines import TrainDocument
-from learners.plan import Plan
+from learners.plan import PUBLIC_DOCUMENTS, PUBLIC_LINES, Plan
 from models.recogniser import Recogniser
 from privacy.dpsgd import private_gradient
 from privacy.noise import NoiseSource
@@ -28,6 +31,8 @@ Weights = dict[str, npt.NDArray[np.float32]]
 
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises."""
+REHEARSED = 16
+"""Public documents a step."""
 AVERAGED = 0.4
 """Share of the steps, the last ones, whose iterates are averaged."""
 BETAS = (0.9, 0.999)
@@ -41,6 +46,7 @@ def fit(
     adapter: Adapter,
     noise: NoiseSource,
     progress: Progress | None = None,
+    public: Sequence[TrainDocument] = (),
 ) -> Weights:
     """The candidate's full set of weights, by the recogniser's names; `model` is left as it was.
 
@@ -48,23 +54,49 @@ def fit(
         documents: by slot; a member without a document is a gradient of zero.
         members: the slots that were charged for `plan.event`.
         noise: made from that debit.
+        public: generated documents to rehearse, of the kinds that must not be forgotten.
 
     Raises:
         ValueError: a document whose slot is no member, other members than planned, another adapter.
         BudgetExhausted: the debit does not cover the plan.
     """
-    if len(members) != plan.members or not documents.keys() <= set(members):
+    slots = sorted(set(members))
+    if len(slots) != plan.members or not documents.keys() <= set(slots):
         raise ValueError(f"Expected documents of the {plan.members} planned members only.")
     if (adapter.name, adapter.size) != (plan.adapter, plan.parameters):
         raise ValueError(f"Expected the planned adapter {plan.adapter}, got {adapter.name}.")
-    slots = sorted(members)
-    capped = [documents[slot] for slot in slots if slot in documents]
-    capped = [TrainDocument(document.slot, document.lines[: plan.lines]) for document in capped]
-    cached = {document.slot: found for document, found in zip(capped, cache(adapter, capped), strict=True)}
-    theta = _descend(plan, adapter, lambda at: _step(plan, adapter, slots, cached, noise, at), progress)
-    weights = model.weights()
-    weights |= {name: value.numpy() for name, value in adapter.merge(theta).items()}
-    return weights
+    present = [slot for slot in slots if slot in documents]
+    seen = look(model, [documents[slot] for slot in present], plan.lines)
+    cached = dict(zip(present, cache(adapter, seen), strict=True))
+    rehearsed = cache(adapter, look(model, public[:PUBLIC_DOCUMENTS], PUBLIC_LINES)) if plan.rehearsal else []
+    rehearsal = Rehearsal(adapter, plan, rehearsed)
+
+    def gradient(theta: Tensor) -> Tensor:
+        return _step(plan, adapter, slots, cached, noise, theta) + rehearsal.gradient(theta)
+
+    theta = _descend(plan, adapter, gradient, progress)
+    return model.weights() | {name: value.numpy() for name, value in adapter.merge(theta).items()}
+
+
+class Rehearsal:
+    """The public part of a step: the mean clipped gradient of the next few public documents, in turn."""
+
+    def __init__(self, adapter: Adapter, plan: Plan, documents: Sequence[Cached]) -> None:
+        usable = [document for document in documents if document.inputs]
+        self._adapter, self._plan = adapter, plan
+        self._chunks = [collate(usable[k : k + REHEARSED]) for k in range(0, len(usable), REHEARSED)]
+        self._turn = 0
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        if not self._chunks:
+            return torch.zeros_like(theta)
+        chunk = self._chunks[self._turn % len(self._chunks)]
+        self._turn += 1
+        found = document_gradients(self._adapter, theta, chunk)
+        bound = self._plan.max_grad_norm
+        clipped = found * (bound / found.norm(dim=1, keepdim=True).clamp_min(bound))
+        share = self._plan.members / self._plan.capacity
+        return self._plan.rehearsal * share * clipped.mean(0)
 
 
 def _step(
@@ -95,9 +127,7 @@ def _gradients(adapter: Adapter, theta: Tensor, batch: Sequence[Cached]) -> Iter
         yield from document_gradients(adapter, theta, chunk)
 
 
-def _descend(
-    plan: Plan, adapter: Adapter, gradient: Callable[[Tensor], Tensor], progress: Progress | None
-) -> Tensor:
+def _descend(plan: Plan, adapter: Adapter, gradient: Callable[[Tensor], Tensor], progress: Progress | None) -> Tensor:
     """Adam (Kingma and Ba 2015) on the noisy gradients from zero; the mean of the last iterates."""
     theta = torch.zeros(adapter.size, requires_grad=True)
     optimiser = torch.optim.Adam([theta], lr=plan.learning_rate, betas=BETAS)

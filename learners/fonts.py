@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import ImageFont
@@ -91,17 +91,16 @@ CHINESE = ("cjk-sc", "cjk-tc")
 
 
 @cache
-def _bytes(package: str, file: str, sha256: str) -> bytes:
+def _path(package: str, file: str, sha256: str) -> str:
+    """Where the file is, once its bytes are known to be the pinned ones."""
     try:
-        data = resources.files(package).joinpath(file).read_bytes()
+        path = Path(str(resources.files(package).joinpath(file)))
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
     except (ModuleNotFoundError, FileNotFoundError) as cause:
-        raise FontUnavailable(
-            f"Expected {file} from the pinned package {package}; install ocrd again."
-        ) from cause
-    found = hashlib.sha256(data).hexdigest()
+        raise FontUnavailable(f"Expected {file} from the pinned package {package}; install ocrd again.") from cause
     if found != sha256:
         raise FontUnavailable(f"Expected {file} of {package} with SHA-256 {sha256}, got {found}.")
-    return data
+    return str(path)
 
 
 def _named(name: str) -> Face:
@@ -118,12 +117,12 @@ def load(name: str, size: int) -> ImageFont.FreeTypeFont:
         FontUnavailable: the name is unknown, its package is missing, or its bytes aren't the pinned ones.
     """
     face = _named(name)
-    data = BytesIO(_bytes(face.package, face.file, face.sha256))
-    font = ImageFont.truetype(data, size, index=face.index, layout_engine=ImageFont.Layout.BASIC)
+    path = _path(face.package, face.file, face.sha256)
+    font = ImageFont.truetype(path, size, index=face.index, layout_engine=ImageFont.Layout.BASIC)
     if face.weight is not None:
         axes = font.get_variation_axes()
         font.set_variation_by_axes(
-            [face.weight if axis["name"] in (b"Weight", "Weight") else axis["default"] for axis in axes]
+            [float(face.weight if axis["name"] == b"Weight" else axis["default"] or 0) for axis in axes]
         )
     return font
 
@@ -134,7 +133,7 @@ def coverage(name: str) -> frozenset[int]:
     if name == PINS:
         return frozenset(map(ord, pins.CHARACTERS))
     face = _named(name)
-    data = _bytes(face.package, face.file, face.sha256)
+    data = Path(_path(face.package, face.file, face.sha256)).read_bytes()
     start = struct.unpack_from(">I", data, 12 + 4 * face.index)[0] if data[:4] == b"ttcf" else 0
     tables = struct.unpack_from(">H", data, start + 4)[0]
     for entry in range(start + 12, start + 12 + 16 * tables, 16):
@@ -164,9 +163,7 @@ def _code_points(data: bytes, cmap: int) -> frozenset[int]:
 def _format_4(data: bytes, table: int) -> set[int]:
     segments = struct.unpack_from(">H", data, table + 6)[0] // 2
     ends, starts, deltas, offsets = (
-        np.frombuffer(
-            data, ">u2", segments, table + 14 + 2 * segments * column + (2 if column else 0)
-        ).tolist()
+        np.frombuffer(data, ">u2", segments, table + 14 + 2 * segments * column + (2 if column else 0)).tolist()
         for column in range(4)
     )
     where = table + 16 + 6 * segments
@@ -193,6 +190,4 @@ def require(text: str, name: str) -> None:
     missing = sorted({ord(c) for c in text} - covered)
     if missing:
         points = ", ".join(f"U+{point:04X}" for point in missing)
-        raise MissingGlyph(
-            f"Expected glyphs for all of the text in the face {name}; it has none for {points}."
-        )
+        raise MissingGlyph(f"Expected glyphs for all of the text in the face {name}; it has none for {points}.")

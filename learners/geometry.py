@@ -1,8 +1,8 @@
 """A page that lies askew: the ink and what is known about it move together, on integers.
 
 The map between the page and its picture is one homography with integer entries. Ink is pulled through
-it with fixed-point coordinates and bilinear weights of 1/256; corners are pushed through its adjugate,
-which is its inverse up to a factor, so both are exact up to that last rounding.
+it with coordinates and bilinear weights of 1/256; corners are pushed through its adjugate, which is its
+inverse up to a factor, so both are exact up to that last rounding.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from learners.typesetting import Ink
 from privacy.page import Char, Line, Point, Quad, Region
@@ -52,32 +53,41 @@ def askew(shape: tuple[int, int], turn: int, lean: tuple[int, int]) -> Matrix:
     return rows[0], rows[1], rows[2]  # type: ignore[return-value]
 
 
-def moved(point: Point, picture_to_page: Matrix) -> Point:
-    """Where a point of the page is in the picture."""
-    (a, b, c), (d, e, f), (g, h, i) = _adjugate(picture_to_page)
+def moved(point: Point, page_to_picture: Matrix) -> Point:
+    """Where a point of the page, in whole pixels, is in the picture."""
+    (a, b, c), (d, e, f), (g, h, i) = page_to_picture
     x, y = round(point[0]), round(point[1])
     below = g * x + h * y + i
     return (a * x + b * y + c) / below, (d * x + e * y + f) / below
 
 
 def pulled(ink: Ink, picture_to_page: Matrix) -> Ink:
-    """The picture of the page, of the same shape; beyond the page its edge goes on."""
+    """The picture of the page, of the same shape; beyond the page its edge goes on.
+
+    Coordinates are quotients of whole numbers below 2^53, which float64 holds exactly, and IEEE 754 rounds
+    a quotient the same way everywhere; one operation a call leaves a compiler nothing to contract.
+    """
     height, width = ink.shape
     (a, b, c), (d, e, f), (g, h, i) = picture_to_page
     # Centres of pixels lie at +1/2: doubled coordinates keep them whole.
     x = 2 * np.arange(width, dtype=np.int64) + 1
     y = 2 * np.arange(height, dtype=np.int64)[:, None] + 1
-    below = g * x + h * y + 2 * i
-    column = ((a * x + b * y + 2 * c) * 256) // below - 128
-    row = ((d * x + e * y + 2 * f) * 256) // below - 128
-    column = np.clip(column, 0, 256 * (width - 1))
-    row = np.clip(row, 0, 256 * (height - 1))
-    at = (row >> 8) * width + (column >> 8)
-    right, low = (column & 255).astype(np.int32), (row & 255).astype(np.int32)
-    flat = np.append(ink.ravel(), np.zeros(width + 1, np.uint8)).astype(np.int32)
-    upper = flat[at] * (256 - right) + flat[at + 1] * right
-    lower = flat[at + width] * (256 - right) + flat[at + width + 1] * right
-    return ((upper * (256 - low) + lower * low + 32768) >> 16).astype(np.uint8)
+    below = (g * x).astype(np.float64) + (h * y + 2 * i)
+    column = _fixed((256 * a * x).astype(np.float64) + 256 * (b * y + 2 * c), below, width)
+    row = _fixed((256 * d * x).astype(np.float64) + 256 * (e * y + 2 * f), below, height)
+    # The four neighbours of a place packed into one number, so that they are fetched together.
+    framed = np.pad(ink, ((0, 1), (0, 1)), mode="edge").astype(np.uint32)
+    upper = framed[:, :-1] | framed[:, 1:] << 8
+    four = (upper[:-1] | upper[1:] << 16).ravel()[(row >> 8) * width + (column >> 8)]
+    right, low = (column & 255).astype(np.uint32), (row & 255).astype(np.uint32)
+    above = (four & 255) * (256 - right) + (four >> 8 & 255) * right
+    under = (four >> 16 & 255) * (256 - right) + (four >> 24) * right
+    return ((above * (256 - low) + under * low + 32768) >> 16).astype(np.uint8)  # type: ignore[no-any-return]
+
+
+def _fixed(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.int64]:
+    """`above / below` less half a pixel, in 256ths of a pixel, kept within `size` pixels."""
+    return np.clip(above / below - 128, 0, 256 * (size - 1)).astype(np.int64)
 
 
 def _quartered(point: Point, shape: tuple[int, int], quarters: int) -> Point:
@@ -92,8 +102,10 @@ def carried(
 ) -> tuple[tuple[Line, ...], tuple[Region, ...]]:
     """The lines and regions of a page of `shape` where they are in its picture."""
 
+    page_to_picture = _adjugate(picture_to_page)
+
     def corner(point: Point) -> Point:
-        return _quartered(moved(point, picture_to_page), shape, quarters)
+        return _quartered(moved(point, page_to_picture), shape, quarters)
 
     def quad(quad: Quad) -> Quad:
         return corner(quad[0]), corner(quad[1]), corner(quad[2]), corner(quad[3])

@@ -8,27 +8,36 @@ own frames and its own copy of the parameters. What the frozen part says of a li
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from learners.adapters import Adapter
+from learners.adapters import Adapter, trunk
 from learners.batches import by_width
-from learners.lines import TrainDocument
+from learners.lines import MAX_LINES, TrainDocument
 from models.ctc import frames_needed
+from models.recogniser import Recogniser
 
 CHUNK = 24
 """Documents whose gradients are computed at a time: enough to be fast, few enough for memory."""
 
 
 @dataclass(frozen=True)
-class Cached:
-    """A document's usable lines: what the frozen part says `(T, width)` and local classes."""
+class Seen:
+    """A document after the part that no adapter moves: each line's text and frames `(T, 60)`."""
 
-    inputs: tuple[Tensor, ...]
-    targets: tuple[tuple[int, ...], ...]
+    texts: tuple[str, ...] = field(repr=False)
+    frames: tuple[Tensor, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A document's usable lines: what the adapter's frozen part says `(T, width)`, and local classes."""
+
+    inputs: tuple[Tensor, ...] = field(repr=False)
+    targets: tuple[tuple[int, ...], ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -44,34 +53,38 @@ class Chunk:
     weights: Tensor
 
 
-def cache(adapter: Adapter, documents: Sequence[TrainDocument]) -> list[Cached]:
-    """Runs the frozen part once a line.
+def look(model: Recogniser, documents: Sequence[TrainDocument], lines: int = MAX_LINES) -> list[Seen]:
+    """Runs the trunk over the first `lines` lines of each document, once."""
+    flat = [(d, line) for d, document in enumerate(documents) for line in document.lines[:lines]]
+    frames: dict[int, Tensor] = {}
+    for indices, images in by_width([line.image for _, line in flat]):
+        frames |= {i: found.clone() for i, found in zip(indices, trunk(model, images), strict=True)}
+    rows: list[list[int]] = [[] for _ in documents]
+    for index, (d, _) in enumerate(flat):
+        rows[d].append(index)
+    return [Seen(tuple(flat[i][1].text for i in row), tuple(frames[i] for i in row)) for row in rows]
+
+
+def cache(adapter: Adapter, documents: Sequence[Seen]) -> list[Cached]:
+    """What the adapter's frozen part says of each line.
 
     A line with a character that does not learn, or with fewer frames than its text needs, teaches
     nothing; so does a document without another line. Both are facts of that line alone.
     """
-    lines = [(d, line) for d, document in enumerate(documents) for line in document.lines]
-    found: list[tuple[Tensor, tuple[int, ...]] | None] = [None] * len(lines)
-    for indices, images in by_width([line.image for _, line in lines]):
-        outputs = adapter.inputs(images)
-        for index, output in zip(indices, outputs, strict=True):
-            target = adapter.charset.encode(lines[index][1].text)
-            if target and frames_needed(target) <= len(output):
-                found[index] = (output.clone(), tuple(target))
-    kept: list[list[tuple[Tensor, tuple[int, ...]]]] = [[] for _ in documents]
-    for (d, _), item in zip(lines, found, strict=True):
-        if item is not None:
-            kept[d].append(item)
-    return [Cached(tuple(i for i, _ in lines_), tuple(t for _, t in lines_)) for lines_ in kept]
+    found = []
+    for document in documents:
+        kept = []
+        for text, frames in zip(document.texts, document.frames, strict=True):
+            target = adapter.charset.encode(text)
+            if target and frames_needed(target) <= len(frames):
+                kept.append((adapter.inputs(frames.unsqueeze(0))[0], tuple(target)))
+        found.append(Cached(tuple(i for i, _ in kept), tuple(t for _, t in kept)))
+    return found
 
 
 def collate(documents: Sequence[Cached], dtype: torch.dtype = torch.float32) -> Chunk:
     """A chunk of at least one line; documents without one take part with a gradient of zero."""
-    flat = [
-        (d, i, t)
-        for d, cached in enumerate(documents)
-        for i, t in zip(cached.inputs, cached.targets, strict=True)
-    ]
+    flat = [(d, i, t) for d, cached in enumerate(documents) for i, t in zip(cached.inputs, cached.targets, strict=True)]
     lengths = torch.tensor([len(t) for _, _, t in flat])
     counts = torch.tensor([len(documents[d].inputs) for d, _, _ in flat])
     return Chunk(

@@ -67,23 +67,23 @@ def national(draws: Draws, locale: str, birth: tuple[int, int, int]) -> str:
         return f"{body[0]} {body[1:3]} {body[3:5]} {body[5:7]} {body[7:10]} {body[10:]} {nir.calc_check_digits(body)}"
     if locale == "es_ES":
         body = draws.digits(8)
-        return body + draws.pick(("", "-")) + dni.calc_check_digit(body)
+        return f"{body}{draws.pick(('', '-'))}{dni.calc_check_digit(body)}"
     if locale == "it_IT":
         body = (
             draws.string("BCDFGLMNPRSTV", 6)
             + f"{year % 100:02}{'ABCDEHLMPRST'[month - 1]}{day + draws.pick((0, 40)):02}"
             + f"{draws.string('ABCDEFGHIL', 1)}{draws.digits(3)}"
         )
-        return body + codicefiscale.calc_check_digit(body)
+        return f"{body}{codicefiscale.calc_check_digit(body)}"
     if locale == "nl_NL":
         return _citizen_number(draws)
     if locale == "pl_PL":
         body = f"{year % 100:02}{month + (20 if year >= 2000 else 0):02}{day:02}{draws.digits(4)}"
-        return body + pesel.calc_check_digit(body)
+        return f"{body}{pesel.calc_check_digit(body)}"
     if locale == "zh_CN":
         region = draws.pick(("110101", "110108", "310104", "310115", "120101", "500103"))
         body = f"{region}{year}{short[2:]}{draws.digits(3)}"
-        return body + ric.calc_check_digit(body + "0")
+        return f"{body}{ric.calc_check_digit(body + '0')}"
     return _taiwan_number(draws)
 
 

@@ -185,9 +185,7 @@ def take_case(label: str, reading: str) -> str:
     read_as: dict[int, str] = {}
     for op in Levenshtein.opcodes(folded, heard):
         if op.tag == "equal":
-            read_as |= {
-                op.src_start + k: reading[op.dest_start + k] for k in range(op.src_end - op.src_start)
-            }
+            read_as |= {op.src_start + k: reading[op.dest_start + k] for k in range(op.src_end - op.src_start)}
     out = list(label)
     for word in re.finditer(r"[^\W\d_]+", label):
         seen = {k: read_as[k] for k in range(*word.span()) if k in read_as}

@@ -66,6 +66,8 @@ def persona(draws: Draws, locale: str, sentences: int = 0) -> Persona:
         phone, email = faker.phone_number(), faker.email()
         employer, trade = faker.company(), faker.job()
         filler = tuple(faker.sentence(nb_words=9) for _ in range(sentences))
+    if locale in CHINESE:
+        filler = tuple(f"{sentence.rstrip('.')}。" for sentence in filler)
     birth = (draws.between(1938, 2007), draws.between(1, 12), draws.between(1, 28))
     return Persona(
         locale=locale,

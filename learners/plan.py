@@ -24,7 +24,7 @@ from torch import Tensor
 
 from learners.adapters import CHARSETS, Adapter, Charset, HeadAdapter, TopAdapter
 from learners.errors import TooFewDocuments
-from learners.gradients import Cached, cache, chunks, document_gradients
+from learners.gradients import Seen, cache, chunks, document_gradients, look
 from learners.lines import MAX_LINES, TrainDocument
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
@@ -35,6 +35,8 @@ FULL_BATCH_UP_TO = 2000
 """Slots up to which every step takes the whole pool: less noise than sampling, and less to prove."""
 SAMPLED = 1000
 """Documents a step expects of a larger pool."""
+PUBLIC_DOCUMENTS, PUBLIC_LINES = 64, 4
+"""How much of the public documents is looked at: enough for a basis of rank 32."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,16 @@ class Recipe:
     max_grad_norm: float
     learning_rate: float
     steps: int
+    rehearsal: float
+    """Weight of the public documents' gradient beside the private one."""
     noise_bound: float
     """noise / signal up to which a round with this adapter made generated documents read better."""
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "top": Recipe(max_grad_norm=0.2, learning_rate=1e-2, steps=100, noise_bound=0.5),
-    "head": Recipe(max_grad_norm=0.2, learning_rate=1e-2, steps=100, noise_bound=1.0),
-    "bias": Recipe(max_grad_norm=0.05, learning_rate=5e-2, steps=50, noise_bound=1.0),
+    "top": Recipe(max_grad_norm=0.2, learning_rate=1e-2, steps=100, rehearsal=1.0, noise_bound=0.5),
+    "head": Recipe(max_grad_norm=0.2, learning_rate=1e-2, steps=100, rehearsal=1.0, noise_bound=1.0),
+    "bias": Recipe(max_grad_norm=0.05, learning_rate=5e-2, steps=50, rehearsal=1.0, noise_bound=1.0),
 }
 
 
@@ -94,6 +98,7 @@ class Plan:
     max_grad_norm: float
     noise_multiplier: float
     learning_rate: float
+    rehearsal: float
     lines: int
     adapter: str
     parameters: int
@@ -132,24 +137,46 @@ def plan(
         TooFewDocuments: noise would drown every adapter that is allowed; says how many are missing.
         ValueError: no slot at all, more than the capacity, or public documents with nothing to learn.
     """
+    return choose(settings, survey(settings, model, alphabet, public), members)
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """An adapter, and the norm of the mean clipped gradient of public documents."""
+
+    adapter: Adapter
+    agreement: float
+
+
+def survey(
+    settings: Settings, model: Recogniser, alphabet: Alphabet, public: Sequence[TrainDocument]
+) -> list[Surveyed]:
+    """The adapters that the settings allow, the richest first, measured on public documents."""
+    charset = Charset.of(settings.characters, alphabet, settings.closed)
+    seen = look(model, public[:PUBLIC_DOCUMENTS], PUBLIC_LINES)
+    found = []
+    for name in RECIPES if settings.adapter == "auto" else (settings.adapter,):
+        adapter = build(name, model, charset, settings.rank, seen)
+        found.append(Surveyed(adapter, agreement(adapter, seen, RECIPES[name].max_grad_norm)))
+    return found
+
+
+def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tuple[Plan, Adapter]:
+    """The first adapter whose noise stays under its bound with `members` slots. Raises as `plan` does."""
     if not 0 < members <= settings.capacity:
         raise ValueError(f"Expected 1 to {settings.capacity} members, got {members}.")
-    charset = Charset.of(settings.characters, alphabet, settings.closed)
-    names = list(RECIPES) if settings.adapter == "auto" else [settings.adapter]
     needed = []
-    for name in names:
-        adapter = build(name, model, charset, settings.rank, public)
-        found = _planned(settings, name, adapter, members, public)
-        bound = RECIPES[name].noise_bound
+    for each in surveyed:
+        found = _planned(settings, each, members)
+        bound = RECIPES[each.adapter.name].noise_bound
         if found.noise_over_signal <= bound:
-            return found, adapter
-        needed.append(math.ceil(members * found.noise_over_signal / bound))
-    raise TooFewDocuments(members, min(needed))
+            return found, each.adapter
+        if math.isfinite(found.noise_over_signal):
+            needed.append(math.ceil(members * found.noise_over_signal / bound))
+    raise TooFewDocuments(members, min(needed, default=None))
 
 
-def build(
-    name: str, model: Recogniser, charset: Charset, rank: int, public: Sequence[TrainDocument]
-) -> Adapter:
+def build(name: str, model: Recogniser, charset: Charset, rank: int, public: Sequence[Seen]) -> Adapter:
     """An adapter by name; the head's basis comes from `public` documents."""
     if name == "top":
         return TopAdapter(model, charset)
@@ -158,7 +185,7 @@ def build(
     return HeadAdapter(model, charset, gradient_basis(model, charset, rank, public))
 
 
-def gradient_basis(model: Recogniser, charset: Charset, rank: int, public: Sequence[TrainDocument]) -> Tensor:
+def gradient_basis(model: Recogniser, charset: Charset, rank: int, public: Sequence[Seen]) -> Tensor:
     """`(120, rank)`: the directions of the features along which public documents move the rows most.
 
     The top right-singular vectors of the documents' gradients of the rows, all rows and documents
@@ -167,51 +194,41 @@ def gradient_basis(model: Recogniser, charset: Charset, rank: int, public: Seque
     width = model.head.in_features
     adapter = HeadAdapter(model, charset, torch.eye(width))
     second = torch.zeros(width, width, dtype=torch.float64)
-    for _, gradients in _public_gradients(adapter, public):
+    for gradients in _gradients(adapter, public):
         rows = gradients[:, : len(charset.classes) * width].reshape(-1, width).double()
         second += rows.T @ rows
     directions: Tensor = torch.linalg.eigh(second).eigenvectors
     return directions.flip(1)[:, :rank].float().contiguous()
 
 
-def _public_gradients(adapter: Adapter, public: Sequence[TrainDocument]) -> list[tuple[int, Tensor]]:
-    cached: list[Cached] = cache(adapter, public)
-    start = torch.zeros(adapter.size)
-    found = [(chunk.documents, document_gradients(adapter, start, chunk)) for chunk in chunks(cached)]
-    if sum(count for count, _ in found) < 2:
-        raise ValueError(f"Expected public documents with lines of the charset, got {len(public)} without.")
-    return found
-
-
-def agreement(adapter: Adapter, public: Sequence[TrainDocument], max_grad_norm: float) -> float:
+def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) -> float:
     """The norm of the mean clipped gradient of documents like `public`, at the model as it is.
 
     Without the part that comes from their finite number: `(n |mean|^2 - mean |g|^2) / (n - 1)` is
     unbiased for the squared norm.
     """
-    total, squares, count = torch.zeros(adapter.size, dtype=torch.float64), 0.0, 0
-    for documents, gradients in _public_gradients(adapter, public):
-        exact = gradients.double()
-        norms = exact.norm(dim=1, keepdim=True)
-        clipped = exact * (max_grad_norm / norms.clamp_min(max_grad_norm))
-        total += clipped.sum(0)
-        squares += float(clipped.square().sum())
-        count += documents
-    squared = (float((total / count).square().sum()) * count - squares / count) / (count - 1)
-    return math.sqrt(max(squared, 0.0))
+    gradients = torch.cat([part.double() for part in _gradients(adapter, public)])
+    clipped = gradients * (max_grad_norm / gradients.norm(dim=1, keepdim=True).clamp_min(max_grad_norm))
+    count = len(clipped)
+    squared = count * clipped.mean(0).square().sum() - clipped.square().sum(1).mean()
+    return math.sqrt(max(float(squared) / (count - 1), 0.0))
 
 
-def _planned(
-    settings: Settings, name: str, adapter: Adapter, members: int, public: Sequence[TrainDocument]
-) -> Plan:
-    recipe = RECIPES[name]
-    full = settings.capacity <= FULL_BATCH_UP_TO
-    sample_rate = 1.0 if full else SAMPLED / settings.capacity
+def _gradients(adapter: Adapter, public: Sequence[Seen]) -> list[Tensor]:
+    start = torch.zeros(adapter.size)
+    found = [document_gradients(adapter, start, chunk) for chunk in chunks(cache(adapter, public))]
+    if sum(map(len, found)) < 2:
+        raise ValueError(f"Expected two or more public documents to learn from, got {sum(map(len, found))}.")
+    return found
+
+
+def _planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
+    adapter, recipe = surveyed.adapter, RECIPES[surveyed.adapter.name]
+    sample_rate = 1.0 if settings.capacity <= FULL_BATCH_UP_TO else SAMPLED / settings.capacity
     budget = settings.epsilon_lifetime, settings.delta
     sigma = accountant.calibrate(sample_rate, recipe.steps, settings.rounds_per_document, *budget)
     event = RoundEvent(sample_rate, sigma, recipe.steps)
     noise = sigma * recipe.max_grad_norm * math.sqrt(adapter.size / recipe.steps) / (sample_rate * members)
-    signal = agreement(adapter, public, recipe.max_grad_norm)
     return Plan(
         capacity=settings.capacity,
         members=members,
@@ -220,8 +237,9 @@ def _planned(
         max_grad_norm=recipe.max_grad_norm,
         noise_multiplier=sigma,
         learning_rate=recipe.learning_rate,
+        rehearsal=recipe.rehearsal,
         lines=settings.lines,
-        adapter=name,
+        adapter=adapter.name,
         parameters=adapter.size,
         charset=settings.characters,
         closed=settings.closed,
@@ -229,5 +247,5 @@ def _planned(
         epsilon_round=accountant.epsilon([event], settings.delta),
         epsilon_lifetime=settings.epsilon_lifetime,
         rounds_per_document=settings.rounds_per_document,
-        noise_over_signal=noise / signal if signal else math.inf,
+        noise_over_signal=noise / surveyed.agreement if surveyed.agreement else math.inf,
     )

@@ -44,6 +44,10 @@ class Printer:
     dead: tuple[int, ...] = ()
     """Columns, in thousandths of the width, that print nothing: dead heating elements."""
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.pitch <= 16 * SUB:
+            raise ValueError(f"Expected pitch={self.pitch} from 1 to {16 * SUB}.")
+
 
 def thermal(draws: Draws, pitch: int) -> Printer:
     """A thermal label printer; its dots touch."""
@@ -79,7 +83,8 @@ def impact(draws: Draws, pitch: int, pins: int) -> Printer:
 def _profile(diameter: int) -> npt.NDArray[np.int32]:
     """A dot across its pitch, 0 to 255: full in the middle, soft at the rim. A dot is the product of two."""
     distance = np.abs(2 * np.arange(SUB, dtype=np.int32) + 1 - SUB)
-    return np.clip((diameter + 1 - distance) * 128, 0, 255).astype(np.int32)
+    profile: npt.NDArray[np.int32] = np.clip((diameter + 1 - distance) * 128, 0, 255).astype(np.int32)
+    return profile
 
 
 def _strengths(shape: tuple[int, int], printer: Printer, draws: Draws) -> Strength:
@@ -90,12 +95,13 @@ def _strengths(shape: tuple[int, int], printer: Printer, draws: Draws) -> Streng
     columns = left + (right - left) * np.arange(width, dtype=np.int32) // max(width - 1, 1)
     for place in printer.dead:
         columns[place * width // 1000] = 0
-    single = 100 - draws.octets(shape).astype(np.int32) * printer.spread // 255
+    single: Strength = 100 - draws.octets(shape).astype(np.int32) * printer.spread // 255
     strength = single * rows[:, None] // 100 * columns[None, :] // 100 * printer.strength // 100
     if printer.missing:
         luck = draws.octets(shape).astype(np.int32) * 256 + draws.octets(shape)
         strength[luck < printer.missing * 65536 // 1000] = 0
-    return strength * 255 // 100
+    scaled: Strength = strength * 255 // 100
+    return scaled
 
 
 def _averaged(dots: npt.NDArray[np.int32], printer: Printer, axis: int) -> npt.NDArray[np.int32]:
@@ -106,9 +112,10 @@ def _averaged(dots: npt.NDArray[np.int32], printer: Printer, axis: int) -> npt.N
     fine *= profile[:, None] if axis == 0 else profile
     pixels = -(-places * printer.pitch // (16 * SUB))
     edges = np.arange(pixels + 1, dtype=np.int64) * (16 * SUB) // printer.pitch
-    sums = np.add.reduceat(fine, np.minimum(edges[:-1], places - 1), axis=axis)
+    sums: npt.NDArray[np.int32] = np.add.reduceat(fine, np.minimum(edges[:-1], places - 1), axis=axis)
     share = (255 * np.diff(edges)).astype(np.int32)
-    return sums // (share[:, None] if axis == 0 else share)
+    mean: npt.NDArray[np.int32] = sums // (share[:, None] if axis == 0 else share)
+    return mean
 
 
 def strike(setting: Setting, printer: Printer, draws: Draws) -> Setting:

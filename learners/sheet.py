@@ -81,9 +81,7 @@ class Sheet:
         """Adds ink; where it meets ink, the darker stays."""
         height, width = ink.shape
         if x < 0 or y < 0 or y + height > self.ink.shape[0] or x + width > self.ink.shape[1]:
-            raise ValueError(
-                f"Expected ink of {height} x {width} to fit at ({x}, {y}) on a sheet of {self.ink.shape}."
-            )
+            raise ValueError(f"Expected ink of {height} x {width} to fit at ({x}, {y}) on a sheet of {self.ink.shape}.")
         spot = self.ink[y : y + height, x : x + width]
         np.maximum(spot, ink, out=spot)
         return Box(x, y, x + width, y + height)

@@ -16,16 +16,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from learners import cards, fonts, papers, phrases, thermal
 from learners import damage as damages
-from learners import fonts, phrases, thermal
 from learners.damage import Damage, scanned
 from learners.draws import Draws
 from learners.geometry import askew, carried, pulled
+from learners.personas import LOCALES
 from learners.sheet import Sheet
 from learners.typesetting import Setting, Style, typeset
 from privacy.page import Image, Line, Region
 
-
+_TEMPLATES = {
+    "receipt": papers.receipt,
+    "form": papers.form,
+    "letter": papers.letter,
+    "id_card": cards.id_card,
+    "label": cards.label,
+    "screenshot": cards.screenshot,
+}
+KINDS = tuple(_TEMPLATES)
 DOMAINS = ("plain", "chinese", "thermal")
 
 
@@ -51,8 +60,24 @@ def pictured(sheet: Sheet, damage: Damage, draws: Draws, kind: str, locale: str)
     return Document(image, lines, personal, kind, locale)
 
 
+def generate(kind: str, seed: int, locale: str | None = None, damage: Damage | None = None) -> Document:
+    """A page of one of `KINDS`; locale and damage are drawn unless they are given.
+
+    Raises:
+        ValueError: an unknown kind or locale.
+    """
+    if kind not in _TEMPLATES:
+        raise ValueError(f"Expected a kind among {', '.join(KINDS)}, got {kind!r}.")
+    draws = Draws(seed, f"page {kind}")
+    drawn = draws.pick(LOCALES)
+    locale = drawn if locale is None else locale
+    sheet = _TEMPLATES[kind](draws, locale)
+    drawn_damage = damages.screen(draws) if kind == "screenshot" else damages.some(draws, lean=24)
+    return pictured(sheet, drawn_damage if damage is None else damage, draws, kind, locale)
+
+
 def thermal_label(seed: int, damage: Damage | None = None) -> Document:
-    """A small label of two or three lines, from a thermal or needle printer of a pharmacy, parcel desk or laboratory."""
+    """A small label of two or three lines from the thermal or needle printer of a pharmacy, store or laboratory."""
     draws = Draws(seed, "thermal label")
     return _label(thermal.wording(draws), draws, damage)
 
@@ -93,5 +118,5 @@ def line(seed: int, domain: str = "plain") -> tuple[Image, str]:
 def _cut(setting: Setting, damage: Damage, draws: Draws) -> Image:
     """The line with the margins that a detector leaves, scanned."""
     around = setting.height * draws.between(12, 30) // 100
-    ink = np.pad(setting.ink, ((around, around), (around + draws.below(4), around + draws.below(6))))
+    ink = np.pad(setting.ink, ((around, around), (around // 2 + draws.below(4), around // 2 + draws.below(4))))
     return scanned(ink, damage, draws)

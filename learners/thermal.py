@@ -85,9 +85,7 @@ def _parcel(draws: Draws) -> tuple[str, ...]:
         f"{draws.pick(('PARCEL', 'PKG', 'COLLI'))} {draws.between(1, total)} OF {total} "
         f"WT {draws.between(0, 31)}.{draws.digits(2)} KG",
         f"ROUTE {draws.between(1, 99)} {draws.pick('ABCDEF')} DEPOT {draws.pick(TOWNS)} {draws.digits(2)}",
-        draws.pick(
-            (f"SHIP {date(draws)}", f"DUE {date(draws)} {draws.between(7, 18):02}:{draws.pick(('00', '30'))}")
-        ),
+        draws.pick((f"SHIP {date(draws)}", f"DUE {date(draws)} {draws.between(7, 18):02}:{draws.pick(('00', '30'))}")),
     )
 
 
@@ -123,9 +121,7 @@ def wording(draws: Draws) -> tuple[str, ...]:
     """The two or three lines of a label."""
     lines = draws.pick(TRADES)(draws)
     if draws.chance(12):
-        lines = tuple(
-            " ".join(word.title() if len(word) > 3 else word for word in line.split()) for line in lines
-        )
+        lines = tuple(" ".join(word.title() if len(word) > 3 else word for word in line.split()) for line in lines)
     return lines if draws.chance(60) else lines[:2]
 
 

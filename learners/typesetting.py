@@ -29,15 +29,10 @@ class Style:
     size: int
     tracking: int = 0
     """Added after every character."""
-    word_gap: int = 0
-    """Added to every space."""
-    cell: int | None = None
-    """Advance of every character on a printer with a fixed pitch; None for the face's own."""
     binary: bool = False
     """Rasterise to dots that are printed or not."""
     wide: int = 1
     """Horizontal repetition, as in the double-width mode of receipt printers."""
-    tall: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,9 +80,7 @@ def _glyph(face: str, size: int, binary: bool, character: str) -> _Glyph:
     advance = round(font.getlength(character, mode="1" if binary else "L"))
     margin, side = 2 * size, 5 * size
     canvas = Image.new("1" if binary else "L", (side, side))
-    ImageDraw.Draw(canvas).text(
-        (margin, 3 * size), character, font=font, fill=1 if binary else 255, anchor="ls"
-    )
+    ImageDraw.Draw(canvas).text((margin, 3 * size), character, font=font, fill=1 if binary else 255, anchor="ls")
     box = canvas.getbbox()
     if box is None:
         return _Glyph(None, 0, 0, advance)
@@ -97,19 +90,42 @@ def _glyph(face: str, size: int, binary: bool, character: str) -> _Glyph:
 
 def _pinned(character: str) -> _Glyph:
     dots = matrix(character)
-    rows, columns = dots.any(axis=1).nonzero()[0], dots.any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero(dots.any(axis=1)), np.flatnonzero(dots.any(axis=0))
     if not len(rows):
         return _Glyph(None, 0, 0, CELL)
     ink = dots[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * np.uint8(255)
     return _Glyph(ink, int(columns[0]), BASELINE - int(rows[0]), CELL)
 
 
-@lru_cache(maxsize=1 << 14)
-def _kerning(face: str, size: int, pair: str) -> int:
+@lru_cache(maxsize=1 << 16)
+def _kerning(face: str, size: int, first: str, second: str) -> int:
     if face == PINS:
         return 0
-    font = load(face, size)
-    return round(font.getlength(pair) - font.getlength(pair[0]) - font.getlength(pair[1]))
+    apart = _glyph(face, size, False, first).advance + _glyph(face, size, False, second).advance
+    return round(load(face, size).getlength(first + second)) - apart
+
+
+def _laid(text: str, style: Style) -> tuple[list[_Glyph], list[int]]:
+    """The glyphs of `text` and where the ink of each begins."""
+    glyphs = [_glyph(style.face, style.size, style.binary, character) for character in text]
+    places: list[int] = []
+    x = 0
+    for number, (character, glyph) in enumerate(zip(text, glyphs, strict=True)):
+        if number and not style.binary:
+            x += _kerning(style.face, style.size, text[number - 1], character)
+        places.append(x + glyph.left)
+        x += glyph.advance + style.tracking
+    return glyphs, places
+
+
+def measure(text: str, style: Style) -> int:
+    """The width of the ink of `text` in pixels; as refuses as `typeset`."""
+    require(text, style.face)
+    inked = [(glyph.ink, place) for glyph, place in zip(*_laid(text, style), strict=True) if glyph.ink is not None]
+    if not inked:
+        raise ValueError("Expected text with ink, got only spaces.")
+    last = max(place + int(ink.shape[1]) for ink, place in inked)
+    return (last - min(place for _, place in inked)) * style.wide
 
 
 def typeset(text: str, style: Style) -> Setting:
@@ -120,25 +136,12 @@ def typeset(text: str, style: Style) -> Setting:
         ValueError: the text has no ink.
     """
     require(text, style.face)
-    glyphs = [_glyph(style.face, style.size, style.binary, character) for character in text]
-    places: list[int] = []
-    x = 0
-    for number, (character, glyph) in enumerate(zip(text, glyphs, strict=True)):
-        if number and style.cell is None:
-            x += _kerning(style.face, style.size, text[number - 1] + character)
-        left = glyph.left
-        if style.cell is not None and glyph.ink is not None:
-            left += (style.cell - glyph.advance) // 2
-        places.append(x + left)
-        x += (style.cell or glyph.advance) + style.tracking + (style.word_gap if character == " " else 0)
-    return _compose(text, glyphs, places, style)
+    return _compose(text, *_laid(text, style), style)
 
 
 def _compose(text: str, glyphs: list[_Glyph], places: list[int], style: Style) -> Setting:
     inked = [
-        (glyph.ink, place, glyph.top)
-        for glyph, place in zip(glyphs, places, strict=True)
-        if glyph.ink is not None
+        (glyph.ink, place, glyph.top) for glyph, place in zip(glyphs, places, strict=True) if glyph.ink is not None
     ]
     if not inked:
         raise ValueError("Expected text with ink, got only spaces.")
@@ -156,7 +159,7 @@ def _compose(text: str, glyphs: list[_Glyph], places: list[int], style: Style) -
         x, y = place - origin, above - glyph.top
         spot = line[y : y + h, x : x + w]
         np.maximum(spot, glyph.ink, out=spot)
-        boxes.append(Box(x * style.wide, y * style.tall, (x + w) * style.wide, (y + h) * style.tall))
-    if style.wide > 1 or style.tall > 1:
-        line = line.repeat(style.tall, axis=0).repeat(style.wide, axis=1)
-    return Setting(text, line, tuple(boxes), above * style.tall)
+        boxes.append(Box(x * style.wide, y, (x + w) * style.wide, y + h))
+    if style.wide > 1:
+        line = line.repeat(style.wide, axis=1)
+    return Setting(text, line, tuple(boxes), above)

@@ -163,15 +163,16 @@ def judge_anchor(
     exact = ratio_of_sums(
         [d.exact_current - d.exact_candidate for d in evidence], [d.lines for d in evidence], alpha, rng
     )
+    gained, least = 0.0 - exact.value, 0.0 - exact.high
     verdicts = (_non_inferior(cer, limits.cer_margin), _non_inferior(exact, limits.exact_margin))
     reason = (
         f"on {len(evidence)} public documents, in points, level {1 - alpha:.4f}: CER {100 * cer.value:+.2f}, "
         f"at most {100 * cer.high:+.2f} (allowed {100 * limits.cer_margin:+.2f}); exact lines "
-        f"{-100 * exact.value:+.2f}, at least {-100 * exact.high:+.2f} "
+        f"{100 * gained:+.2f}, at least {100 * least:+.2f} "
         f"(allowed {-100 * limits.exact_margin:+.2f})"
     )
     numbers = {"documents": float(len(evidence)), "cer": cer.value, "cer_high": cer.high}
-    numbers |= {"exact": -exact.value, "exact_low": -exact.high}
+    numbers |= {"exact": gained, "exact_low": least}
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
             return GateResult(verdict, reason, numbers)

@@ -22,10 +22,12 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import math
 import os
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -109,7 +111,7 @@ def _records(data: bytes) -> Iterator[_Record]:
             kind, shape = _tensor_desc(data[start - size : start])
         except (struct.error, ValueError, IndexError) as problem:
             raise WeightsMismatch(f"{PARAMETERS}: no parameter can be read at byte {at}.") from problem
-        end = start + 4 * int(np.prod(shape))
+        end = start + 4 * math.prod(shape)
         if (version, levels, tensor_version, kind) != (0, 0, 0, _FLOAT32) or not at < end <= len(data):
             raise WeightsMismatch(f"{PARAMETERS}: expected a whole float32 parameter at byte {at}.")
         yield _Record(data[at:start], shape, data[start:end])
@@ -142,9 +144,7 @@ def _varints(data: bytes) -> list[int]:
     return values
 
 
-def read_twin(
-    folder: Path, lines: Sequence[npt.NDArray[np.float32]], seconds: float = READ_SECONDS
-) -> list[Reading]:
+def read_twin(folder: Path, lines: Sequence[npt.NDArray[np.float32]], seconds: float = READ_SECONDS) -> list[Reading]:
     """Reads line tensors `(3, 48, W) float32 in [-1, 1]` with the twin in `folder`, each line alone.
 
     Raises:
@@ -152,16 +152,12 @@ def read_twin(
         PaddleFailed: the process failed or took more than `seconds`.
     """
     if importlib.util.find_spec("paddle") is None:
-        raise PaddleMissing(
-            "PaddlePaddle is not installed, so the twin was not read: pip install paddlepaddle==3.3.1."
-        )
+        raise PaddleMissing("PaddlePaddle is not installed, so the twin was not read: pip install paddlepaddle==3.3.1.")
     archive = io.BytesIO()
     np.savez(archive, **{f"{i:06d}": line for i, line in enumerate(lines)})  # type: ignore[arg-type]
     command = [sys.executable, "-m", "models.paddle_twin", str(folder)]
     try:
-        done = subprocess.run(
-            command, input=archive.getvalue(), capture_output=True, timeout=seconds, check=False
-        )
+        done = subprocess.run(command, input=archive.getvalue(), capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as late:
         tail = _tail(late.stderr)
         raise PaddleFailed(f"Paddle did not read {len(lines)} lines in {seconds:g} s. {tail}") from late
@@ -176,6 +172,7 @@ def _tail(stderr: bytes | None) -> str:
 
 def _read_here(folder: Path, lines: Mapping[str, npt.NDArray[np.float32]]) -> list[Reading]:
     """In the process of its own: PaddlePaddle's inference engine, one CPU thread, one line at a time."""
+    warnings.filterwarnings("ignore", "No ccache found")  # Paddle would like to compile, we would not
     import paddle.inference as engine
 
     config = engine.Config(str(folder / MODEL), str(folder / PARAMETERS))

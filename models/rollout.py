@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from models.errors import WrongOrder
 from models.verdict import GateReport, Verdict
@@ -73,7 +73,7 @@ _JUDGED = {
 
 @dataclass(frozen=True)
 class Event:
-    """One act upon one version: where it stood before, where it stands now, and why. JSON-ready by `asdict`."""
+    """One act upon one version: where it stood before, where it stands now, and why."""
 
     act: Act
     version: str
@@ -83,6 +83,19 @@ class Event:
     attempt: int | None = None
     reason: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def restore(cls, fields: Mapping[str, Any]) -> Event:
+        """The event of `asdict(event)`, after a way through JSON."""
+        return cls(
+            **{
+                **fields,
+                "act": Act(fields["act"]),
+                "before": None if fields["before"] is None else Stage(fields["before"]),
+                "after": Stage(fields["after"]),
+                "verdict": None if fields["verdict"] is None else Verdict(fields["verdict"]),
+            }
+        )
 
 
 class Rollout:

@@ -10,7 +10,7 @@ The rules that ModelStore keeps:
  * `swap` checks the signature and every hash before it moves the pointer; a reader finds the old version or
    the new one.
  * The history line is on the medium before the pointer moves. A crash between leaves a line for a swap that
-   did not happen, which the next opening settles with a line of its own; it never leaves a model that served
+   did not happen, which the next swap settles with a line of its own; it never leaves a model that served
    without a line.
  * `previous` is what a roll-back returns to: the version that was in service before the current one, with
    versions that were rolled back left out.
@@ -23,10 +23,13 @@ version.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import secrets
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -71,7 +74,6 @@ class ModelStore:
         if self._signing is not None:
             files.make_dir(root)
             self._sweep()
-            self._settle()
 
     def current(self) -> str | None:
         """The version in service, or None before the first."""
@@ -165,6 +167,7 @@ class ModelStore:
         self.verify(version)
         if version == self.current():
             return
+        self._settle()
         self._record(version, reason)
         files.point(self.root / _CURRENT, version)
 
@@ -209,6 +212,13 @@ class ModelStore:
             self._record(current, "the swap before was not completed")
 
     def _sweep(self) -> None:
+        """Removes what a crash left half done, unless another process has the store open for writing."""
+        lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
         for path in self.root.glob(".*.part"):
             if path.is_dir() and not path.is_symlink():
                 files.remove_tree(path)

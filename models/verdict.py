@@ -76,21 +76,14 @@ class GateReport:
         return {name: str(result.verdict) for name, result in self.results.items()}
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: all of it."""
-        gates = {
-            name: {
-                "verdict": str(r.verdict),
-                "reason": r.reason,
-                "required": name in self.required,
-                **r.numbers,
-            }
-            for name, r in self.results.items()
-        }
+        """For JSON. A gate's line is its verdict, a colon, and the reason."""
         return {
             "candidate": self.candidate,
             "current": self.current,
             "attempt": self.attempt,
             "alpha": self.alpha,
             "verdict": str(self.verdict),
-            "gates": gates,
+            "required": sorted(self.required),
+            "gates": {name: f"{result.verdict}: {result.reason}" for name, result in self.results.items()},
+            "numbers": {name: result.numbers for name, result in self.results.items()},
         }

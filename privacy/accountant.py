@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import Any
 
 _SMALLEST_DELTA = 1e-12
-_INTERVAL, _COARSE = 1e-4, 1e-3  # grids of the privacy loss, in nats
+_INTERVAL, _SEARCH, _GROUP = 1e-4, 1e-3, 5e-3  # grids of the privacy loss, in nats
 SECOND_OPINION_ERROR = 0.01
 """Half the width of the interval, in nats, within which the second opinion promises the truth to lie."""
 
@@ -152,9 +152,7 @@ def _epsilon(events: tuple[RoundEvent, ...], delta: float) -> float:
     return loss_distribution_epsilon(events, delta)
 
 
-def loss_distribution_epsilon(
-    events: Iterable[RoundEvent], delta: float, interval: float = _INTERVAL
-) -> float:
+def loss_distribution_epsilon(events: Iterable[RoundEvent], delta: float, interval: float = _INTERVAL) -> float:
     """`epsilon` by privacy loss distributions, for any sample rates. A coarser `interval` is never lower."""
     events = merged(events)
     _check_delta(delta)
@@ -191,10 +189,10 @@ def calibrate(sample_rate: float, steps: int, rounds: int, epsilon: float, delta
         return _epsilon((event(grains),), delta) <= epsilon
 
     def surely_within(grains: int) -> bool:
-        return loss_distribution_epsilon([event(grains)], delta, _COARSE) <= epsilon
+        return loss_distribution_epsilon([event(grains)], delta, _SEARCH) <= epsilon
 
-    # Sampling can only lessen the loss, so the closed form without it bounds the search from above; where
-    # rounding up of the loss distributions makes up for more than that, a little more noise does.
+    # Sampling lessens the loss, so the closed form without it bounds the search; should the loss distributions'
+    # rounding up outweigh that, a little more noise does.
     high = math.ceil(_GRAIN * math.sqrt(steps * rounds) / gaussian_mu(epsilon, delta))
     while not within(high):
         high += 1 + high // 1000
@@ -222,7 +220,7 @@ def group_epsilon(events: Iterable[RoundEvent], delta: float, size: int) -> floa
     from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
     from dp_accounting.privacy_accountant import NeighboringRelation
 
-    accountant = PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, _COARSE)
+    accountant = PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, _GROUP)
     present = range(size + 1)
     for event in events:
         rate, sigma = event.sample_rate, event.noise_multiplier

@@ -98,7 +98,7 @@ def verify(
     A label whose value was filled is satisfied. A line that can be read inside a fill is always a find.
     Detectors that look at pixels are asked again when they had found something.
     """
-    fills = [Line(FILLED, _corners(box), 1.0, 1.0) for box in _components(redaction.mask)]
+    fills = [Line(FILLED, _corners(box), 1.0, 1.0) for box in _components(redaction.mask)[1]]
     left = [
         Region("residue", line.quad, line.confidence, "read inside a fill")
         for lines in readings
@@ -135,12 +135,12 @@ def fill(image: Image, mask: Mask) -> Image:
     filled = image.copy()
     rest = image[~mask]
     page = np.median(rest, axis=0) if len(rest) else np.full(3, 255.0)
-    for label, box in enumerate(_components(mask), start=1):
+    labels, boxes = _components(mask)
+    for label, box in enumerate(boxes, start=1):
         window = _clipped(box.grown(RING), mask)
-        rows, columns = slice(window.y0, window.y1), slice(window.x0, window.x1)
-        around = image[rows, columns][~mask[rows, columns]]
-        inside = _labels(mask)[1][rows, columns] == label
-        filled[rows, columns][inside] = np.median(around, axis=0) if len(around) else page
+        at = slice(window.y0, window.y1), slice(window.x0, window.x1)
+        around = image[at][~mask[at]]
+        filled[at][labels[at] == label] = np.median(around, axis=0) if len(around) else page
     return filled
 
 
@@ -161,21 +161,17 @@ def _paint(mask: npt.NDArray[np.uint8], quad: Quad, origin: Box) -> None:
     cv2.fillPoly(mask, np.rint(points).astype(np.int32), 1)
 
 
-def _labels(mask: Mask) -> tuple[int, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    return count, labels, stats
-
-
-def _components(mask: Mask) -> list[Box]:
-    _, _, stats = _labels(mask)
-    return [Box(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:].tolist()]
+def _components(mask: Mask) -> tuple[npt.NDArray[np.int32], list[Box]]:
+    """The connected parts of a mask: an image of their numbers, from 1, and their boxes."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    return labels, [Box(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:].tolist()]
 
 
 def _strips(mask: Mask, cores: Sequence[Box]) -> list[Box]:
     """Strips over the full width that hold every fill, some pixels more, and whole every line they cut into."""
     height, width = mask.shape
     strips: list[Box] = []
-    for box in sorted(_components(mask), key=lambda b: b.y0):
+    for box in sorted(_components(mask)[1], key=lambda b: b.y0):
         top, bottom = box.y0 - STRIP, box.y1 + STRIP
         met = [b for b in cores if b.y0 < bottom and b.y1 > top]
         top, bottom = min([top, *(b.y0 - STRIP for b in met)]), max([bottom, *(b.y1 + STRIP for b in met)])

@@ -21,7 +21,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from privacy import merkle, signing
@@ -29,12 +29,15 @@ from privacy import merkle, signing
 Body = Mapping[str, Any]
 """JSON of numbers, booleans, None, lists, string-keyed objects, and strings of the form of an id."""
 
-FIRST = "0" * 64
-"""What the first entry names as the hash before it."""
-
 ENTRY = b"ocrd ledger entry v1\n"
 HEAD = b"ocrd ledger head v1\n"
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _PUBLIC = re.compile(r"[A-Za-z0-9_.:+=/-]{0,256}")
+
+
+def origin(public: bytes) -> str:
+    """What the first entry names as the hash before it: no two keys' ledgers have an entry in common."""
+    return hashlib.sha256(ENTRY + public).hexdigest()
 
 
 def canonical(value: Any) -> bytes:
@@ -55,17 +58,20 @@ class Entry:
     signature: str = ""
 
     def expected_hash(self) -> str:
-        fields = asdict(self)
+        fields = {**vars(self)}
         del fields["hash"], fields["signature"]
         return hashlib.sha256(ENTRY + canonical(fields)).hexdigest()
 
     def signed_by(self, public: bytes) -> bool:
         """Whether the hash is right and `public` (32 bytes) signed it."""
-        message = ENTRY + self.hash.encode()
-        return self.hash == self.expected_hash() and signing.verify(public, unhex(self.signature), message)
+        return self.hash == self.expected_hash() and self.hash_signed_by(public)
+
+    def hash_signed_by(self, public: bytes) -> bool:
+        """Whether `public` signed the hash, right or wrong."""
+        return signing.verify(public, unhex(self.signature), ENTRY + self.hash.encode())
 
     def line(self) -> bytes:
-        return canonical(asdict(self)) + b"\n"
+        return canonical(vars(self)) + b"\n"
 
     @classmethod
     def parse(cls, line: bytes) -> Entry:
@@ -137,15 +143,27 @@ class LedgerReport:
         return not self.problems
 
 
-def check(data: bytes, head: Head | None, public: bytes, *, remembered: Head | None = None) -> LedgerReport:
-    """Checks the bytes of a ledger against its head and, if given, a head that was remembered elsewhere."""
+def check(
+    data: bytes,
+    head: Head | None,
+    public: bytes,
+    *,
+    remembered: Head | None = None,
+    every_signature: bool = True,
+) -> LedgerReport:
+    """Checks the bytes of a ledger against its head and, if given, a head that was remembered elsewhere.
+
+    Without `every_signature` the entries that the head covers are vouched for by its signature alone, through
+    the chain of hashes: as safe for their content, and several times faster.
+    """
     known = head.size if head else 0
+    vouched = 0 if every_signature else known
     entries: list[Entry] = []
     problems = ["there are entries, and the head is missing"] if data and not head else []
     sound = 0
     for line in data.splitlines(keepends=True):
         try:
-            entry = _follow(line, entries, public)
+            entry = _follow(line, entries, public, signed=len(entries) >= vouched)
         except ValueError as error:
             if len(entries) < known:
                 problems.append(f"entry {len(entries)}: {error}")
@@ -161,17 +179,17 @@ def check(data: bytes, head: Head | None, public: bytes, *, remembered: Head | N
     return LedgerReport(tuple(entries), head, tuple(problems), pending, len(data) - sound, sound)
 
 
-def _follow(line: bytes, before: Sequence[Entry], public: bytes) -> Entry:
+def _follow(line: bytes, before: Sequence[Entry], public: bytes, *, signed: bool) -> Entry:
     """The entry of a line, if it is the next one after `before`; else `ValueError` saying why not."""
     entry = Entry.parse(line)
     if entry.seq != len(before):
         raise ValueError(f"expected number {len(before)}, got {entry.seq}")
-    if entry.prev != (before[-1].hash if before else FIRST):
-        raise ValueError("it does not follow from the entry before it")
     if entry.hash != entry.expected_hash():
         raise ValueError("its content does not have its hash")
-    if not entry.signed_by(public):
+    if signed and not entry.hash_signed_by(public):
         raise ValueError("its signature is not by the expected key")
+    if entry.prev != (before[-1].hash if before else origin(public)):
+        raise ValueError("it does not follow from the entry before it")
     return entry
 
 
@@ -181,7 +199,7 @@ def _against(head: Head, name: str, entries: Sequence[Entry], public: bytes) -> 
         return [f"the {name}'s signature is not by the expected key"]
     if head.size > len(entries):
         return [f"the {name} knows {head.size} entries, and there are {len(entries)}: the end was cut off"]
-    if head.hash != (entries[head.size - 1].hash if head.size else FIRST):
+    if head.hash != (entries[head.size - 1].hash if head.size else origin(public)):
         return [f"entry {head.size - 1} is not the one the {name} knows"]
     if head.root != merkle.Tree([unhex(entry.hash) for entry in entries[: head.size]]).root().hex():
         return [f"the {name}'s Merkle root is not that of its entries"]
@@ -212,8 +230,6 @@ def check_public(value: Any, where: str) -> None:
 
 
 def unhex(text: str) -> bytes:
-    """Hex digits as bytes; nothing for what is no hex, which then fails its check."""
-    try:
-        return bytes.fromhex(text)
-    except (TypeError, ValueError):
-        return b""
+    """Lower-case hex digits as bytes; nothing for anything else, which then fails its check."""
+    whole = isinstance(text, str) and _HEX.fullmatch(text)
+    return bytes.fromhex(text) if whole else b""

@@ -174,12 +174,14 @@ def read(envelope: Mapping[str, Any], public: bytes) -> dict[str, Any]:
     if not typed or not any(signing.verify(public, each, _encoded(payload)) for each in signatures):
         raise ClaimBroken(f"The claim is not signed by the expected key {signing.key_id(public)}.")
     statement = json.loads(payload)
-    if statement.get("_type") != STATEMENT_TYPE or statement.get("predicateType") != PREDICATE_TYPE:
+    predicate = statement.get("predicate") if isinstance(statement, dict) else None
+    kinds = (statement.get("_type"), statement.get("predicateType")) if isinstance(predicate, dict) else ()
+    if not isinstance(predicate, dict) or kinds != (STATEMENT_TYPE, PREDICATE_TYPE):
         raise ClaimBroken(f"Expected a statement of type {PREDICATE_TYPE}, got another.")
-    missing = sorted(_REQUIRED - statement["predicate"].keys())
+    missing = sorted(_REQUIRED - predicate.keys())
     if missing:
         raise ClaimBroken(f"The claim does not say what a claim must: {', '.join(missing)} missing.")
-    if not _inclusion(statement["predicate"]["ledger"]).holds(public):
+    if not _inclusion(predicate["ledger"]).holds(public):
         raise ClaimBroken("The claim's debit is not in the ledger whose head it carries.")
     return dict(statement)
 
@@ -228,7 +230,7 @@ def _accountant() -> dict[str, str]:
 
 def _inclusion(body: Mapping[str, Any]) -> Inclusion:
     try:
-        return Inclusion(body["seq"], body["hash"], tuple(body["path"]), Head(**body["head"]))
+        return Inclusion(int(body["seq"]), body["hash"], tuple(body["path"]), Head(**body["head"]))
     except (KeyError, TypeError, ValueError):
         raise ClaimBroken("Expected an inclusion proof under 'ledger'.") from None
 

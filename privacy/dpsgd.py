@@ -90,14 +90,3 @@ def private_gradient(
         total += clip(gradient, grid).to(device)
     noisy = torch.from_numpy(noise.add_to(total.cpu().numpy(), grid, noise_multiplier))
     return (noisy.double() * (grid.step / expected_documents)).float().to(device)
-
-
-def assign_gradient(parameters: Sequence[Tensor], gradient: Tensor) -> None:
-    """Puts a flat gradient into the parameters' `.grad`, for any `torch.optim` optimiser to step on."""
-    start = 0
-    for parameter in parameters:
-        part = gradient[start : start + parameter.numel()]
-        parameter.grad = part.reshape(parameter.shape).to(parameter.dtype)
-        start += parameter.numel()
-    if start != gradient.numel():
-        raise ValueError(f"Expected a gradient of {start} numbers, got {gradient.numel()}.")

@@ -44,7 +44,7 @@ def read_secret(path: Path, *, credential: bool = False) -> bytes:
         raise
     except OSError as error:
         raise KeyRefused(f"Can't open key file {path}: {error.strerror}.") from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode):
@@ -52,10 +52,10 @@ def read_secret(path: Path, *, credential: bool = False) -> bytes:
         if status.st_uid not in (os.geteuid(), 0):
             raise KeyRefused(f"Expected {path} to belong to this user or root, got uid {status.st_uid}.")
         if mode not in ({0o600, 0o400, 0o440} if credential else {0o600, 0o400}):
-            raise KeyRefused(
-                f"Expected mode 0600 or 0400 on key file {path}, got {mode:04o}. Run: chmod 600 {path}"
-            )
-        return file.read(_MOST_BYTES)
+            raise KeyRefused(f"Expected mode 0600 or 0400 on key file {path}, got {mode:04o}. Run: chmod 600 {path}")
+        return os.read(fd, _MOST_BYTES)
+    finally:
+        os.close(fd)
 
 
 def derive(key: bytes, info: bytes, salt: bytes | None = None) -> bytes:

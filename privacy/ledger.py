@@ -31,7 +31,6 @@ from types import TracebackType
 from privacy import files, merkle
 from privacy.chain import (
     ENTRY,
-    FIRST,
     Body,
     Entry,
     Head,
@@ -40,6 +39,7 @@ from privacy.chain import (
     canonical,
     check,
     check_public,
+    origin,
     unhex,
 )
 from privacy.errors import LedgerBroken, LedgerBusy
@@ -115,7 +115,7 @@ class Ledger:
         with self._thread:
             self._refuse_unless_usable()
             time = self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            last = self._entries[-1].hash if self._entries else FIRST
+            last = self._entries[-1].hash if self._entries else origin(self._key.public)
             entry = self._signed(Entry(len(self._entries), time, kind, json.loads(canonical(body)), last))
             line = entry.line()
             if len(line) > _MOST_BYTES:
@@ -171,7 +171,7 @@ class Ledger:
         return replace(entry, hash=digest, signature=signature)
 
     def _write_head(self) -> None:
-        last = self._entries[-1].hash if self._entries else FIRST
+        last = self._entries[-1].hash if self._entries else origin(self._key.public)
         head = Head(len(self._entries), last, self._tree.root().hex())
         head = replace(head, signature=self._key.sign(head.message()).hex())
         files.write_bytes(head_path(self.path), canonical(asdict(head)) + b"\n")
@@ -193,11 +193,12 @@ def read_head(path: Path) -> Head | None:
         raise LedgerBroken(f"The head {head_path(path)} can't be read.") from None
 
 
-def verify(path: Path, public: bytes, *, remembered: Head | None = None) -> LedgerReport:
+def verify(path: Path, public: bytes, *, remembered: Head | None = None, every_signature: bool = True) -> LedgerReport:
     """Checks the ledger at `path` with the public key (32 bytes) alone; reads, never writes, takes no lock.
 
     Args:
         remembered: a head noted earlier; the ledger must be that one, or that one and more.
+        every_signature: False relies on the head's signature for what it covers, see `privacy.chain.check`.
     """
     try:
         for _ in range(_TRIES):
@@ -207,4 +208,4 @@ def verify(path: Path, public: bytes, *, remembered: Head | None = None) -> Ledg
                 break
     except LedgerBroken as error:
         return LedgerReport((), None, (str(error),), 0, 0, 0)
-    return check(data, head, public, remembered=remembered)
+    return check(data, head, public, remembered=remembered, every_signature=every_signature)

@@ -14,7 +14,7 @@ Guarantees:
 On floating point. The low bits of a floating-point Gaussian betray the value it was added to (Jin et al.,
 arXiv 2112.05307). Here no low bits are left: the grid is 2^-24 of the clipping norm, so that one cell holds
 some 2^28 floating-point values, and each number is the sum of four Box-Muller normals (Holohan and Braghin,
-arXiv 2107.10138). That closes the published attacks. It is no proof: uniforms have 53 bits, so a cell has
+arXiv 2107.10138). That closes the published attacks. It is no proof: uniforms have 52 bits, so a cell has
 the Gaussian's probability only to within a small relative error that nobody has bounded here, and noise
 beyond 12 standard deviations never occurs. A discrete Gaussian sampled exactly in integer arithmetic
 (Canonne, Kamath and Steinke, arXiv 2004.00010) would be a proof; it is future work, and until then the claim
@@ -73,9 +73,7 @@ class Debit:
         return cls(entry.seq, entry.hash, event)
 
     @classmethod
-    def for_tests(
-        cls, noise_multiplier: float = 1e-9, steps: int = 1 << 40, sample_rate: float = 1.0
-    ) -> Debit:
+    def for_tests(cls, noise_multiplier: float = 1e-9, steps: int = 1 << 40, sample_rate: float = 1.0) -> Debit:
         """A debit that no ledger holds: what is drawn against it is worth nothing, and `is_real` is false."""
         return cls(-1, "test", RoundEvent(sample_rate, noise_multiplier, steps))
 
@@ -120,9 +118,7 @@ class NoiseSource:
     def __init__(self, debit: Debit, *, seed: bytes | None = None) -> None:
         if debit.is_real:
             if seed is not None:
-                raise ValueError(
-                    "Expected no seed with a real debit: noise that can be repeated hides nothing."
-                )
+                raise ValueError("Expected no seed with a real debit: noise that can be repeated hides nothing.")
             if debit.hash in self._spent:
                 raise BudgetExhausted(f"Ledger entry {debit.seq} has been drawn against before.")
             self._spent.add(debit.hash)
@@ -150,9 +146,7 @@ class NoiseSource:
         charged = self._event
         if not noise_multiplier >= charged.noise_multiplier:
             least = charged.noise_multiplier
-            raise BudgetExhausted(
-                f"Expected noise_multiplier >= {least}, as charged, got {noise_multiplier}."
-            )
+            raise BudgetExhausted(f"Expected noise_multiplier >= {least}, as charged, got {noise_multiplier}.")
         if self._drawn >= charged.steps:
             raise BudgetExhausted(f"All {charged.steps} releases that were charged have been drawn.")
         self._drawn += 1
@@ -183,12 +177,12 @@ class _Stream:
         self._calls = 0
 
     def uniform(self, size: int) -> Floats:
-        """`(size,) float64` in (0, 1), multiples of 2^-53 plus one half of it."""
+        """`(size,) float64` in (0, 1): the middles of 2^52 equal intervals, exactly."""
         nonce = bytes(8) + self._calls.to_bytes(8, "little")  # the block counter comes first, from 0
         self._calls += 1
         stream = Cipher(ChaCha20(self._key, nonce), mode=None).encryptor().update(bytes(8 * size))
-        bits = np.frombuffer(stream, dtype="<u8") >> np.uint64(11)
-        return (bits.astype(np.float64) + 0.5) * 2.0**-53
+        bits = np.frombuffer(stream, dtype="<u8") >> np.uint64(12)
+        return (bits.astype(np.float64) + 0.5) * 2.0**-52
 
     def normal(self, size: int) -> Floats:
         """`(size,) float64`, standard normal."""

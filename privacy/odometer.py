@@ -81,15 +81,13 @@ class Odometer:
         return self._epsilon(self._histories[self._of_slot[slot]]) if slot < len(self._of_slot) else 0.0
 
     def worst(self) -> float:
-        """The largest epsilon of any slot."""
-        return max(
-            map(self._epsilon, _worst_of(self._histories[n] for n in _present(self._of_slot))), default=0.0
-        )
+        """The largest epsilon of any slot; 0 when nothing was charged."""
+        return self._epsilon(self.worst_history())
 
     def worst_history(self) -> tuple[RoundEvent, ...]:
         """The events of the slot that has spent the most; empty when nothing was charged."""
-        present = np.flatnonzero(np.bincount(self._of_slot)) if len(self._of_slot) else []
-        return max((self._histories[number] for number in present), key=self._epsilon, default=())
+        candidates = _worst_of(self._histories[number] for number in _present(self._of_slot))
+        return max(candidates, key=self._epsilon, default=())
 
     def over(self, events: Sequence[RoundEvent], slots: Ranges) -> list[list[int]]:
         """Those of the slots that the events would carry past the cap, as ranges."""
@@ -113,9 +111,7 @@ class Odometer:
         """Raises `BudgetExhausted`, with the number of slots, if `would_exceed`."""
         over = sum(after - first for first, after in self.over(events, slots))
         if over:
-            raise BudgetExhausted(
-                f"{over} slots would pass the lifetime epsilon of {self.cap} at {self.delta}."
-            )
+            raise BudgetExhausted(f"{over} slots would pass the lifetime epsilon of {self.cap} at {self.delta}.")
 
     def _epsilon(self, events: Sequence[RoundEvent]) -> float:
         return accountant.epsilon(events, self.delta)

@@ -140,8 +140,8 @@ class Vault:
     def shred(self, document: str) -> None:
         """Erases a document: first its key, for good, then what is left. Doing it again is fine.
 
-        After a crash anywhere in here, either the document is as it was or its key is gone; `sweep`, `create`
-        or another `shred` finishes.
+        After a crash anywhere in here, either the document is as it was or its key is destroyed; another
+        `shred` finishes, and so does `sweep` once the key's file is gone.
         """
         folder = self._folder(document)
         if folder.exists():

@@ -46,13 +46,12 @@ def png(document: synthesis.Document) -> bytes:
 
 def drop(home: Path, name: str, data: bytes, sidecar: bytes | None = None) -> None:
     """Puts a file and its labels into the inbox, each complete at once."""
-    if sidecar is not None:
-        part = home / "inbox" / f".{name}.labels"
-        part.write_bytes(sidecar)
-        part.rename((home / "inbox" / name).with_suffix(".json"))
-    part = home / "inbox" / f".{name}"
-    part.write_bytes(data)
-    part.rename(home / "inbox" / name)
+    target = home / "inbox" / name
+    for path, content in ((target.with_suffix(".json"), sidecar), (target, data)):
+        if content is not None:
+            part = path.with_name(f".{path.name}")
+            part.write_bytes(content)
+            part.rename(path)
 
 
 def drop_labels(home: Path, seeds: range) -> None:

@@ -24,7 +24,7 @@ BIRTH = _words(
     data di nascita, nato il, nata il, nato a, nata a, data de nascimento, nascimento,
     geboortedatum, geb.datum, fødselsdato, födelsedatum, fodelsedatum, syntymäaika, data urodzenia,
     ur., datum narození, datum narozeni, doğum tarihi, dogum tarihi, tarikh lahir, tanggal lahir,
-    tgl lahir, 出生日期, 出生年月日, 出生年月, 出生, 生年月日, 生日, 생년월일, дата рождения
+    tgl lahir, 出生日期, 出生年月日, 民國出生日期, 出生年月, 出生, 生年月日, 生日, 생년월일, дата рождения
     """
 )
 PHONE = _words(
@@ -33,7 +33,7 @@ PHONE = _words(
     no, phone, mobile phone, mobile no, mobile, handphone, hand phone, cell phone, cellphone, cell,
     mob, tel. no, tel no, telno, tel, tél, fax no, fax, telefax, handy, mobil, mobiel, móvil, movil,
     celular, cellulare, portable, gsm, whatsapp, hotline, h/p, hp, ph, contact no, contact number,
-    call us, call, 联系电话, 联络电话, 手机号码, 手机号, 手机, 手機, 电话号码, 电话, 電話, 传真, 傳真, 热线, 携帯, 전화, тел
+    call us, call, 联系电话, 联络电话, 手机号码, 手机号, 手机, 手機號碼, 手機, 聯絡電話, 連絡電話, 聯繫電話, 行動電話, 电话号码, 电话, 電話, 传真, 傳真, 热线, 携帯, 전화, тел
     """
 )
 EMAIL = _words(
@@ -53,8 +53,8 @@ NAME = _words(
     prénom, prenom, prénoms, nom, titulaire, nombre completo, nombres, nombre y apellidos, nombre,
     apellidos, apellido, cognome, nome completo, nome, sobrenome, apelido, achternaam, voornaam,
     naam, imię i nazwisko, imie i nazwisko, nazwisko, imię, imie, efternamn, förnamn, etternavn,
-    fornavn, jméno, příjmení, adı soyadı, adi soyadi, nama pelanggan, nama, 收件人, 寄件人, 联系人, 持卡人,
-    患者姓名, 客户姓名, 客户名称, 姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
+    fornavn, jméno, příjmení, adı soyadı, adi soyadi, nama pelanggan, nama, imiona, drugie imię, prenume, nume, 收件人, 寄件人, 联系人, 持卡人,
+    患者姓名, 病患姓名, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名, 客户名称, 姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
     """
 )
 ADDRESS = _words(
@@ -63,7 +63,7 @@ ADDRESS = _words(
     address, delivery address, residential address, current address, permanent address, address,
     residence, ship to, bill to, deliver to, anschrift, adresse, wohnort, wohnhaft in, domicile,
     dirección, direccion, domicilio, indirizzo, residenza, endereço, endereco, morada, adres,
-    adress, alamat, 联系地址, 家庭住址, 收货地址, 通讯地址, 户籍地址, 住址, 地址, 住所, 주소, адрес
+    adress, alamat, 联系地址, 家庭住址, 收货地址, 通讯地址, 户籍地址, 戶籍地址, 通訊地址, 收貨地址, 收件地址, 寄件地址, 聯絡地址, 住址, 地址, 住所, 주소, адрес
     """
 )
 IDENTITY = _words(
@@ -86,7 +86,11 @@ IDENTITY = _words(
     aadhaar no, aadhaar number, aadhaar, aadhar, pan no, pan card, nik, no ktp, mrn, medical record
     number, medical record no, patient id, patient no, patient number, hospital no, health card no,
     insurance no, insurance number, policy no, policy number, member id, member no, membership no,
-    student id, student no, matriculation no, employee id, employee no, staff id, 身份证号码, 身份证号, 身份证,
+    student id, student no, matriculation no, employee id, employee no, staff id,
+    document number, document no, nr dokumentu, numer dokumentu, numéro du document,
+    n° du document, n. documento, numero documento, número de documento, dokumentnummer,
+    ausweis nr, documentnummer, 身分證字號, 身分證號, 身分證, 身份證字號, 身份證號碼, 身份證號, 身份證,
+    證件號碼, 證件號, 護照號碼, 護照, 居留證號, 健保卡號, 學號, 病歷號碼, 病歷號, 身份证号码, 身份证号, 身份证,
     公民身份号码, 公民身份证号码, 证件号码, 证件号, 护照号码, 护照号, 护照, 社保号, 驾驶证号, 驾驶证, 学号, 工号, 病历号, 住院号, 门诊号, 医保号, マイナンバー,
     個人番号, 주민등록번호, инн, снилс, паспорт
     """
@@ -95,7 +99,7 @@ ACCOUNT = _words(
     """
     iban, account number, account no, acct no, acct, a/c no, a/c, bank account, kontonummer,
     konto-nr, konto, card number, card no, credit card, debit card, card, wechat id, wechat, 微信号,
-    微信, qq, skype, telegram, 银行卡号, 银行卡, 信用卡号, 信用卡, 卡号, 账号, 帐号, 账户, 口座番号
+    微信, qq, skype, telegram, 银行卡号, 銀行卡號, 信用卡號, 卡號, 帳號, 帳戶, 银行卡, 信用卡号, 信用卡, 卡号, 账号, 帐号, 账户, 口座番号
     """
 )
 OTHER = _words(
@@ -108,21 +112,10 @@ OTHER = _words(
     description, item, vat, gst, tax, page, cashier, table, terminal, change, cash, balance, due
     date, remarks, notes, company, postcode, zip, city, country, state, geschlecht,
     staatsangehörigkeit, datum, rechnung, betrag, summe, sexe, nationalité, facture, montant, sexo,
-    fecha, factura, importe, sesso, cittadinanza, fattura, 性别, 民族, 国籍, 日期, 时间, 金额, 合计, 总计, 数量, 单价,
-    发票号, 订单号, 年龄, 科室, 诊断, 性別, 備考, 签发机关, 有效期, 有效期限, 公司, 单位
+    fecha, factura, importe, sesso, cittadinanza, fattura, 性别, 性別, 國籍, 發票號碼, 訂單號碼, 數量, 單價, 金額, 總計, 合計, 時間, 發證日期, division, section, 民族, 国籍, 日期, 时间, 金额, 合计, 总计, 数量, 单价,
+    发票号, 订单号, 年龄, 科室, 诊断, 備考, 签发机关, 有效期, 有效期限, 公司, 单位
     """
 )
-
-
-def one_of(*groups: tuple[str, ...]) -> str:
-    """A pattern for any of the labels, the longest that fits, not inside a longer word.
-
-    "NameJohn" and "NAMEJohn" hold the label, "Namesake" and "TELEVISION" do not.
-    """
-    words = sorted({word for group in groups for word in group}, key=len, reverse=True)
-    inner = "|".join(_loosely(word) for word in words)
-    after = rf"(?:(?![{_LETTER}])|(?<=[a-zà-ÿ])(?=[A-Z])|(?=[A-Z][a-zà-ÿ]))"
-    return rf"(?:(?<![{_LETTER}])(?i:{inner}){after})"
 
 
 _ALIKE = {"i": "[i1l|!]", "l": "[l1i|]", "o": "[o0]", "rn": "(?:rn|m)"}
@@ -131,7 +124,8 @@ _ALIKE = {"i": "[i1l|!]", "l": "[l1i|]", "o": "[o0]", "rn": "(?:rn|m)"}
 def _loosely(word: str) -> str:
     """Spaces and hyphens become optional, letters may be their look-alikes, accents may be missing."""
     parts = [re.escape(part) for part in re.split(r"[ \-]", word)]
-    pattern = r"[ .\-]?".join(re.sub("rn|[ilo]", lambda m: _ALIKE[m.group()], part) for part in parts)
+    alike = "rn|[ilo]" if len(word) > 3 else "[ilo]"  # "mrn" is not "mm"
+    pattern = r"[ .\-]?".join(re.sub(alike, lambda m: _ALIKE[m.group()], part) for part in parts)
     bare = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
     return pattern if bare == word or not bare.isascii() else f"{pattern}|{_loosely(bare)}"
 
@@ -145,11 +139,6 @@ def one_of(*groups: tuple[str, ...]) -> str:
     inner = "|".join(_loosely(word) for word in words)
     after = rf"(?:(?![{_LETTER}])|(?<=[a-zà-ÿ])(?=[A-Z])|(?=[A-Z][a-zà-ÿ]))"
     return rf"(?:(?<![{_LETTER}])(?i:{inner}){after})"
-
-
-def _loosely(word: str) -> str:
-    """Spaces and hyphens become optional; the letters must still all be there."""
-    return r"[ .\-]?".join(re.escape(part) for part in re.split(r"[ \-]", word))
 
 
 ANY = re.compile(one_of(BIRTH, PHONE, EMAIL, NAME, ADDRESS, IDENTITY, ACCOUNT, OTHER))

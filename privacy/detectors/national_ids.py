@@ -33,7 +33,7 @@ class Scheme:
 
 
 def _scheme(country: str, shape: str, check: str = "", sure: bool = False) -> Scheme:
-    return Scheme(country, re.compile(rf"(?<![A-Za-z\d])(?:{shape})(?![A-Za-z\d]|[.,]\d)"), check, sure)
+    return Scheme(country, re.compile(rf"(?<![A-Za-z\d])(?<!\d[\-.])(?:{shape})(?![A-Za-z\d]|[.,]\d)"), check, sure)
 
 
 # With look-alikes taken for digits.
@@ -76,19 +76,18 @@ _OF_LETTERS = (
     _scheme("MX", r"[A-Z]{4}\d{6}[HM][A-Z]{5}[A-Z\d]\d", "mx.curp", sure=True),
     _scheme("SG", r"[STFGM]\d{7}[A-Z]", sure=True),
     _scheme("HK", r"[A-Z]{1,2}\d{6} ?\([\dA]\)", sure=True),
-    _scheme("TW", r"[A-Z][12]\d{8}", "tw.ubn"),
+    _scheme("TW", r"[A-Z][1289]\d{8}", sure=True),
     _scheme("FI", rf"{_DMY}[\-+A]\d{{3}}[\dA-FHJ-NPR-Y]", "fi.hetu", sure=True),
     _scheme("IE", r"\d{7}[A-W][A-IW]?", "ie.pps"),
 )  # fmt: skip
-_NOT_A_PERSON = (
+_NOT_A_PERSON = re.compile(
     r"(?i:order|trans(?:action)?|terminal|merchant|item|product|invoice|batch|session|device|cashier|store|ticket|job|case|"
-    r"tracking|document|doc|asset|company|business|co|reg|vat|gst|machine|till|pos)"
+    r"tracking|document|doc|asset|company|business|co|reg|vat|gst|machine|till|pos)\W*$"
 )
-_VALUE = r"((?=(?:[^\d\n\t]{0,8}\d){3})[A-Z\d][A-Z\d]*(?:[ \-./]?[A-Z\d]+){0,7})"
-_LABELLED = re.compile(
-    rf"(?:{labels.one_of(labels.IDENTITY)}|(?<![A-Za-z])(?<!{'[A-Za-z] '})ID(?![a-z]))"
-    rf"\s?(?:(?i:card|no|nr|number|num|code|#|n°|号码|号)[.:]?)*(?:\s?\([^)\n]{{1,30}}\))?[\s:.#\-]*{_VALUE}"
-)
+_VALUE = r"((?=(?:[^\d\n\t]{0,8}\d){2})[A-Z\d](?=[A-Z\d \-./]{3})[A-Z\d]*(?:[ \-./]?[A-Z]*\d[A-Z\d]*){0,7})"
+_OPTIONS = r"\s?(?:(?i:card|no|nr|number|num|code|#|n°|号码|号)[.:]?)*(?:\s?\([^)\n]{1,30}\))?[\s:.#\-]*"
+_LABELLED = re.compile(rf"{labels.one_of(labels.IDENTITY)}{_OPTIONS}{_VALUE}")
+_BARE_ID = re.compile(rf"(?<![A-Za-z\d])I\.?[Dd]\.?(?![A-Za-z]){_OPTIONS}{_VALUE}")
 
 
 def search(text: str) -> list[Span]:
@@ -102,9 +101,11 @@ def search(text: str) -> list[Span]:
                     spans.append(Span(*match.span(), KIND, 0.97, reason))
                 elif scheme.sure:
                     spans.append(Span(*match.span(), KIND, 0.75, f"shape of {scheme.country}"))
-    for match in _LABELLED.finditer(text):
-        if not re.search(_NOT_A_PERSON + r"\W*$", text[: match.start()]):
-            spans.append(Span(*match.span(1), KIND, 0.85, "value of a label"))
+    for pattern, least in ((_LABELLED, 4), (_BARE_ID, 5)):
+        for match in pattern.finditer(text):
+            signs = sum(c.isalnum() for c in match.group(1))
+            if signs >= least and not _NOT_A_PERSON.search(text[: match.start()]):
+                spans.append(Span(*match.span(1), KIND, 0.85, "value of a label"))
     return spans
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from privacy.detectors.labels import is_label
+from privacy.detectors.labels import ANY, is_label
+from privacy.detectors.lookalikes import fold
 from privacy.page import Box, Line, Point, Quad
 
 BELOW = 3  # lines under a label that may belong to it: an address has three
@@ -45,18 +44,21 @@ class Passage:
 
 def passages(lines: Sequence[Line]) -> list[Passage]:
     """Every line by itself, every row of several lines, every label with the lines below it."""
+    boxes = [line.box for line in lines]
     alone = [_passage(i, line) for i, line in enumerate(lines)]
-    rows = _rows(lines)
+    rows = _rows(boxes)
     beside = {a: b for row in rows for a, b in zip(row, row[1:], strict=False)}
-    below = _below(lines)
     joined = [_join([alone[i] for i in row], "\t") for row in rows if len(row) > 1]
-    for i in range(len(lines)):
-        right = beside.get(i)
-        if right is not None and not is_label(lines[right].text):
-            continue  # its value is beside it, not below
-        column = _column(i, below)
-        if len(column) > 1:
-            joined.append(_join([alone[j] for j in column], "\n"))
+    folded = [fold(line.text) for line in lines]
+    for i, text in enumerate(folded):
+        if not ANY.search(text) and "<<" not in text:
+            continue
+        value = beside.get(i)
+        if value is None or is_label(folded[value]):
+            joined.append(_join([alone[j] for j in _column(i, boxes, folded, beside)], "\n"))
+        else:  # its value begins beside it and may go on below that
+            column = _column(value, boxes, folded, beside)
+            joined.append(_join([alone[i], _join([alone[j] for j in column], "\n")], "\t"))
     return alone + joined
 
 
@@ -88,17 +90,16 @@ def _join(parts: Sequence[Passage], glue: str) -> Passage:
     return Passage(glue.join(part.text for part in parts), tuple(places))
 
 
-def _rows(lines: Sequence[Line]) -> list[list[int]]:
+def _rows(boxes: Sequence[Box]) -> list[list[int]]:
     """Lines that share at least half of the lower one's height stand in a row, from left to right."""
     rows: list[list[int]] = []
-    for i in sorted(range(len(lines)), key=lambda k: lines[k].box.y0):
-        box = lines[i].box
-        row = next((r for r in rows if _beside(lines[r[-1]].box, box)), None)
+    for i in sorted(range(len(boxes)), key=lambda k: boxes[k].y0):
+        row = next((r for r in reversed(rows) if _beside(boxes[r[-1]], boxes[i])), None)
         if row is None:
             rows.append([i])
         else:
             row.append(i)
-    return [sorted(row, key=lambda k: lines[k].box.x0) for row in rows]
+    return [sorted(row, key=lambda k: boxes[k].x0) for row in rows]
 
 
 def _beside(a: Box, b: Box) -> bool:
@@ -106,30 +107,27 @@ def _beside(a: Box, b: Box) -> bool:
     return 2 * common >= min(a.y1 - a.y0, b.y1 - b.y0) > 0
 
 
-def _below(lines: Sequence[Line]) -> dict[int, int]:
-    """For each line the nearest one under it: close, and above or below each other for a part of their width."""
-    below = {}
-    for i, line in enumerate(lines):
-        a = line.box
-        reach = a.y1 + NEAR * (a.y1 - a.y0)
-        under = [
-            (lines[j].box.y0, abs(lines[j].box.x0 - a.x0), j)
-            for j in range(len(lines))
-            if j != i and _middle(a) < _middle(lines[j].box) and not _beside(a, lines[j].box)
-            and lines[j].box.y0 <= reach
-            and min(a.x1, lines[j].box.x1) > max(a.x0, lines[j].box.x0)
-        ]  # fmt: skip
-        if under:
-            below[i] = min(under)[2]
-    return below
-
-
-def _middle(box: Box) -> float:
-    return float(np.mean((box.y0, box.y1)))
-
-
-def _column(first: int, below: dict[int, int]) -> list[int]:
+def _column(first: int, boxes: Sequence[Box], folded: Sequence[str], beside: dict[int, int]) -> list[int]:
+    """A line and up to `BELOW` lines under it, as far as no other field begins."""
+    left = {b: a for a, b in beside.items()}
     column = [first]
-    while column[-1] in below and len(column) <= BELOW:
-        column.append(below[column[-1]])
+    while len(column) <= BELOW:
+        under = _under(column[-1], boxes)
+        if under is None or ANY.match(folded[under].lstrip()):
+            break
+        if under in left and ANY.search(folded[left[under]]):
+            break  # the value of the field on its left
+        column.append(under)
     return column
+
+
+def _under(i: int, boxes: Sequence[Box]) -> int | None:
+    """The nearest line below: not far, and under a part of this one's width."""
+    a = boxes[i]
+    reach = a.y1 + NEAR * (a.y1 - a.y0)
+    below = [
+        (b.y0, abs(b.x0 - a.x0), j)
+        for j, b in enumerate(boxes)
+        if a.y0 + a.y1 < b.y0 + b.y1 and b.y0 <= reach and a.x0 < b.x1 and b.x0 < a.x1 and not _beside(a, b)
+    ]
+    return min(below)[2] if below else None

@@ -16,7 +16,8 @@ from privacy.detectors.lookalikes import digits, mostly_digits
 KIND = "phone"
 HOMES = ("US", "GB", "DE", "FR", "ES", "IT", "CN", "MY", "AU", "IN", "BR")  # plans tried without a prefix
 
-_RUN = re.compile(r"(?<![\d.,])(?<!\d:)(?:\+ ?|00(?=[1-9]))?\(?\d(?:[ \-./()]{0,2}\d){5,16}(?!\d)")
+_RUN = re.compile(r"(?<![\d.,])(?<!\d:)(?:\+ ?|00(?=[1-9]))?\(?\d(?:[ \-./()]{0,3}\d){5,40}(?!\d)")
+_SEAM = re.compile(r" ?/ ?| {2,}| (?=0|\(|\+)")  # where a run too long for one number may be parted
 _LABEL = re.compile(
     rf"(?:{labels.one_of(labels.PHONE)}|(?<![A-Za-z])[TtMmFfPpHh](?=\s?[:.])|☎|✆)"
     r"\s?(?:(?i:no|nr|number|num|#|n°)\.?)?\s?(?:\([\w\s]{1,12}\))?[\s:.\-]*$"
@@ -25,11 +26,12 @@ _AND = re.compile(r"^\s?(?:/|,|;|&|or|and|or fax|或)\s?$", re.IGNORECASE)
 _OTHER_NUMBER = re.compile(
     r"(?i:invoice|inv|order|ref(?:erence)?|receipt|rcpt|bill|item|sku|ean|upc|isbn|lot|batch|serial|s/n|account|acct|a/c"
     r"|vat|gst|tax|reg|rn|co\.? ?reg|po|policy|ticket|trans(?:action)?|docket|doc|terminal|tid|mid|auth|approval|code|art|model|"
-    r"qty|total|amount|sum|发票|订单|单号|编号|流水号|金额)"
+    r"id|qty|total|amount|sum|发票|订单|单号|编号|流水号|金额)"
     r"[\s.]*(?:(?i:no|nr|num|number|id|code|#|号|号码)\.?)?[\s:.#\-]*$"
 )
 _EXTENSION = re.compile(r"[ ,]{0,2}(?:(?i:ext(?:ension|n)?|x|dw)\.?|分机|转|#) ?\d{1,6}(?!\d)")
-_DATE = re.compile(r"(?:\d{1,2}[./\-]\d{1,2}[./\-](?:\d{4}|\d{2})|\d{4}[./\-]\d{1,2}[./\-]\d{1,2})(?!\d)")
+_DATE = re.compile(r"(?:\d{1,2} ?[./\-] ?\d{1,2} ?[./\-] ?(?:\d{4}|\d{2})|\d{4} ?[./\-] ?\d{1,2} ?[./\-] ?\d{1,2})(?!\d)")
+_ZIP = re.compile(r"\d{5} ?- ?\d{4}")
 _AMOUNT = re.compile(r"\d{1,3}(?:[ ,.]\d{3})*[.,]\d{2}|\d{1,3}(?:[.,]\d{3})+")
 _SHAPES = tuple(
     re.compile(pattern)
@@ -69,12 +71,23 @@ def search(text: str) -> list[Span]:
 
 def _candidates(text: str) -> Iterator[tuple[int, int]]:
     for match in _RUN.finditer(text):
-        number = match.group()
-        if _DATE.match(number) or _AMOUNT.fullmatch(number):
-            continue
-        end = match.end() + (1 if _opened(number) and text[match.end() :].startswith(")") else 0)
-        extension = _EXTENSION.match(text, end)
-        yield match.start(), extension.end() if extension else end
+        for start, end in _numbers(match):
+            number = text[start:end]
+            if _DATE.match(number) or _AMOUNT.fullmatch(number):
+                continue
+            end += _opened(number) and text[end:].startswith(")")
+            extension = _EXTENSION.match(text, end)
+            yield start, extension.end() if extension else end
+
+
+def _numbers(run: re.Match[str]) -> Iterator[tuple[int, int]]:
+    """The run, or its parts when it has more digits than any number (ITU-T E.164: 15, and a prefix)."""
+    start = run.start()
+    if sum(c.isdigit() for c in run.group()) > 17:
+        for seam in _SEAM.finditer(run.string, run.start(), run.end()):
+            yield start, seam.start()
+            start = seam.end()
+    yield start, run.end()
 
 
 def _opened(number: str) -> bool:
@@ -82,11 +95,14 @@ def _opened(number: str) -> bool:
 
 
 def _looks_like(number: str) -> str | None:
+    number = re.sub(r" ?([\-./]) ?", r"\1", number)
     count = sum(c.isdigit() for c in number)
     if number.startswith("+") and 8 <= count <= 15:
         return "international prefix"
-    if number.startswith("00") and 11 <= count <= 17:
+    if re.match(r"00 ?[1-9]", number) and 11 <= count <= 17 and (re.search(r"[ \-]", number) or _is_valid(number)):
         return "international prefix"
+    if (number[0] == "0" and count < 9) or _ZIP.fullmatch(number):
+        return None
     if any(shape.fullmatch(number) for shape in _SHAPES):
         return "grouped like a telephone number"
     return None

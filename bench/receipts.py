@@ -1,0 +1,175 @@
+"""The daemon over real receipts: ingest, one private round, and who reads 30 held-back receipts how well.
+
+    python bench/receipts.py [--data DIR] [--held-back 30] [--rounds-per-document 1] [--quick] [--json FILE]
+
+100 whole pages of SROIE with their labels as sidecars go through the real daemon. The 30 held back have no
+sidecar and teach nothing (`label_confidence = 1.0`); afterwards their lines, cut out by the true boxes, are read
+by stock PP-OCRv4, by the candidate of the round if there is one, and by stock PP-OCRv6 small. Labels are all
+upper case: the case-folded figures are the ones to compare. Intervals are 95%, resampled by document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import running
+from PIL import Image as Pillow
+
+from daemon.state import Database
+from learners import evaluate
+from models import reader, weights
+from models.reader import Reader
+
+SETTINGS = """\
+[ingest]
+workers = {workers}
+settle_seconds = 0.3
+rescan_seconds = 1.0
+[learning]
+capacity = 128
+holdout_share = 0.15
+charset = "ascii"
+label_confidence = 1.0
+rounds_per_document = {rounds}
+"""
+
+
+def main() -> int:
+    arguments = _arguments()
+    pages = sorted((arguments.data / "receipts" / "pages").glob("*.json"))[: 12 if arguments.quick else None]
+    held = pages[-max(2, len(pages) * arguments.held_back // 100) :]
+    taught = pages[: -len(held)]
+    found: dict[str, Any] = {"pages": len(pages), "held_back": len(held)}
+    home = arguments.home.absolute()
+    running.prepare(home, SETTINGS.format(workers=os.cpu_count() or 1, rounds=arguments.rounds_per_document))
+    found["plain_rapidocr_pages_per_second"] = _plain(pages)
+    with running.serving(home) as service:
+        begun = time.perf_counter()
+        for page in pages:
+            running.drop(
+                home / "inbox",
+                f"{page.stem}.jpg",
+                page.with_suffix(".jpg").read_bytes(),
+                _sidecar(page) if page in taught else None,
+            )
+        while running.count_receipts(home) < len(pages):
+            running.check_alive(service, home)
+            time.sleep(0.2)
+        found["daemon_pages_per_second"] = len(pages) / (time.perf_counter() - begun)
+        subprocess.run([running.OCRD, "--home", home, "train", "--wait"], check=True)
+    found["ratio"] = found["daemon_pages_per_second"] / found["plain_rapidocr_pages_per_second"]
+    receipts = running.receipts(home)
+    found["states"] = Counter(str(r["state"]) for r in receipts)
+    found["reasons"] = Counter(str(r["reason"]) for r in receipts if "reason" in r)
+    found["round"] = _round(home)
+    found["held_back_scores"] = _scores(held, home, arguments.seed)
+    _print(found)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=running.DATA)
+    parser.add_argument("--home", type=Path, default=Path(".bench-receipts"))
+    parser.add_argument("--held-back", type=int, default=30, help="of 100 pages")
+    parser.add_argument("--rounds-per-document", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="12 pages")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def _lines(page: Path) -> list[dict[str, Any]]:
+    return list(json.loads(page.read_text())["lines"])
+
+
+def _sidecar(page: Path) -> bytes:
+    return json.dumps([{"transcription": x["transcription"], "points": x["points"]} for x in _lines(page)]).encode()
+
+
+def _plain(pages: list[Path]) -> float:
+    """Pages a second of RapidOCR as one would use it: one process, PP-OCRv4, all cores."""
+    from rapidocr import ModelType, OCRVersion, RapidOCR
+
+    files = weights.v4_files(weights.default_folder())
+    common = {"ocr_version": OCRVersion.PPOCRV4, "model_type": ModelType.MOBILE}
+    params = {"Global.log_level": "error"}
+    for stage, path in (("Det", files.det), ("Rec", files.rec), ("Cls", files.cls)):
+        params |= {f"{stage}.model_path": str(path)} | {f"{stage}.{key}": value for key, value in common.items()}
+    engine = RapidOCR(params=params)
+    begun = time.perf_counter()
+    for page in pages:
+        engine(str(page.with_suffix(".jpg")))
+    return len(pages) / (time.perf_counter() - begun)
+
+
+def _round(home: Path) -> dict[str, Any]:
+    database = Database(home / "state.db", read_only=True)
+    row = database.row("SELECT state, reason, plan, report FROM rounds ORDER BY id DESC LIMIT 1")
+    database.close()
+    if row is None:
+        return {}
+    plan = json.loads(row["plan"]) if row["plan"] else None
+    report = json.loads(row["report"]) if row["report"] else None
+    return {"state": row["state"], "reason": row["reason"], "plan": plan, "gates": report and report["gates"]}
+
+
+def _scores(held: list[Path], home: Path, seed: int) -> dict[str, Any]:
+    v4 = weights.v4_files(weights.default_folder())
+    readers = {"stock PP-OCRv4": Reader(v4, "v4"), "stock PP-OCRv6 small": Reader(weights.v6_files(), "v6")}
+    candidates = [*(home / "rejected").glob("round-*/rec.onnx"), (home / "models" / "current" / "rec.onnx").resolve()]
+    if candidates[0].read_bytes() != v4.rec.read_bytes():
+        readers["candidate"] = Reader(weights.ReaderFiles(v4.det, v4.cls, candidates[0]), "v4")
+    crops, truths = {}, {}
+    for index, page in enumerate(held):
+        image = np.asarray(Pillow.open(page.with_suffix(".jpg")).convert("RGB"))
+        lines = [x for x in _lines(page) if x["transcription"].strip() and "*" not in x["transcription"]]
+        crops[index] = [reader.crop(image, tuple(map(tuple, x["points"]))) for x in lines]
+        truths[index] = [x["transcription"] for x in lines]
+    scores = {}
+    for name, each in readers.items():
+        read = {i: [text for text, _, _ in each.read_lines(crops[i])] for i in crops}
+        scores[name] = evaluate.score_documents(truths, read)
+    stock = scores["stock PP-OCRv4"]
+    return {
+        name: evaluate.total(score).rates
+        | {"gain": evaluate.compare(stock, score, "exact_folded", seed).__dict__, "lines": evaluate.total(score).lines}
+        for name, score in scores.items()
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"pages ingested: {sum(found['states'].values())} of {found['pages']}: {dict(found['states'])}")
+    for reason, count in found["reasons"].items():
+        print(f"  {count}: {reason}")
+    print(
+        f"daemon {found['daemon_pages_per_second']:.2f} pages/s, plain RapidOCR "
+        f"{found['plain_rapidocr_pages_per_second']:.2f} pages/s, ratio {found['ratio']:.2f}"
+    )
+    round_ = found["round"]
+    print(f"round: {round_.get('state')}; {round_.get('reason') or ''}")
+    if plan := round_.get("plan"):
+        print("  plan: " + ", ".join(f"{k} {v}" for k, v in plan.items() if k != "charset"))
+    for name, gate in (round_.get("gates") or {}).items():
+        print(f"  {name}: {gate['verdict']}: {gate['reason']}")
+    columns = ("exact", "exact_folded", "exact_spaceless", "cer", "cer_spaceless")
+    print(f"{'held back':24}" + "".join(f"{c:>16}" for c in columns) + "   gain in exact_folded, 95%")
+    for name, rates in found["held_back_scores"].items():
+        gain = rates["gain"]
+        figures = "".join(f"{100 * rates[c]:16.2f}" for c in columns)
+        print(f"{name:24}{figures}   {100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

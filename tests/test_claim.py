@@ -1,0 +1,208 @@
+"""A claim says what a claim must, is signed, is about its files, and can be computed again by anybody."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from privacy import accountant, claim
+from privacy.accountant import RoundEvent
+from privacy.claim import Access, Claim
+from privacy.errors import ClaimBroken
+from privacy.ledger import Ledger
+from privacy.signing import SigningKey
+
+DELTA = 1e-6
+EVENT = RoundEvent(1.0, 13.059, 100)
+QUERY = RoundEvent(1.0, 80.0, 1)
+FILES = {"rec.onnx": "a" * 64, "rec_paddle/inference.pdiparams": "b" * 64}
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    return SigningKey.create(tmp_path / "key")
+
+
+@pytest.fixture
+def made(tmp_path: Path, key: SigningKey) -> Claim:
+    with Ledger(tmp_path / "ledger.jsonl", key) as ledger:
+        for number in range(5):
+            ledger.append("debit", {"round": number, "event": EVENT.to_body(), "slots": [[0, 200]]})
+        inclusion = ledger.prove(3)
+    return Claim(
+        files=FILES,
+        unit="document",
+        event=EVENT,
+        max_grad_norm=0.2,
+        capacity=200,
+        history=[EVENT, QUERY, EVENT],
+        cap=8.0,
+        delta=DELTA,
+        second_opinion=3.6156,
+        accesses=[Access("training", EVENT), Access("gate", QUERY), Access("pseudo-labels", note="not released")],
+        public_data=["generated documents 0.1.0"],
+        erasures=2,
+        inclusion=inclusion,
+    )
+
+
+@pytest.fixture
+def envelope(made: Claim, key: SigningKey) -> dict[str, Any]:
+    return json.loads(json.dumps(claim.sign(made.statement(), key)))
+
+
+def test_a_signed_claim_comes_back(made: Claim, envelope: dict[str, Any], key: SigningKey) -> None:
+    statement = claim.read(envelope, key.public)
+    assert statement == json.loads(json.dumps(made.statement()))
+    assert claim.about(statement, FILES)
+    assert not claim.about(statement, {**FILES, "rec.onnx": "c" * 64})
+    assert not claim.about(statement, {"rec.onnx": "a" * 64})
+    assert claim.recompute(statement) == []
+
+
+def test_it_says_what_a_claim_must(made: Claim) -> None:
+    said = made.statement()["predicate"]
+    assert said["unit"] == "document"
+    assert "zero-out" in said["adjacency"]
+    assert said["contribution"] == {"gradients_per_unit_and_step": 1, "max_grad_norm": 0.2}
+    assert said["delta"] == DELTA
+    assert said["round"]["epsilon"] == accountant.epsilon([EVENT], DELTA)
+    assert said["round"]["mu"] == accountant.mu(EVENT)
+    assert said["round"]["second_opinion"] == 3.6156
+    assert said["lifetime_of_worst_unit"]["epsilon"] == accountant.epsilon([EVENT, QUERY, EVENT], DELTA)
+    assert said["lifetime_cap"] == 8.0
+    assert said["group"]["epsilon"] > 5 * said["lifetime_of_worst_unit"]["epsilon"]
+    assert "dp-accounting 0." in said["accountant"]["poisson"]
+    assert said["sampler"] == {"used": "full batch", "assumed": "full batch"}
+    mechanism = said["mechanism"]
+    assert {**EVENT.to_body(), "max_grad_norm": 0.2, "capacity": 200}.items() <= mechanism.items()
+    assert mechanism["expected_documents"] == 200
+    assert mechanism["name"] == "rounded-gaussian"
+    assert "ChaCha20" in mechanism["noise_source"]
+    assert [access["purpose"] for access in said["accesses"]] == ["training", "gate", "pseudo-labels"]
+    assert said["public_data"] == ["generated documents 0.1.0"]
+    assert said["audit"] is None
+    assert said["erasures"] == 2
+    assert any("inbox" in exclusion for exclusion in said["exclusions"])
+    assert any("timing" in exclusion for exclusion in said["exclusions"])
+    assert said["ledger"]["head"]["size"] == 5
+    words = json.dumps(said).lower()
+    assert "unlearned" not in words
+    assert "anonymous" not in words
+
+
+def test_a_sampled_round_names_its_sampler(made: Claim) -> None:
+    event = RoundEvent(0.25, 3.388, 100)
+    sampled = replace(made, event=event, history=[event], accesses=[Access("training", event)])
+    said = sampled.statement()["predicate"]
+    assert said["sampler"] == {"used": "poisson", "assumed": "poisson"}
+    assert said["round"]["mu"] is None
+    assert said["mechanism"]["expected_documents"] == 50
+    assert claim.recompute(sampled.statement()) == []
+
+
+def test_the_envelope_is_dsse(envelope: dict[str, Any], key: SigningKey) -> None:
+    """Checked as the specification has it, without this program's own code."""
+    payload = base64.b64decode(envelope["payload"])
+    kind = envelope["payloadType"]
+    assert kind == "application/vnd.in-toto+json"
+    encoded = f"DSSEv1 {len(kind)} {kind} {len(payload)} ".encode() + payload
+    [signature] = envelope["signatures"]
+    Ed25519PublicKey.from_public_bytes(key.public).verify(base64.b64decode(signature["sig"]), encoded)
+    statement = json.loads(payload)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["subject"][0] == {"name": "rec.onnx", "digest": {"sha256": "a" * 64}}
+
+
+def _payload(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    def edit(envelope: dict[str, Any]) -> None:
+        statement = json.loads(base64.b64decode(envelope["payload"]))
+        change(statement)
+        envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _payload(lambda s: s["predicate"]["round"].update(epsilon=0.1)),
+        _payload(lambda s: s["subject"].pop()),
+        _payload(lambda s: None),
+        lambda e: e.update(payloadType="text/plain"),
+        lambda e: e["signatures"].clear(),
+        lambda e: e["signatures"][0].update(sig=base64.b64encode(bytes(64)).decode()),
+        lambda e: e.pop("signatures"),
+        lambda e: e.update(payload="?"),
+        lambda e: e.update(signatures=3),
+    ],
+)
+def test_an_edited_envelope_is_refused(
+    envelope: dict[str, Any], key: SigningKey, edit: Callable[[dict[str, Any]], None]
+) -> None:
+    edit(envelope)
+    with pytest.raises(ClaimBroken):
+        claim.read(envelope, key.public)
+
+
+def test_another_keys_claim_is_refused(made: Claim, key: SigningKey, tmp_path: Path) -> None:
+    other = SigningKey.create(tmp_path / "other")
+    with pytest.raises(ClaimBroken, match="expected key"):
+        claim.read(claim.sign(made.statement(), other), key.public)
+
+
+@pytest.mark.parametrize(
+    "field", ["adversary", "unit", "delta", "round", "mechanism", "accesses", "audit", "exclusions", "ledger"]
+)
+def test_a_claim_that_leaves_something_out_is_refused(made: Claim, key: SigningKey, field: str) -> None:
+    statement = made.statement()
+    del statement["predicate"][field]
+    with pytest.raises(ClaimBroken, match=f"{field} missing"):
+        claim.read(claim.sign(statement, key), key.public)
+
+
+def test_a_statement_of_another_kind_is_refused(made: Claim, key: SigningKey) -> None:
+    for change in ({"predicateType": "https://slsa.dev/provenance/v1"}, {"_type": "x"}, {"predicate": []}):
+        with pytest.raises(ClaimBroken, match="Expected a statement"):
+            claim.read(claim.sign({**made.statement(), **change}, key), key.public)
+    with pytest.raises(ClaimBroken, match="Expected a statement"):
+        claim.read(claim.sign([1], key), key.public)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"seq": 2}, {"hash": "0" * 64}, {"path": []}, {"head": {}}, {"seq": "x"}])
+def test_a_debit_that_is_not_in_the_ledger_is_refused(made: Claim, key: SigningKey, change: dict[str, Any]) -> None:
+    statement = made.statement()
+    statement["predicate"]["ledger"].update(change)
+    with pytest.raises(ClaimBroken, match=r"debit|inclusion"):
+        claim.read(claim.sign(statement, key), key.public)
+
+
+def test_figures_that_are_too_small_are_found(made: Claim) -> None:
+    good = made.statement()
+    for change, named in (
+        (lambda p: p["round"].update(epsilon=1.0), "round: epsilon 1.0 is stated"),
+        (lambda p: p["lifetime_of_worst_unit"].update(epsilon=3.7), "lifetime_of_worst_unit: epsilon 3.7"),
+        (lambda p: p["mechanism"].update(noise_multiplier=5.0), "round: its event is not the mechanism's"),
+        (lambda p: p.update(lifetime_cap=3.0), "lifetime_of_worst_unit: it passes the cap"),
+        (lambda p: p.update(lifetime_of_worst_unit={"epsilon": 0.0, "events": []}), "less than the round's"),
+    ):
+        changed = copy.deepcopy(good)
+        change(changed["predicate"])
+        assert any(named in problem for problem in claim.recompute(changed)), named
+
+
+def test_a_claim_must_list_its_own_round(made: Claim) -> None:
+    with pytest.raises(ValueError, match="own event among the accesses"):
+        replace(made, accesses=[Access("gate", QUERY)])
+    with pytest.raises(ValueError, match="unit"):
+        replace(made, unit="line")
+    with pytest.raises(ValueError, match="file"):
+        replace(made, files={})

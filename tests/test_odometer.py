@@ -1,0 +1,120 @@
+"""The lifetime odometer: every round that held a slot counts, for ever, and a question is answered fast."""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privacy import accountant
+from privacy.accountant import RoundEvent
+from privacy.errors import BudgetExhausted
+from privacy.ledger import Ledger
+from privacy.odometer import Odometer, ranges
+from privacy.signing import SigningKey
+
+DELTA = 1e-6
+ROUND = RoundEvent(1.0, accountant.calibrate(1.0, 100, 4, 8.0, DELTA), 100)
+TICKET = RoundEvent(0.25, accountant.calibrate(0.25, 100, 4, 8.0, DELTA), 100)
+
+
+@pytest.mark.parametrize("event", [ROUND, TICKET])
+def test_four_tickets_fit_and_a_fifth_is_refused(event: RoundEvent) -> None:
+    odometer = Odometer(8.0, DELTA)
+    for _ in range(4):
+        odometer.refuse_over([event], [[0, 50]])
+        odometer.charge([event], [[0, 50]])
+    assert 7.9 < odometer.worst() <= 8.0
+    assert odometer.would_exceed([event], [[49, 60]])
+    assert odometer.over([event], [[40, 60]]) == [[40, 50]]
+    assert not odometer.would_exceed([event], [[50, 60]])
+    with pytest.raises(BudgetExhausted, match="10 slots would pass the lifetime epsilon of 8"):
+        odometer.refuse_over([event], [[40, 60]])
+    odometer.charge([event], [[0, 1]])  # what was spent is spent
+    assert odometer.worst() > 8.0
+
+
+def test_a_slot_pays_for_the_rounds_that_held_it() -> None:
+    odometer = Odometer(8.0, DELTA)
+    query = RoundEvent(1.0, 30.0, 1)
+    odometer.charge([ROUND], [[0, 10], [20, 30]])
+    odometer.charge([query], [[5, 25]])
+    expected = {0: [ROUND], 5: [ROUND, query], 15: [query], 20: [ROUND, query], 25: [ROUND], 40: []}
+    for slot, events in expected.items():
+        assert odometer.epsilon_of(slot) == accountant.epsilon(events, DELTA)
+    assert odometer.worst() == accountant.epsilon([ROUND, query], DELTA)
+    assert odometer.worst_history() == accountant.merged([ROUND, query])
+
+
+events = st.sampled_from([ROUND, RoundEvent(1.0, 40.0, 7), RoundEvent(1.0, 20.0, 1)])
+members = st.sets(st.integers(0, 30))
+
+
+@given(st.lists(st.tuples(events, members), max_size=8), events, members)
+@settings(max_examples=100, deadline=None)
+def test_it_agrees_with_a_list_a_slot(
+    rounds: list[tuple[RoundEvent, set[int]]], next_event: RoundEvent, asked: set[int]
+) -> None:
+    odometer = Odometer(4.0, DELTA)
+    held: dict[int, list[RoundEvent]] = {slot: [] for slot in range(31)}
+    for event, slots in rounds:
+        odometer.charge([event], ranges(slots))
+        for slot in slots:
+            held[slot].append(event)
+    truth = {slot: accountant.epsilon(history, DELTA) for slot, history in held.items()}
+    assert {slot: odometer.epsilon_of(slot) for slot in held} == truth
+    assert odometer.worst() == max(truth.values())
+    over = {slot for slot in asked if accountant.epsilon([*held[slot], next_event], DELTA) > 4.0}
+    assert odometer.over([next_event], ranges(asked)) == ranges(over)
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_ranges_are_the_fewest_that_hold_the_slots(slots: set[int]) -> None:
+    found = ranges(slots)
+    assert [slot for first, after in found for slot in range(first, after)] == sorted(slots)
+    assert all(one[1] < other[0] for one, other in pairwise(found))
+
+
+@pytest.mark.parametrize("bad", [[[3, 1]], [[-1, 2]], [[0, 5], [4, 6]], [[0, 2], [0, 2]]])
+def test_ranges_that_are_none_are_refused(bad: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="ranges"):
+        Odometer(8.0, DELTA).charge([ROUND], bad)
+
+
+def test_it_is_the_sum_of_a_ledger(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.jsonl", SigningKey.create(tmp_path / "key")) as ledger:
+        for first in (0, 5):
+            ledger.append("debit", {"event": ROUND.to_body(), "slots": [[first, first + 10]]})
+        ledger.append("erasure", {"slots": [[0, 1]]})
+        odometer = Odometer.replay(ledger.entries, 8.0, DELTA)
+    assert odometer.epsilon_of(0) == accountant.epsilon([ROUND], DELTA)
+    assert odometer.epsilon_of(7) == accountant.epsilon([ROUND, ROUND], DELTA)
+    assert odometer.epsilon_of(15) == 0.0
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_thousand_rounds_over_100_000_slots_answer_within_a_second(sampled: bool) -> None:
+    """A sliding window with every tenth slot held out; full-batch rounds all differ, tickets are all equal."""
+    accountant.epsilon([TICKET], DELTA)  # loads dp-accounting
+    draw = random.Random(0)
+    training = [slot for slot in range(100_000) if draw.random() > 0.1]
+    odometer = Odometer(8.0, DELTA)
+    for number in range(1000):
+        window = ranges(training[90 * number : 90 * number + 360])
+        odometer.charge([TICKET if sampled else RoundEvent(1.0, ROUND.noise_multiplier + number, 100)], window)
+    event = TICKET if sampled else ROUND
+    for question in (
+        odometer.worst,
+        lambda: odometer.epsilon_of(50_000),
+        lambda: odometer.would_exceed([event], [[0, 100_000]]),
+        lambda: odometer.over([event], ranges(training[-2000:])),
+    ):
+        start = time.monotonic()
+        question()
+        assert time.monotonic() - start < 1.0
+    assert odometer.worst() <= 8.0
