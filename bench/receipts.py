@@ -128,9 +128,9 @@ def _round(home: Path) -> dict[str, Any]:
 def _scores(held: list[Path], home: Path, seed: int) -> dict[str, Any]:
     v4 = weights.v4_files(weights.default_folder())
     readers = {"stock PP-OCRv4": Reader(v4, "v4"), "stock PP-OCRv6 small": Reader(weights.v6_files(), "v6")}
-    candidates = [*(home / "rejected").glob("round-*/rec.onnx"), (home / "models" / "current" / "rec.onnx").resolve()]
-    if candidates[0].read_bytes() != v4.rec.read_bytes():
-        readers["candidate"] = Reader(weights.ReaderFiles(v4.det, v4.cls, candidates[0]), "v4")
+    others = [f for f in (home / "models").glob("*/rec.onnx") if f.read_bytes() != v4.rec.read_bytes()]
+    if others:
+        readers["candidate"] = Reader(weights.ReaderFiles(v4.det, v4.cls, others[0]), "v4")
     crops, truths = {}, {}
     for index, page in enumerate(held):
         image = np.asarray(Pillow.open(page.with_suffix(".jpg")).convert("RGB"))
@@ -162,7 +162,7 @@ def _print(found: dict[str, Any]) -> None:
     if plan := round_.get("plan"):
         print("  plan: " + ", ".join(f"{k} {v}" for k, v in plan.items() if k != "charset"))
     for name, gate in (round_.get("gates") or {}).items():
-        print(f"  {name}: {gate['verdict']}: {gate['reason']}")
+        print(f"  {name}: {gate}")
     columns = ("exact", "exact_folded", "exact_spaceless", "cer", "cer_spaceless")
     print(f"{'held back':24}" + "".join(f"{c:>16}" for c in columns) + "   gain in exact_folded, 95%")
     for name, rates in found["held_back_scores"].items():

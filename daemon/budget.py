@@ -45,11 +45,11 @@ class Budget:
             Pool.HOLDOUT: learning.gate_looks_per_document,
         }
         self._capacity = learning.capacity
-        self._odometer = Odometer.replay(ledger.entries, learning.epsilon, learning.delta)
+        self._odometers = {pool: Odometer(learning.epsilon, learning.delta) for pool in Pool}
         self._used: dict[Pool, Counter[int]] = {pool: Counter() for pool in Pool}
         for entry in ledger.entries:
             if entry.kind == DEBIT:
-                self._count(entry)
+                self._spend(entry)
         self._publish()
 
     def snapshot(self, pool: Pool) -> replay.Snapshot:
@@ -83,45 +83,49 @@ class Budget:
         Raises:
             BudgetExhausted: a slot would pass its lifetime cap; nothing is written.
         """
-        slots = ranges(members)
-        self._odometer.refuse_over([event], slots)
+        slots, odometer = ranges(members), self._odometers[POOLS[purpose]]
+        odometer.refuse_over([event], slots)
         body = {
             "round": number,
             "purpose": purpose,
             "slots": slots,
             "event": event.to_body(),
-            "cap": self._odometer.cap,
-            "delta": self._odometer.delta,
+            "cap": odometer.cap,
+            "delta": odometer.delta,
             **more,
         }
         entry = self._ledger.append(DEBIT, body)
-        self._odometer.charge([event], slots)
-        self._count(entry)
+        self._spend(entry)
         self._publish()
         return entry
 
+    def rounds_charged(self) -> int:
+        """How many rounds were ever charged; each is a try at the gates, whatever became of it."""
+        return sum(entry.kind == DEBIT and entry.body["purpose"] == "round" for entry in self._ledger.entries)
+
     def worst(self) -> float:
         """The largest lifetime epsilon of any slot."""
-        return self._odometer.worst()
+        return max(odometer.worst() for odometer in self._odometers.values())
 
     def worst_history(self) -> tuple[RoundEvent, ...]:
         """The events of the slot that has spent the most."""
-        return self._odometer.worst_history()
+        worst = max(self._odometers.values(), key=Odometer.worst)
+        return worst.worst_history()
 
     def erasures(self) -> int:
         """Documents that were forgotten or withdrawn, whose slots stay empty."""
         row = self._database.row("SELECT COUNT(*) FROM documents WHERE state = 'withdrawn'")
         return 0 if row is None else int(row[0])
 
-    def _count(self, entry: Entry) -> None:
+    def _spend(self, entry: Entry) -> None:
+        """Adds a debit that is in the ledger to what its slots have spent."""
         pool = POOLS[entry.body["purpose"]]
+        self._odometers[pool].charge([RoundEvent.from_body(entry.body["event"])], entry.body["slots"])
         for first, after in entry.body["slots"]:
             self._used[pool].update(range(first, after))
 
     def _publish(self) -> None:
         """For `ocrd status`, which does not compute: each pool's worst epsilon so far."""
-        worst = {}
-        for pool, used in self._used.items():
-            worst[str(pool)] = max((self._odometer.epsilon_of(slot) for slot in used), default=0.0)
+        worst = {str(pool): odometer.worst() for pool, odometer in self._odometers.items()}
         if any(worst.values()):
             self._database.set(BUDGET_KEY, json.dumps(worst))

@@ -152,11 +152,6 @@ class Settings(BaseSettings):
         return self.home / "models"
 
     @property
-    def rejected_dir(self) -> Path:
-        """Refused candidates, the newest few: outputs of the private mechanism, kept to look at."""
-        return self.home / "rejected"
-
-    @property
     def weights_dir(self) -> Path:
         return self.home / "weights"
 

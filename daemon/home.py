@@ -75,7 +75,6 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
         "quarantine",
         "ledger",
         "models",
-        "rejected",
         "weights",
         "run",
     ):

@@ -24,13 +24,11 @@ from daemon.budget import Budget
 from daemon.errors import OcrdError, Refused, WorkerDied
 from daemon.home import Home
 from daemon.pipeline import LINES_BLOB
+from daemon.serving import Serving
 from daemon.state import Database, Rounds
 from learners import replay
 from learners.replay import Pool
 from models import evidence, gates
-from models.manifest import MODEL_FILES
-from models.store import ModelStore
-from privacy import files
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.errors import BudgetExhausted
@@ -54,8 +52,7 @@ class Learning:
         interrupted = self._rounds.interrupt_running(time.time())
         self._ledger = Ledger(home.settings.ledger_path, home.signing)
         self._budget = Budget(home, database, self._ledger)
-        self._store = ModelStore(home.settings.models_dir, home.signing)
-        self._store.verify(self._store.current() or "")
+        self._serving = Serving(home, self._ledger)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._worker: workers.Worker | None = None
@@ -79,15 +76,8 @@ class Learning:
         return number
 
     def rollback(self) -> str:
-        """Puts the version before the present one into service; returns it."""
-        previous = self._store.previous()
-        if previous is None:
-            raise Refused("there is no earlier model to go back to")
-        leaving = self._store.current()
-        self._ledger.append("rollback", {"from": leaving, "to": previous})
-        self._store.swap(previous, "rolled back")
-        log.warning("rolled back from model %s to %s", leaving, previous)
-        return previous
+        """Puts the version before the present one into service; returns it. Raises Refused if there is none."""
+        return self._serving.roll_back()
 
     def stop(self) -> None:
         """Ends a running round's process; the round counts as interrupted and stays charged."""
@@ -110,8 +100,7 @@ class Learning:
         except (OcrdError, OSError) as error:
             self._end(number, "failed", reason=str(error))
         except Exception as error:
-            log.exception("round %d failed", number)
-            self._end(number, "failed", reason=type(error).__name__)
+            self._end(number, "failed", reason=workers.where(error))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             if self._worker is not None:
@@ -124,7 +113,6 @@ class Learning:
 
     def _converse(self, number: int, scratch: Path) -> None:
         """The child asks, this side answers, until the evidence is there."""
-        settings = self._home.settings
         train, holdout = self._snapshots()
         if not train.members:
             raise Refused("no slot is left that may take part: drop documents, or wait for new ones")
@@ -154,39 +142,24 @@ class Learning:
                 case other:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
         self._decide(number, scratch, plan, debits, ask)
-        self._store.prune(settings.gates.keep_versions)
 
     def _decide(
         self, number: int, scratch: Path, plan: dict[str, Any], debits: dict[str, Entry], found: dict[str, Any]
     ) -> None:
-        report = self._judge(number, found["evidence"])
-        columns = {"plan": json.dumps(plan), "report": json.dumps(report.as_dict())}
-        self._ledger.append("verdict", {"round": number, "promote": report.promote, "gates": report.outcomes()})
-        if not report.promote:
-            files.move(scratch, self._home.settings.rejected_dir / f"round-{number}")
-            self._prune_rejected()
-            self._end(number, "rejected", reason=report.reason, **columns)
-            return
         claim = claims.compose(self._home, self._ledger, self._budget, debits, plan, scratch)
-        version = self._store.add({name: scratch / name for name in MODEL_FILES}, claim)
-        self._ledger.append("promoted", {"round": number, "version": version})
-        self._store.swap(version)
-        self._end(number, "live", version=version, **columns)
-        log.info("model %s is in service", version)
+        version = self._serving.add(scratch, claim)
+        report = self._judge(number, version, found)
+        columns = {"plan": json.dumps(plan), "report": json.dumps(report.as_dict()), "version": version}
+        live = self._serving.decide(report)
+        self._end(number, "live" if live else "rejected", reason=report.reason, **columns)
 
-    def _prune_rejected(self) -> None:
-        """Keeps the newest refused candidates for whoever wants to know why; they never serve."""
-        kept = self._home.settings.gates.keep_versions
-        for folder in sorted(self._home.settings.rejected_dir.iterdir(), key=lambda f: f.stat().st_ctime)[:-kept]:
-            files.remove_tree(folder)
-
-    def _judge(self, number: int, found: dict[str, Any]) -> gates.GateReport:
+    def _judge(self, number: int, version: str, found: dict[str, Any]) -> gates.GateReport:
         """The gates' answers; what the child did not bring stays None, and None never passes."""
         chosen, learning = self._home.settings.gates, self._home.settings.learning
-        attempt = 1 + self._candidates_before(number)
+        found, attempt = found["evidence"], self._budget.rounds_charged()
         shown = evidence.Evidence(
-            candidate=f"round-{number}",
-            current=self._store.current() or "",
+            candidate=version,
+            current=self._serving.live,
             attempt=attempt,
             rapidocr=_made(evidence.Parity, found.get("rapidocr")),
             paddle=_made(evidence.Parity, found.get("paddle")),
@@ -206,10 +179,6 @@ class Learning:
     def _ledger_verified(self) -> bool:
         return verify(self._ledger.path, self._home.signing.public).ok
 
-    def _candidates_before(self, number: int) -> int:
-        row = self._database.row("SELECT COUNT(*) AS n FROM rounds WHERE report IS NOT NULL AND id < ?", number)
-        return 0 if row is None else int(row["n"])
-
     def _snapshots(self) -> tuple[replay.Snapshot, replay.Snapshot]:
         return self._budget.snapshot(Pool.TRAIN), self._budget.snapshot(Pool.HOLDOUT)
 
@@ -228,7 +197,7 @@ class Learning:
             "gates": settings.gates.model_dump(),
             "members": train.members,
             "holdout_members": len(holdout.members),
-            "attempt": 1 + self._candidates_before(number),
+            "attempt": 1 + self._budget.rounds_charged(),
         }
         for name, snapshot in (("train", train), ("holdout", holdout)):
             index, parts, offset = [], [], 0

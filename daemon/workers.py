@@ -163,14 +163,14 @@ def serve(prepare: Callable[[dict[str, Any]], Callable[[wire.Message], Reply]]) 
             except Exception as error:
                 if os.environ.get("OCRD_DEBUG"):
                     raise
-                header, blobs = {"error": _where(error)}, ()
+                header, blobs = {"error": where(error)}, ()
         wire.send(sock, header, blobs)
         for blob in blobs:
             if isinstance(blob, int):
                 os.close(blob)
 
 
-def _where(error: Exception) -> str:
+def where(error: Exception) -> str:
     """The exception's type and the line that raised it, never its text."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -96,7 +96,8 @@ class Rehearsal:
         bound = self._plan.max_grad_norm
         clipped = found * (bound / found.norm(dim=1, keepdim=True).clamp_min(bound))
         share = self._plan.members / self._plan.capacity
-        return self._plan.rehearsal * share * clipped.mean(0)
+        weighted: Tensor = self._plan.rehearsal * share * clipped.mean(0)
+        return weighted
 
 
 def _step(

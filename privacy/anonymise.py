@@ -24,12 +24,12 @@ from privacy.detectors.registry import RULES
 from privacy.page import Box, Image, Line, Quad, Region
 
 BLOCK = 8
-MARGIN = 2  # pixels added around a region before it grows to blocks
+MARGIN = 3  # pixels added to either end of a region before it grows to blocks; above and below it has slack
 RING = 6  # pixels around a fill whose median is its colour
 SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
 EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
 STRIP = 4  # pixels read again above and below a fill
-RESIDUE = 0.6  # a line with more than this part of its area inside a fill was read out of the fill
+RESIDUE = 0.5  # a line with more than this part of its characters inside a fill was read out of the fill
 
 Mask = npt.NDArray[np.bool_]
 
@@ -98,12 +98,12 @@ def verify(
     A label whose value was filled is satisfied. A line that can be read inside a fill is always a find.
     Detectors that look at pixels are asked again when they had found something.
     """
-    fills = [Line(FILLED, _corners(box), 1.0, 1.0) for box in _components(redaction.mask)[1]]
+    fills = [Line(FILLED, region.quad, 1.0, 1.0) for region in redaction.regions]
     left = [
         Region("residue", line.quad, line.confidence, "read inside a fill")
         for lines in readings
         for line in lines
-        if len(line.text.strip()) > 1 and _share(redaction.mask, line.box) > RESIDUE
+        if len(line.chars) > 1 and _inside(redaction.mask, line) > RESIDUE
     ]
     for detector in detectors:
         if not detector.pixels:
@@ -149,8 +149,7 @@ def _blocks(image: Image, regions: Sequence[Region]) -> Mask:
     height, width = image.shape[:2]
     mask = np.zeros((height + -height % BLOCK, width + -width % BLOCK), dtype=np.uint8)
     for region in regions:
-        _paint(mask, region.quad, Box(0, 0, 0, 0))
-    mask = cv2.dilate(mask, np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8))
+        _paint(mask, _longer(region.quad, MARGIN), Box(0, 0, 0, 0))
     touched = mask.reshape(mask.shape[0] // BLOCK, BLOCK, mask.shape[1] // BLOCK, BLOCK).any(axis=(1, 3))
     whole: Mask = np.repeat(np.repeat(touched, BLOCK, axis=0), BLOCK, axis=1)[:height, :width]
     return whole
@@ -202,9 +201,11 @@ def _union(a: Span, b: Span) -> Span:
     return Span(min(a.start, b.start), max(a.end, b.end), best.kind, best.confidence, best.reason)
 
 
-def _share(mask: Mask, box: Box) -> float:
-    box = _clipped(box, mask)
-    return float(mask[box.y0 : box.y1, box.x0 : box.x1].mean()) if box.area else 0.0
+def _inside(mask: Mask, line: Line) -> float:
+    """The share of a line's characters whose centre is filled."""
+    centres = np.array([np.mean(c.quad, axis=0) for c in line.chars]).astype(int)
+    x, y = np.clip(centres, 0, (mask.shape[1] - 1, mask.shape[0] - 1)).T
+    return float(mask[y, x].mean())
 
 
 def _clipped(box: Box, mask: Mask) -> Box:
@@ -215,6 +216,14 @@ def _clipped(box: Box, mask: Mask) -> Box:
 
 def _corners(box: Box) -> Quad:
     return (box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1)
+
+
+def _longer(quad: Quad, pixels: float) -> Quad:
+    """The quadrilateral, longer by so many pixels at both ends of its text."""
+    (a, b, c, d) = (np.array(p) for p in quad)
+    step = pixels * (b - a) / max(float(np.linalg.norm(b - a)), 1.0)
+    p, q, r, s = ((float(x), float(y)) for x, y in (a - step, b + step, c + step, d - step))
+    return p, q, r, s
 
 
 def _core(line: Line) -> Box:

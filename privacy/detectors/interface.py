@@ -6,7 +6,8 @@ pages, sidecar labels and the text of a receipt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +17,9 @@ from privacy.detectors.lookalikes import fold
 from privacy.detectors.passages import passages
 from privacy.errors import BadPage
 from privacy.page import Image, Line, Region
+
+
+REPEATED = ("name", "national_id", "account", "phone")  # kinds that a label may announce once and not again
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,49 @@ class Rule:
     squeezed: bool = False
 
     def find(self, text: str) -> list[Span]:
-        """Spans of `text`, which may hold several lines: in order, of one kind none overlaps another."""
+        """Spans of `text`, which may hold several lines: in order, of one kind none overlaps another.
+
+        A value found once is found wherever else it stands, with or without spaces.
+        """
         folded = fold(text)
         spans = list(self.search(folded))
         if self.squeezed and " " in folded:
-            kept = [i for i, c in enumerate(folded) if c != " "]
-            for span in self.search("".join(folded[i] for i in kept)):
-                start, end = kept[span.start], kept[span.end - 1] + 1
-                spans.append(Span(start, end, span.kind, span.confidence, span.reason))
+            squeezed, at = squeeze(folded)
+            spans += [_moved(span, at) for span in self.search(squeezed)]
+        for kind, value in values(folded, spans):
+            spans += again(folded, kind, value)
         return _joined(spans)
+
+
+def squeeze(text: str) -> tuple[str, list[int]]:
+    """The text without spaces, and where each of its characters stood."""
+    kept = [i for i, c in enumerate(text) if c != " "]
+    return "".join(text[i] for i in kept), kept
+
+
+def values(folded: str, spans: Iterable[Span]) -> set[tuple[str, str]]:
+    """Kind and value of what can be told apart from other text: names of two words, and long numbers."""
+    found = set()
+    for span in spans:
+        value = squeeze(folded[span.start : span.end])[0].casefold()
+        enough = 3 if not value.isascii() else 5 if any(c.isdigit() for c in value) else 8
+        if span.kind in REPEATED and len(value) >= enough:
+            found.add((span.kind, value))
+    return found
+
+
+def again(folded: str, kind: str, value: str) -> list[Span]:
+    """Every other place where a value stands, not inside a longer word or number."""
+    squeezed, at = squeeze(folded.casefold())
+    spans = []
+    if len(squeezed) and len(folded.casefold()) == len(folded):
+        for match in re.finditer(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", squeezed):
+            spans.append(_moved(Span(*match.span(), kind, 0.7, "found elsewhere on the page"), at))
+    return spans
+
+
+def _moved(span: Span, at: Sequence[int]) -> Span:
+    return Span(at[span.start], at[span.end - 1] + 1, span.kind, span.confidence, span.reason)
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:
@@ -106,9 +144,13 @@ class TextDetector:
         return self.rule.version
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
+        found = [(passage, self.rule.find(passage.text)) for passage in passages(lines)]
+        known = {value for passage, spans in found for value in values(fold(passage.text), spans)}
         regions: dict[Region, None] = {}
-        for passage in passages(lines):
-            for span in self.rule.find(passage.text):
+        for passage, spans in found:
+            folded = fold(passage.text)
+            more = [span for kind, value in known for span in again(folded, kind, value)]
+            for span in (*spans, *more):
                 for quad in passage.quads(span.start, span.end):
                     regions[Region(span.kind, quad, span.confidence, span.reason)] = None
         return list(regions)

@@ -48,6 +48,9 @@ _CHINESE_TITLE = re.compile(
     rf"(?P<value>[{_SURNAMES}][\u4e00-\u9fff]{{0,2}}?|(?<![\u4e00-\u9fff])[^\W\d_的有是在个個]{{2,4}}) ?"
     r"(?=先生|女士|小姐|太太|老师|老師|医生|醫生|大夫|教授|主任|同学|様|さん)"
 )
+_CLOSING = re.compile(
+    rf"(?m:^)[ \t]*{labels.one_of(labels.CLOSING)}[ ,.!]*\n[ \t]*(?P<value>[A-ZÀ-Þ][\w'.\-]*(?: [\w'.\-]+){{1,3}}|[\u4e00-\u9fff]{{2,4}})(?=[ \t]*(?:\n|$))"
+)
 _NOT_GREETED = re.compile(r"(?i:customer|client|sir|madam|all|team|friend|guest|valued|member|kund|kunde|client)")
 _NOT_A_NAME = re.compile(
     r"(?i:of|is|are|was|and|or|the|to|for|in|on|with|will|shall|must|may|has|have|that|this|a|an|as|at|by|from|not|no|"
@@ -62,6 +65,7 @@ def search(text: str) -> list[Span]:
     spans = [*_names(text), *_addresses(text)]
     spans += [Span(*m.span("value"), ACCOUNT, 0.75, "value of a label") for m in _ACCOUNT_LABEL.finditer(text)]
     spans += [Span(*m.span("value"), NAME, 0.8, "after a title") for m in _TITLE.finditer(text)]
+    spans += [Span(*m.span("value"), NAME, 0.75, "after a closing") for m in _CLOSING.finditer(text)]
     spans += [Span(*m.span("value"), NAME, 0.7, "before a telephone number") for m in _BEFORE_PHONE.finditer(text)]
     for match in _SALUTATION.finditer(text):
         group = "latin" if match["latin"] else "chinese"

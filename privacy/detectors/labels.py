@@ -54,7 +54,7 @@ NAME = _words(
     apellidos, apellido, cognome, nome completo, nome, sobrenome, apelido, achternaam, voornaam,
     naam, imię i nazwisko, imie i nazwisko, nazwisko, imię, imie, efternamn, förnamn, etternavn,
     fornavn, jméno, příjmení, adı soyadı, adi soyadi, nama pelanggan, nama, imiona, drugie imię, prenume, nume, 收件人, 寄件人, 联系人, 持卡人,
-    患者姓名, 病患姓名, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名, 客户名称, 姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
+    患者姓名, 病患姓名, 患者, 病人姓名, 病人, 病患, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名, 客户名称, 姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
     """
 )
 ADDRESS = _words(
@@ -87,7 +87,7 @@ IDENTITY = _words(
     number, medical record no, patient id, patient no, patient number, hospital no, health card no,
     insurance no, insurance number, policy no, policy number, member id, member no, membership no,
     student id, student no, matriculation no, employee id, employee no, staff id,
-    document number, document no, nr dokumentu, numer dokumentu, numéro du document,
+    document number, document no, nr dokumentu, núm. de documento, nº de documento, numer dokumentu, numéro du document,
     n° du document, n. documento, numero documento, número de documento, dokumentnummer,
     ausweis nr, documentnummer, 身分證字號, 身分證號, 身分證, 身份證字號, 身份證號碼, 身份證號, 身份證,
     證件號碼, 證件號, 護照號碼, 護照, 居留證號, 健保卡號, 學號, 病歷號碼, 病歷號, 身份证号码, 身份证号, 身份证,
@@ -100,6 +100,16 @@ ACCOUNT = _words(
     iban, account number, account no, acct no, acct, a/c no, a/c, bank account, kontonummer,
     konto-nr, konto, card number, card no, credit card, debit card, card, wechat id, wechat, 微信号,
     微信, qq, skype, telegram, 银行卡号, 銀行卡號, 信用卡號, 卡號, 帳號, 帳戶, 银行卡, 信用卡号, 信用卡, 卡号, 账号, 帐号, 账户, 口座番号
+    """
+)
+CLOSING = _words(
+    """
+    yours sincerely, yours faithfully, yours truly, sincerely, sincerely yours, kind regards,
+    best regards, warm regards, regards, best wishes, mit freundlichen grüßen, mit freundlichen grussen,
+    freundliche grüße, viele grüße, hochachtungsvoll, cordialement, bien cordialement, salutations distinguées,
+    atentamente, un saludo, saludos cordiales, saludos, le saluda, cordiali saluti, distinti saluti,
+    met vriendelijke groet, hoogachtend, z poważaniem, pozdrawiam, atenciosamente, med vänlig hälsning,
+    此致, 敬上, 谨上, 謹上, 敬启, 敬啟, 顺颂商祺, 順頌商祺, 敬礼, 敬禮
     """
 )
 OTHER = _words(
@@ -141,7 +151,7 @@ def one_of(*groups: tuple[str, ...]) -> str:
     return rf"(?:(?<![{_LETTER}])(?i:{inner}){after})"
 
 
-ANY = re.compile(one_of(BIRTH, PHONE, EMAIL, NAME, ADDRESS, IDENTITY, ACCOUNT, OTHER))
+ANY = re.compile(one_of(BIRTH, PHONE, EMAIL, NAME, ADDRESS, IDENTITY, ACCOUNT, CLOSING, OTHER))
 
 
 def is_label(text: str) -> bool:

@@ -1,0 +1,121 @@
+"""A plan is public, spends one ticket, follows the theory, and refuses what noise would drown."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from learners import plan as planning
+from learners.errors import TooFewDocuments
+from learners.gradients import look
+from learners.lines import TrainDocument, document
+from learners.plan import RECIPES, Settings, Surveyed
+from learners.synthesis import line
+from models import recogniser, weights
+from models.ctc import Alphabet
+from models.recogniser import Recogniser
+from privacy import accountant
+
+
+@pytest.fixture(scope="module")
+def model(weights_dir: Path) -> Recogniser:
+    return recogniser.load(weights_dir / "rec.onnx")
+
+
+@pytest.fixture(scope="module")
+def alphabet(weights_dir: Path) -> Alphabet:
+    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
+
+
+@pytest.fixture(scope="module")
+def public() -> list[TrainDocument]:
+    made = [document(s, [line(2 * s + k, "thermal") for k in range(2)]) for s in range(1000, 1012)]
+    return [found for found in made if found is not None]
+
+
+@pytest.fixture(scope="module")
+def surveyed(model: Recogniser, alphabet: Alphabet, public: list[TrainDocument]) -> list[Surveyed]:
+    return planning.survey(Settings(charset="ascii", adapter="head"), model, alphabet, public)
+
+
+def test_a_plan_spends_one_ticket_of_the_lifetime(surveyed: list[Surveyed]) -> None:
+    found, adapter = planning.choose(Settings(), surveyed, 256)
+    assert (found.sample_rate, found.expected_documents, found.parameters) == (1.0, 256, adapter.size)
+    assert 3.6 < found.epsilon_round < 3.75
+    assert 7.99 < accountant.epsilon([found.event] * 4, found.delta) <= 8.0
+    assert found.to_body()["noise_multiplier"] == found.noise_multiplier
+
+
+def test_large_pools_are_sampled(surveyed: list[Surveyed]) -> None:
+    found, _ = planning.choose(Settings(capacity=5000), surveyed, 5000)
+    assert (found.sample_rate, found.expected_documents) == (0.2, 1000)
+    assert accountant.epsilon([found.event] * 4, found.delta) <= 8.0
+
+
+def test_a_round_that_noise_would_drown_is_refused_with_what_is_missing(surveyed: list[Surveyed]) -> None:
+    settings = Settings(capacity=2000)
+    with pytest.raises(TooFewDocuments, match="missing") as caught:
+        planning.choose(settings, surveyed, 5)
+    needed = caught.value.needed
+    assert needed is not None
+    assert caught.value.missing == needed - 5
+    assert planning.choose(settings, surveyed, needed)[0].members == needed
+    with pytest.raises(TooFewDocuments):
+        planning.choose(settings, surveyed, needed - 1)
+
+
+def test_documents_that_agree_on_nothing_are_refused(surveyed: list[Surveyed]) -> None:
+    with pytest.raises(TooFewDocuments, match="more documents than can be said"):
+        planning.choose(Settings(), [Surveyed(surveyed[0].adapter, 0.0)], 100)
+
+
+def test_a_smaller_adapter_is_taken_where_the_richer_one_would_drown(
+    model: Recogniser, alphabet: Alphabet, public: list[TrainDocument]
+) -> None:
+    settings = Settings(charset="ascii")
+    found = planning.survey(settings, model, alphabet, public)
+    assert [each.adapter.name for each in found] == list(RECIPES)
+    sizes = [each.adapter.size for each in found]
+    assert sizes == sorted(sizes, reverse=True)
+    drowned = [Surveyed(each.adapter, each.agreement * 1e-6) for each in found[:-1]]
+    plenty = Surveyed(found[-1].adapter, max(found[-1].agreement, 0.04))
+    assert planning.choose(settings, [*drowned, plenty], 256)[0].adapter == "bias"
+
+
+def test_the_prediction_follows_the_theory(surveyed: list[Surveyed]) -> None:
+    """noise / signal is inverse to the documents and to mu, and needs no private number."""
+    one, _ = planning.choose(Settings(), surveyed, 256)
+    less, _ = planning.choose(Settings(), surveyed, 250)
+    assert less.noise_over_signal == pytest.approx(one.noise_over_signal * 256 / 250)
+    single, _ = planning.choose(Settings(rounds_per_document=1), surveyed, 256)
+    ratio = accountant.mu(single.event) / accountant.mu(one.event)
+    assert one.noise_over_signal == pytest.approx(single.noise_over_signal * ratio, rel=1e-6)
+
+
+def test_agreement_is_unbiased_for_few_documents(surveyed: list[Surveyed], model: Recogniser) -> None:
+    """Pairs of documents say on average what twelve say; the plain norm of a pair's mean says far more."""
+    made = [document(s, [line(s, "thermal")]) for s in range(3000, 3012)]
+    seen = look(model, [found for found in made if found is not None])
+    head = surveyed[0].adapter
+    whole = planning.agreement(head, seen, 0.2)
+    pairs = [planning.agreement(head, [seen[i], seen[j]], 0.2) ** 2 for i in range(12) for j in range(i)]
+    assert math.sqrt(sum(pairs) / len(pairs)) == pytest.approx(whole, rel=0.1)
+
+
+@pytest.mark.parametrize("members", [0, 257])
+def test_a_plan_for_nobody_or_too_many_is_refused(surveyed: list[Surveyed], members: int) -> None:
+    with pytest.raises(ValueError, match="members"):
+        planning.choose(Settings(), surveyed, members)
+
+
+def test_public_documents_with_nothing_to_learn_are_refused(model: Recogniser, alphabet: Alphabet) -> None:
+    with pytest.raises(ValueError, match="public"):
+        planning.plan(Settings(), model, alphabet, 100, [])
+
+
+@pytest.mark.parametrize("wrong", [{"capacity": 0}, {"delta": 1.0}, {"adapter": "all"}, {"lines": 17}, {"rank": 121}])
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        Settings(**wrong)  # type: ignore[arg-type]
