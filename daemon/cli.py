@@ -136,24 +136,27 @@ def train(home: Path, wait: bool) -> None:
 
 
 def _wait_for_round(database_path: Path, number: int) -> None:
+    """Shows a round's progress until it ends: in place on a terminal, a line now and then elsewhere."""
     import time
+
+    from rich.console import Console
 
     from daemon.state import Database
 
-    database, shown = Database(database_path, read_only=True), None
+    database, console = Database(database_path, read_only=True), Console(highlight=False)
+    pause = 0.3 if console.is_terminal else 5.0
     try:
-        while True:
-            row = database.row("SELECT state, reason FROM rounds WHERE id = ?", number)
-            progress = database.get("progress")
-            if row is not None and row["state"] != "running":
-                click.echo(f"round {number}: {row['state']}" + (f": {row['reason']}" if row["reason"] else ""))
-                return
-            if progress != shown:
-                click.echo(f"round {number}: {progress}")
-                shown = progress
-            time.sleep(0.5)
+        with console.status(f"round {number}") as line:
+            while True:
+                row = database.row("SELECT state, reason FROM rounds WHERE id = ?", number)
+                if row is not None and row["state"] != "running":
+                    break
+                text = f"round {number}: {database.get('progress')}"
+                line.update(text) if console.is_terminal else console.print(text)
+                time.sleep(pause)
     finally:
         database.close()
+    console.print(f"round {number}: {row['state']}" + (f": {row['reason']}" if row["reason"] else ""), soft_wrap=True)
 
 
 @main.command()

@@ -69,13 +69,39 @@ def fit(
     seen = look(model, [documents[slot] for slot in present], plan.lines)
     cached = dict(zip(present, cache(adapter, seen), strict=True))
     rehearsed = cache(adapter, look(model, public[:PUBLIC_DOCUMENTS], PUBLIC_LINES)) if plan.rehearsal else []
-    rehearsal = Rehearsal(adapter, plan, rehearsed)
-
-    def gradient(theta: Tensor) -> Tensor:
-        return _step(plan, adapter, slots, cached, noise, theta) + rehearsal.gradient(theta)
-
-    theta = _descend(plan, adapter, gradient, progress)
+    theta = learn(plan, adapter, slots, cached, rehearsed, noise, progress)
     return model.weights() | {name: value.numpy() for name, value in adapter.merge(theta).items()}
+
+
+def learn(
+    plan: Plan,
+    adapter: Adapter,
+    slots: Sequence[int],
+    cached: Mapping[int, Cached],
+    rehearsed: Sequence[Cached],
+    noise: NoiseSource,
+    progress: Progress | None = None,
+) -> Tensor:
+    """The adapter's parameters after the round: Adam (Kingma and Ba 2015) from zero on the noisy gradients.
+
+    What comes back is the mean of the last iterates.
+    """
+    rehearsal = Rehearsal(adapter, plan, rehearsed)
+    theta = torch.zeros(adapter.size, requires_grad=True)
+    optimiser = torch.optim.Adam([theta], lr=plan.learning_rate, betas=BETAS)
+    warm = max(1, round(WARM_UP * plan.steps))
+    averaged = max(1, round(AVERAGED * plan.steps))
+    mean = torch.zeros(adapter.size)
+    for step in range(plan.steps):
+        at = theta.detach()
+        optimiser.param_groups[0]["lr"] = plan.learning_rate * min(1.0, (step + 1) / warm)
+        theta.grad = _step(plan, adapter, slots, cached, noise, at) + rehearsal.gradient(at)
+        optimiser.step()
+        if step >= plan.steps - averaged:
+            mean += theta.detach() / averaged
+        if progress:
+            progress(step + 1, plan.steps)
+    return mean
 
 
 class Rehearsal:
@@ -126,21 +152,3 @@ def _step(
 def _gradients(adapter: Adapter, theta: Tensor, batch: Sequence[Cached]) -> Iterator[Tensor]:
     for chunk in chunks(batch):
         yield from document_gradients(adapter, theta, chunk)
-
-
-def _descend(plan: Plan, adapter: Adapter, gradient: Callable[[Tensor], Tensor], progress: Progress | None) -> Tensor:
-    """Adam (Kingma and Ba 2015) on the noisy gradients from zero; the mean of the last iterates."""
-    theta = torch.zeros(adapter.size, requires_grad=True)
-    optimiser = torch.optim.Adam([theta], lr=plan.learning_rate, betas=BETAS)
-    warm = max(1, round(WARM_UP * plan.steps))
-    averaged = max(1, round(AVERAGED * plan.steps))
-    mean = torch.zeros(adapter.size)
-    for step in range(plan.steps):
-        optimiser.param_groups[0]["lr"] = plan.learning_rate * min(1.0, (step + 1) / warm)
-        theta.grad = gradient(theta.detach())
-        optimiser.step()
-        if step >= plan.steps - averaged:
-            mean += theta.detach() / averaged
-        if progress:
-            progress(step + 1, plan.steps)
-    return mean

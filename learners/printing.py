@@ -71,7 +71,7 @@ def impact(draws: Draws, pitch: int, pins: int) -> Printer:
         rows[draws.below(pins)] = draws.between(30, 75)
     return Printer(
         pitch=pitch,
-        diameter=draws.between(6, 8) if pins > 9 else draws.between(5, 8),
+        diameter=draws.between(6, 8),
         strength=draws.between(65, 100),
         spread=draws.between(10, 40),
         missing=draws.pick((0, 5, 10, 30)),

@@ -72,9 +72,9 @@ class Sheet:
         return whole
 
     def _around(self, box: Box) -> Box:
-        """A line's box: its ink with the margin of an eighth of its height that a labeller leaves."""
+        """A line's box: its ink with the margin of a sixth of its height that a labeller leaves."""
         height, width = self.ink.shape
-        more = box.grown(max(2, (box.y1 - box.y0) // 8))
+        more = box.grown(max(2, (box.y1 - box.y0) // 6))
         return Box(max(more.x0, 0), max(more.y0, 0), min(more.x1, width), min(more.y1, height))
 
     def lay(self, ink: Ink, x: int, y: int) -> Box:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from learners.draws import Draws
 from learners.fonts import PINS
 from learners.pins import BASELINE
+from learners.personas import persona
 from learners.printing import Printer, impact, strike, thermal
+from learners.sheet import Part, Planted
 from learners.typesetting import Setting, Style, typeset
 
 DRUGS = (
@@ -117,12 +119,17 @@ def _store(draws: Draws) -> tuple[str, ...]:
 TRADES = (_pharmacy, _pharmacy, _parcel, _laboratory, _counter, _store)
 
 
-def wording(draws: Draws) -> tuple[str, ...]:
-    """The two or three lines of a label."""
-    lines = draws.pick(TRADES)(draws)
+def wording(draws: Draws) -> list[list[Part]]:
+    """The two or three lines of a label; a patient's label at times ends with a name."""
+    trade = draws.pick(TRADES)
+    lines = list(trade(draws))
     if draws.chance(12):
-        lines = tuple(" ".join(word.title() if len(word) > 3 else word for word in line.split()) for line in lines)
-    return lines if draws.chance(60) else lines[:2]
+        lines = [" ".join(word.title() if len(word) > 3 else word for word in line.split()) for line in lines]
+    rows: list[list[Part]] = [[line] for line in (lines if draws.chance(60) else lines[:2])]
+    if trade in (_pharmacy, _laboratory) and draws.chance(20):
+        patient = persona(draws, "en_GB")
+        rows[-1] = [draws.pick(("FOR ", "NAME ", "PT ")), Planted("name", patient.name.upper())]
+    return rows
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ def press(draws: Draws) -> Press:
     """A thermal, nine-pin or 24-pin printer, one of its modes, and its wear; capitals are 24 to 34 pixels high."""
     kind = draws.pick(("nine", "thermal", "thermal", "thermal", "twenty-four"))
     if kind == "nine":
-        style = Style(PINS, 8, tracking=draws.pick((0, 0, 1, 1, 2)))
+        style = Style(PINS, 8, tracking=draws.pick((0, 0, 1, 1, 1, 2)))
     else:
         wide = 2 if kind == "thermal" and draws.chance(6) else 1
         tracking = draws.pick((0, 0, 0, 0, 1, 2, 3)) if wide == 1 else 0

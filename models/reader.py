@@ -29,8 +29,8 @@ SMALL_TEXT = 13.0  # pixels; a detector that finds lines this low looks again at
 MARGIN = 8  # pixels of background around a page with ink at its edge, or the detector misses that ink
 INK = 48  # grey levels from the edge's median, from which a pixel of the edge counts as ink
 STEP = 32  # the detector's stride: a page is padded to a multiple, RapidOCR would stretch it
-DOUBTFUL = 0.75  # a line read with less mean confidence is also tried upside down
-INVERTED = 0.9  # and so is one that the line classifier says, this surely, stands on its head
+INVERTED = 0.9  # a line that the classifier says, this surely, stands on its head is also read turned;
+DOUBTFUL = 0.75  # one read with less mean confidence, as soon as the classifier is not sure it does not
 PREVIEW = 960  # pixels; long side of the copy on which an unreadable page is tried in all four turns
 
 
@@ -132,7 +132,7 @@ class Reader:
     def _read_line(self, image: Image, quad: Quad) -> Line | None:
         part, quad = _cut(image, quad)
         reading = self._recognise(part)
-        if reading.mean < DOUBTFUL or self._inverted(part) > INVERTED:
+        if self._inverted(part) > (INVERTED if reading.mean >= DOUBTFUL else 1.0 - INVERTED):
             turned = self._recognise(np.ascontiguousarray(part[::-1, ::-1]))
             if turned.mean > reading.mean:
                 reading, quad = turned, (quad[2], quad[3], quad[0], quad[1])

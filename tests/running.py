@@ -28,14 +28,14 @@ anchor_documents = 4
 """
 
 
-def ocrd(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def ocrd(home: Path, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end."""
     return subprocess.run(
         [OCRD, "--home", str(home), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
-        env={**os.environ, "NO_COLOR": "1", **environment},
+        timeout=seconds,
+        env={**os.environ, "NO_COLOR": "1"},
         check=False,
     )
 

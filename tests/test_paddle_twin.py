@@ -86,7 +86,7 @@ def test_paddle_reads_what_torch_reads(
         for value in candidate.parameters():
             value += 0.02 * value.square().mean().sqrt() * torch.randn(value.shape, generator=generator)
     paddle_twin.rewrite_twin(weights_dir / "rec_paddle", candidate.weights(), tmp_path / "twin")
-    tensors = [batches.to_tensor(lines.to_height(crop)) for crop, _ in draw_lines(40)]
+    tensors = [batches.to_tensor(lines.to_height(crop)) for crop, _ in draw_lines(24)]
     readings = paddle_twin.read_twin(tmp_path / "twin", [x.numpy() for x in tensors])
     with torch.inference_mode():
         here = [alphabet.best_path(candidate(x[None]).softmax(-1)[0].numpy()) for x in tensors]

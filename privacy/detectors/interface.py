@@ -85,11 +85,12 @@ def values(folded: str, spans: Iterable[Span]) -> set[tuple[str, str]]:
 
 def again(folded: str, kind: str, value: str) -> list[Span]:
     """Every other place where a value stands, not inside a longer word or number."""
-    squeezed, at = squeeze(folded.casefold())
+    squeezed, at = squeeze("".join(low if len(low := c.casefold()) == 1 else c for c in folded))
     spans = []
-    if len(squeezed) and len(folded.casefold()) == len(folded):
-        for match in re.finditer(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", squeezed):
-            spans.append(_moved(Span(*match.span(), kind, 0.7, "found elsewhere on the page"), at))
+    for match in re.finditer(re.escape(value), squeezed):
+        span = _moved(Span(*match.span(), kind, 0.7, "found elsewhere on the page"), at)
+        if not folded[: span.start][-1:].isalnum() and not folded[span.end :][:1].isalnum():
+            spans.append(span)
     return spans
 
 

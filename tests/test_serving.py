@@ -1,0 +1,105 @@
+"""Which model serves: only a passed report promotes, the ledger hears first, and a crash in between is finished."""
+
+import pytest
+
+from daemon.errors import Refused
+from daemon.home import create, open_home
+from daemon.serving import ROLLOUT, Serving
+from models.errors import ModelTampered, WrongOrder
+from models.gates import GATES, GateReport
+from models.manifest import MODEL_FILES
+from models.store import ModelStore
+from models.verdict import GateResult, Verdict
+from privacy.ledger import Ledger
+
+
+@pytest.fixture
+def home(tmp_path, weights_dir):
+    create(tmp_path / "state", weights_dir, lambda text: None)
+    return open_home(tmp_path / "state")
+
+
+@pytest.fixture
+def book(home):
+    with Ledger(home.settings.ledger_path, home.signing) as book:
+        yield book
+
+
+def candidate(tmp_path, text):
+    folder = tmp_path / f"candidate-{text}"
+    for name in MODEL_FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def report(version, current, attempt, **verdicts):
+    results = {gate: GateResult(verdicts.get(gate, Verdict.PASS), "because") for gate in GATES}
+    return GateReport(version, current, attempt, 0.05, frozenset(GATES), results)
+
+
+def pointed(home):
+    return (home.settings.models_dir / "current").readlink().name
+
+
+def test_the_released_model_serves_first(home, book):
+    serving = Serving(home, book)
+    assert serving.live == pointed(home)
+    assert [e.kind for e in book.entries] == [ROLLOUT]
+
+
+def test_a_passed_report_promotes_and_a_rollback_returns(home, book, tmp_path):
+    serving = Serving(home, book)
+    first = serving.live
+    version = serving.add(candidate(tmp_path, "a"), {"epsilon": 1.0})
+    assert pointed(home) == first
+    assert serving.decide(report(version, first, 1))
+    assert pointed(home) == serving.live == version
+    assert serving.roll_back() == first == pointed(home)
+    with pytest.raises(Refused, match="no earlier model"):
+        serving.roll_back()
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE])
+@pytest.mark.parametrize("gate", GATES)
+def test_one_gate_that_does_not_pass_is_enough(home, book, tmp_path, gate, verdict):
+    serving = Serving(home, book)
+    first = serving.live
+    version = serving.add(candidate(tmp_path, "a"), {})
+    assert not serving.decide(report(version, first, 1, **{gate: verdict}))
+    assert pointed(home) == serving.live == first
+    with pytest.raises(WrongOrder):
+        serving.decide(report(version, first, 2))
+
+
+def test_a_report_against_another_model_promotes_nothing(home, book, tmp_path):
+    serving = Serving(home, book)
+    version = serving.add(candidate(tmp_path, "a"), {})
+    with pytest.raises(WrongOrder):
+        serving.decide(report(version, "0" * 16, 1))
+    assert pointed(home) != version
+
+
+def test_a_crash_between_ledger_and_pointer_is_finished_at_the_next_start(home, book, tmp_path, monkeypatch):
+    serving = Serving(home, book)
+    version = serving.add(candidate(tmp_path, "a"), {})
+    monkeypatch.setattr(ModelStore, "swap", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        serving.decide(report(version, serving.live, 1))
+    monkeypatch.undo()
+    assert pointed(home) != version
+    assert Serving(home, book).live == pointed(home) == version
+
+
+def test_a_candidate_left_by_a_crash_is_given_up(home, book, tmp_path):
+    version = Serving(home, book).add(candidate(tmp_path, "a"), {})
+    again = Serving(home, book)
+    assert again.live != version
+    again.decide(report(again.add(candidate(tmp_path, "b"), {}), again.live, 1))
+
+
+def test_a_model_that_was_tampered_with_does_not_serve(home, book):
+    file = home.settings.models_dir / pointed(home) / "rec.onnx"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ModelTampered, match=r"rec\.onnx"):
+        Serving(home, book)
