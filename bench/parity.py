@@ -34,7 +34,7 @@ from models.recogniser import Recogniser, load
 from privacy.page import Image
 
 BOUND = 5e-4
-"""On a probability: onnxruntime itself is that far from the graph in double precision on a line in hundreds."""
+"""On a probability. onnxruntime's own rounding, against the graph in double precision, comes close to it."""
 
 
 def draw(n: int, seed: int, domains: list[str]) -> list[Image]:

@@ -48,8 +48,9 @@ def converse(message: wire.Message) -> Talk:
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))
     yield {"ask": "progress", "text": "planning on public documents"}
     settings = _settings(header["learning"])
+    public = evidence.public_documents()
     try:
-        plan, adapter = planning.plan(settings, model, alphabet, len(header["members"]), evidence.public_documents())
+        plan, adapter = planning.plan(settings, model, alphabet, len(header["members"]), public)
     except TooFewDocuments as error:
         yield {"ask": "refuse", "reason": str(error)}
         return
@@ -73,6 +74,7 @@ def converse(message: wire.Message) -> Talk:
             adapter,
             noise,
             lambda step, steps: tell(f"private step {step} of {steps}"),
+            public,
         )
 
     candidate = yield from _in_thread(fit)

@@ -95,7 +95,7 @@ def label(draws: Draws, locale: str) -> Sheet:
     who, sender = persona(draws, locale), persona(draws, locale)
     regular, bold = faces(locale, draws)
     size, margin = draws.between(18, 24), draws.between(12, 28)
-    style, strong, pitch = Style(regular, size), Style(bold, size), size * draws.between(130, 160) // 100
+    style, strong, pitch = Style(regular, size), Style(bold, size), size * draws.between(138, 165) // 100
     if draws.chance(60):
         rows: list[tuple[list[Part], Style]] = [
             ([f"{word('sender', locale)}: {sender.employer}"], style),
@@ -111,7 +111,7 @@ def label(draws: Draws, locale: str) -> Sheet:
             ([f"{word('patient', locale)}: ", Planted("name", who.name)], strong),
             ([f"{word('born', locale)}: ", Planted("birth_date", who.born)], style),
             ([f"{word('id', locale)}: ", Planted("national_id", who.national_id)], style),
-            ([f"{word('department', locale)} {draws.digits(2)}   {word('batch', locale)} {draws.digits(6)}"], style),
+            ([f"{word('department', locale)} {draws.digits(2)} / {word('batch', locale)} {draws.digits(6)}"], style),
         ]
     kind = draws.pick(
         (zxingcpp.BarcodeFormat.QRCode, zxingcpp.BarcodeFormat.Code128, zxingcpp.BarcodeFormat.DataMatrix)
@@ -147,7 +147,7 @@ def screenshot(draws: Draws, locale: str) -> Sheet:
     if draws.chance(50):
         for key, value in details(who, draws):
             if key:
-                put(sheet, word(key, locale), Style(regular, size * 7 // 10), margin, y + size, width)
+                put(sheet, word(key, locale), Style(regular, size * 7 // 10), margin, y + size * 8 // 10, width)
             put(sheet, [value], Style(regular, size), margin, y + size * 22 // 10, width)
             sheet.rule(Box(margin, y + size * 28 // 10, margin + width, y + size * 28 // 10 + 1), 50)
             y += pitch

@@ -81,7 +81,7 @@ def national(draws: Draws, locale: str, birth: tuple[int, int, int]) -> str:
         body = f"{year % 100:02}{month + (20 if year >= 2000 else 0):02}{day:02}{draws.digits(4)}"
         return f"{body}{pesel.calc_check_digit(body)}"
     if locale == "zh_CN":
-        region = draws.pick(("110101", "110108", "310104", "310115", "120101", "500103"))
+        region = draws.pick(("110101", "110108", "310104", "120101", "310101", "120103"))
         body = f"{region}{year}{short[2:]}{draws.digits(3)}"
         return f"{body}{ric.calc_check_digit(body + '0')}"
     return _taiwan_number(draws)

@@ -35,7 +35,7 @@ class _Roll:
         self.regular, self.bold = faces(locale, draws, monospaced=draws.chance(70))
         self.margin = draws.between(14, 30)
         self.width = draws.between(17, 22) * self.size
-        self.pitch = self.size * draws.between(120, 165) // 100
+        self.pitch = self.size * draws.between(138, 170) // 100
         self.sheet = Sheet(34 * self.pitch, self.width + 2 * self.margin)
         self.y = self.margin + self.size
 
@@ -69,7 +69,7 @@ def receipt(draws: Draws, locale: str) -> Sheet:
     roll.line(word("receipt", locale), "centre")
     day = written_date(recent(draws), locale, draws)
     roll.line(f"{word('date', locale)}: {day} {draws.below(24):02}:{draws.below(60):02}")
-    roll.line(f"{word('number', locale)} {draws.digits(6)}   {word('cashier', locale)} {draws.digits(2)}")
+    roll.pair(f"{word('number', locale)} {draws.digits(6)}", f"{word('cashier', locale)} {draws.digits(2)}")
     roll.rule()
     total = _goods(roll, draws, locale)
     roll.rule()
@@ -146,7 +146,7 @@ def form(draws: Draws, locale: str) -> Sheet:
     put(sheet, draws.pick(choices("form", locale)), Style(bold, size + 8), margin, y, width)
     y += size * 2
     department = f"{word('department', locale)} {draws.string('ABCDEFGH', 1)}{draws.digits(2)}"
-    put(sheet, f"{department}   {word('number', locale)} {draws.digits(5)}", Style(regular, size - 3), margin, y, width)
+    put(sheet, f"{department} / {word('number', locale)} {draws.digits(5)}", Style(regular, size - 3), margin, y, width)
     y += pitch
     for key, value in fields:
         label = word(key, locale) if key else ""
@@ -155,7 +155,7 @@ def form(draws: Draws, locale: str) -> Sheet:
                 sheet,
                 label,
                 value,
-                Style(regular, size * 2 // 3),
+                Style(regular, size * 6 // 10),
                 Style(filled, size),
                 Box(margin, y, margin + width, y + pitch * 9 // 10),
             )

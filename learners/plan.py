@@ -35,7 +35,7 @@ FULL_BATCH_UP_TO = 2000
 """Slots up to which every step takes the whole pool: less noise than sampling, and less to prove."""
 SAMPLED = 1000
 """Documents a step expects of a larger pool."""
-PUBLIC_DOCUMENTS, PUBLIC_LINES = 64, 4
+PUBLIC_DOCUMENTS, PUBLIC_LINES = 60, 3
 """How much of the public documents is looked at: enough for a basis of rank 32."""
 
 
@@ -167,7 +167,7 @@ def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tu
         raise ValueError(f"Expected 1 to {settings.capacity} members, got {members}.")
     needed = []
     for each in surveyed:
-        found = _planned(settings, each, members)
+        found = planned(settings, each, members)
         bound = RECIPES[each.adapter.name].noise_bound
         if found.noise_over_signal <= bound:
             return found, each.adapter
@@ -222,7 +222,7 @@ def _gradients(adapter: Adapter, public: Sequence[Seen]) -> list[Tensor]:
     return found
 
 
-def _planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
+def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
     adapter, recipe = surveyed.adapter, RECIPES[surveyed.adapter.name]
     sample_rate = 1.0 if settings.capacity <= FULL_BATCH_UP_TO else SAMPLED / settings.capacity
     budget = settings.epsilon_lifetime, settings.delta

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from learners.draws import Draws
 from learners.fonts import PINS
-from learners.pins import BASELINE
 from learners.personas import persona
+from learners.pins import BASELINE
 from learners.printing import Printer, impact, strike, thermal
 from learners.sheet import Part, Planted
 from learners.typesetting import Setting, Style, typeset

@@ -2,7 +2,8 @@
 
 Ink is coverage: `(H, W) uint8`, 0 for bare paper and 255 for full ink. A character's box is the
 tightest one around its own ink, so it holds all of it and nothing of it lies outside; a character
-without ink (a space) has none. Positions are whole pixels and all arithmetic is on integers.
+without ink (a space) has none. Positions are whole pixels and all arithmetic is on integers. Letters are
+not kerned: the pinned faces have their pairs in GPOS tables, which Pillow's basic layout does not read.
 """
 
 from __future__ import annotations
@@ -97,29 +98,19 @@ def _pinned(character: str) -> _Glyph:
     return _Glyph(ink, int(columns[0]), BASELINE - int(rows[0]), CELL)
 
 
-@lru_cache(maxsize=1 << 16)
-def _kerning(face: str, size: int, first: str, second: str) -> int:
-    if face == PINS:
-        return 0
-    apart = _glyph(face, size, False, first).advance + _glyph(face, size, False, second).advance
-    return round(load(face, size).getlength(first + second)) - apart
-
-
 def _laid(text: str, style: Style) -> tuple[list[_Glyph], list[int]]:
     """The glyphs of `text` and where the ink of each begins."""
     glyphs = [_glyph(style.face, style.size, style.binary, character) for character in text]
     places: list[int] = []
     x = 0
-    for number, (character, glyph) in enumerate(zip(text, glyphs, strict=True)):
-        if number and not style.binary:
-            x += _kerning(style.face, style.size, text[number - 1], character)
+    for glyph in glyphs:
         places.append(x + glyph.left)
         x += glyph.advance + style.tracking
     return glyphs, places
 
 
 def measure(text: str, style: Style) -> int:
-    """The width of the ink of `text` in pixels; as refuses as `typeset`."""
+    """The width of the ink of `text` in pixels; refuses what `typeset` refuses."""
     require(text, style.face)
     inked = [(glyph.ink, place) for glyph, place in zip(*_laid(text, style), strict=True) if glyph.ink is not None]
     if not inked:

@@ -37,7 +37,7 @@ _WORDS = {
     "card": ("Card", "Karte", "Carte", "Tarjeta", "Carta", "Pas", "Karta", "银行卡", "信用卡"),
     "cashier": (
         "Served by",
-        "Es bediente Sie",
+        "Kasse",
         "Servi par",
         "Le atendió",
         "Servito da",
