@@ -76,10 +76,7 @@ class Pipeline:
         """
         arrival = self.arrive(claim)
         if arrival.state == "claimed":
-            ending = self._end_of(claim)
-            if ending is None:
-                return arrival
-            ending = self._documents.end(claim.id, ending, time.time())
+            ending = self._documents.end(claim.id, self._end_of(claim), time.time())
             log.info("document %s: %s%s", claim.id, ending.state, f" ({ending.reason})" if ending.reason else "")
         self.finish(claim)
         return self._documents.find(claim.id) or arrival
@@ -90,16 +87,21 @@ class Pipeline:
         return self._documents.arrive(claim.id, time.time(), self._home.name_digest(name), self._home.pool_of)
 
     def finish(self, claim: inbox.Claim) -> None:
-        """Steps after the commit; also all that is left to do after a crash between commit and receipt."""
+        """Steps after the commit; also all that is left to do after a crash between commit and receipt.
+
+        What an earlier try had sealed under another ending is destroyed: a document lies where its row says.
+        """
         row = self._database.row("SELECT state FROM documents WHERE id = ?", claim.id)
-        if row is not None and row["state"] == "duplicate":
-            self._home.vault.shred(claim.id)
-            self._home.originals.shred(claim.id)
-        receipts.write(self._home, self._database, claim.id)
+        home, state = self._home, "" if row is None else row["state"]
+        kept = {"done": (home.vault, home.originals), "quarantined": (home.quarantine,), "failed": (home.failed,)}
+        for vault in (home.vault, home.originals, home.quarantine, home.failed):
+            if vault not in kept.get(state, ()) and vault.exists(claim.id):
+                vault.shred(claim.id)
+        receipts.write(home, self._database, claim.id)
         inbox.discard(claim)
         self._documents.receipt_written(claim.id)
 
-    def _end_of(self, claim: inbox.Claim) -> Ending | None:
+    def _end_of(self, claim: inbox.Claim) -> Ending:
         sidecar = b""
         try:
             if claim.sidecar is not None:

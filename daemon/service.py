@@ -7,6 +7,7 @@ settling file, or the next rescan. Everything slow runs elsewhere: documents in 
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sqlite3
@@ -20,13 +21,13 @@ from watchdog.observers import Observer
 
 from daemon import workers
 from daemon.control import Control
-from daemon.errors import Refused
 from daemon.home import Home, lock
 from daemon.ingest import Ingest
 from daemon.learning import Learning
 from daemon.notify import notify, watchdog_seconds
 from daemon.schedule import Schedule
 from daemon.state import Database, Documents
+from daemon.status import WAITING_KEY
 
 log = logging.getLogger("ocrd.service")
 
@@ -78,7 +79,7 @@ class Service:
             schedule.start()
             notify(READY=1, STATUS="serving")
             log.info("serving %s", self._settings.home)
-            self._loop(ingest)
+            self._loop(database, ingest)
         finally:
             notify(STOPPING=1)
             log.info("stopping")
@@ -89,7 +90,7 @@ class Service:
             ingest.stop(STOP_SECONDS)
             log.info("stopped; nothing is half done")
 
-    def _loop(self, ingest: Ingest) -> None:
+    def _loop(self, database: Database, ingest: Ingest) -> None:
         ingest_settings = self._settings.ingest
         watchdog = watchdog_seconds()
         while not self._stopping.is_set():
@@ -99,6 +100,7 @@ class Service:
             except (OSError, sqlite3.OperationalError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
                 log.error("the inbox cannot be listed: %s; again at the next look", reason)
+            self._tell_of_waiting(database, ingest)
             notify(WATCHDOG=1)
             pause = ingest_settings.rescan_seconds
             if more or ingest.busy():
@@ -108,6 +110,14 @@ class Service:
             if self._wake.wait(pause):
                 self._wake.clear()
                 time.sleep(0.05)  # a burst of events is one look
+
+    @staticmethod
+    def _tell_of_waiting(database: Database, ingest: Ingest) -> None:
+        """Leaves word for `ocrd status` why files stay in the inbox; written when it changes, which is seldom."""
+        lasting = {why: n for why, n in ingest.inbox.waiting.items() if "settling" not in why}
+        told = json.dumps(lasting, sort_keys=True)
+        if told != (database.get(WAITING_KEY) or "{}"):
+            database.set(WAITING_KEY, told)
 
     def _commands(self, learning: Learning) -> dict[str, Any]:
         return {
@@ -131,17 +141,3 @@ def shred_originals(home: Home, database: Database) -> int:
     if due:
         log.info("shredded %d originals", len(due))
     return len(due)
-
-
-def running(home: Home) -> bool:
-    """Whether some process serves this state folder."""
-    from daemon.errors import AlreadyRunning
-
-    try:
-        with lock(home.settings):
-            return False
-    except AlreadyRunning:
-        return True
-
-
-__all__ = ["Refused", "Service", "running", "shred_originals"]

@@ -24,6 +24,9 @@ ROUNDS_SHOWN = 5
 BUDGET_KEY = "worst epsilon"
 """In `meta`: JSON of each pool's worst lifetime epsilon, written with every charge."""
 
+WAITING_KEY = "waiting"
+"""In `meta`: JSON of the reasons for which files stay in the inbox, and how many."""
+
 
 @dataclass(frozen=True)
 class RoundLine:
@@ -81,6 +84,8 @@ def collect(home: Path) -> Status:
         try:
             documents, removed, slots = _documents(database)
             budget = json.loads(database.get(BUDGET_KEY) or "{}")
+            waiting = json.loads(database.get(WAITING_KEY) or "{}")
+            problems += [f"{n} in the inbox: {why}" for why, n in waiting.items() if "waits for" not in why]
             rounds = _rounds(database)
             drift = _drift(database)
         finally:

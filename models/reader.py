@@ -20,16 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import WeightsUnavailable
+from models.looks import first_scale, framed, second_scale, sides, united
 from models.weights import ReaderFiles
 from privacy.detectors.interface import check_page
 from privacy.page import Box, Char, Image, Line, Point, Quad
 
-LONG_SIDE = 1600  # pixels; a larger page is scaled down for the detector, never for the recogniser
-LOW, LOWEST = 14.0, 9.0  # pixels, in the detector's view: the lowest tenth and the lowest of the lines found
-SUITS = 18.0  # pixels; where lines are lower than that, they are brought to this height
-MARGIN = 8  # pixels of background around a page with ink at its edge, or the detector misses that ink
-INK = 48  # grey levels from the edge's median, from which a pixel of the edge counts as ink
-STEP = 32  # the detector's stride: a page is padded to a multiple, RapidOCR would stretch it
 INVERTED = 0.9  # a line that the classifier says, this surely, stands on its head is also read turned;
 DOUBTFUL = 0.75  # one read with less mean confidence, as soon as the classifier is not sure it does not
 PREVIEW = 960  # pixels; long side of the copy on which an unreadable page is tried in all four turns
@@ -108,34 +103,24 @@ class Reader:
         return [(r.text, r.mean, r.least) for r in readings]
 
     def _detect(self, image: Image) -> list[Quad]:
-        """Looks at half the size first: print made of dots falls apart at full size, and it costs a quarter.
-
-        Where that shows low lines, or none, the page is looked at again at the scale that suits them.
-        """
-        longest = max(image.shape[:2])
-        half = min(1.0, LONG_SIDE / longest) / 2
-        quads = self._detect_at(image, half)
-        heights = [half * min(_sides(quad)) for quad in quads]
-        if heights and np.percentile(heights, 10) >= LOW and min(heights) >= LOWEST:
-            return quads
-        better = 2 * half if not heights else half * SUITS / float(np.percentile(heights, 10))
-        scale = min(max(better, 1.5 * half), LONG_SIDE / longest, 2.0)
-        again = self._detect_at(image, scale)
-        return again if again or not quads else quads
+        scale = first_scale(image)
+        quads = self._detect_at(image, scale)
+        closer = second_scale(image, scale, quads)
+        return quads if closer is None else united(quads, self._detect_at(image, closer))
 
     def _detect_at(self, image: Image, scale: float) -> list[Quad]:
         view = _bgr(image)
         if scale != 1.0:
             way = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
             view = cv2.resize(view, None, fx=scale, fy=scale, interpolation=way)
-        view, margin = _framed(view)
+        view, margin = framed(view)
         out = self._engine(view, use_det=True, use_cls=False, use_rec=False)
         if out.boxes is None:
             return []
         limit = np.array([image.shape[1], image.shape[0]], dtype=np.float64)
         boxes = np.clip((np.asarray(out.boxes, dtype=np.float64) - margin) / scale, 0.0, limit)
         quads = [_quad(box) for box in boxes]
-        return [quad for quad in quads if min(_sides(quad)) >= 2.0]
+        return [quad for quad in quads if min(sides(quad)) >= 2.0]
 
     def _read_line(self, image: Image, quad: Quad) -> Line | None:
         part, quad = _cut(image, quad)
@@ -239,21 +224,6 @@ def _engine(files: ReaderFiles, family: str, threads: int) -> Any:
     return engine
 
 
-def _framed(view: Image) -> tuple[Image, int]:
-    """The page padded with its background to whole steps of the detector, and the margin on its left and top."""
-    rim = np.concatenate([view[:2].reshape(-1, 3), view[-2:].reshape(-1, 3), view[:, :2].reshape(-1, 3),
-                          view[:, -2:].reshape(-1, 3)])  # fmt: skip
-    background = np.median(rim, axis=0)
-    margin = MARGIN if np.abs(rim - background).max() > INK else 0
-    below, right = -(view.shape[0] + margin) % STEP, -(view.shape[1] + margin) % STEP
-    if margin:
-        below, right = below + STEP * (below < margin), right + STEP * (right < margin)
-    padded = cv2.copyMakeBorder(
-        view, margin, below, margin, right, cv2.BORDER_CONSTANT, value=background.tolist()
-    )
-    return padded, margin
-
-
 def _bgr(image: Image) -> Image:
     return np.ascontiguousarray(image[:, :, ::-1])
 
@@ -263,17 +233,9 @@ def _quad(points: npt.NDArray[Any]) -> Quad:
     return a, b, c, d
 
 
-def _sides(quad: Quad) -> tuple[float, float]:
-    """Width and height of the crop of a quadrilateral, in pixels."""
-    p = np.array(quad)
-    width = max(np.linalg.norm(p[0] - p[1]), np.linalg.norm(p[2] - p[3]))
-    height = max(np.linalg.norm(p[0] - p[3]), np.linalg.norm(p[1] - p[2]))
-    return float(width), float(height)
-
-
 def _cut(image: Image, quad: Quad) -> tuple[Image, Quad]:
     """The straightened crop and the quadrilateral in its reading direction."""
-    width, height = (int(side) for side in _sides(quad))
+    width, height = (int(side) for side in sides(quad))
     if min(width, height) < 1:
         raise ValueError(f"Expected a quadrilateral of at least 1 x 1 pixels, got {width} x {height}.")
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
@@ -301,7 +263,7 @@ def _characters(reading: Reading, quad: Quad) -> tuple[Char, ...]:
 
     A character reaches at most .75 of the line's height to either side of its centre.
     """
-    width, height = _sides(quad)
+    width, height = sides(quad)
     reach = 0.75 * height / width
     c = reading.centres
     characters = []

@@ -173,7 +173,7 @@ def test_judge_tests_at_the_attempts_share_of_alpha() -> None:
     [
         (Parity(200, 200, 5e-4), Verdict.PASS),
         (Parity(200, 199, 1e-6), Verdict.FAIL),
-        (Parity(200, 200, 5.1e-4), Verdict.FAIL),
+        (Parity(200, 200, 2.1e-3), Verdict.FAIL),
         (Parity(200, 200, math.nan), Verdict.FAIL),
         (Parity(99, 99, 1e-6), Verdict.INCONCLUSIVE),
         (Parity(0, 0, 0.0), Verdict.INCONCLUSIVE),

@@ -1,0 +1,95 @@
+"""The reading worker on generated pages: what comes back is safe to seal, and what is learned touches no removed thing."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from daemon.errors import BadFile
+from daemon.reading import Reading, _turned
+from learners import labels, synthesis
+from learners.lines import unpack
+from models import reader
+from privacy import anonymise
+from privacy.page import Region
+
+
+@pytest.fixture(scope="module")
+def reading(weights_dir):
+    return Reading({"weights": str(weights_dir), "model": str(weights_dir), "off": [], "label_confidence": 0.95})
+
+
+def result(reading, document, sidecar=b""):
+    header, blobs = reading.document([document.image], sidecar)
+    return header, dict(zip(header["blobs"], blobs, strict=True))
+
+
+def test_a_label_teaches_what_its_sidecar_says(reading):
+    document = synthesis.thermal_label(3)
+    header, blobs = result(reading, document, labels.write_sidecar(document))
+    taught = unpack(0, blobs["lines"])
+    assert header["labelled"]
+    assert header["taught"] == len(taught.lines) > 0
+    assert {line.text for line in taught.lines} <= {line.text for line in document.lines}
+    assert all(line.image.shape[0] == 48 for line in taught.lines)
+
+
+def test_without_a_sidecar_only_sure_readings_teach(reading):
+    header, _ = result(reading, synthesis.thermal_label(3))
+    assert not header["labelled"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_was_removed_is_in_no_blob(reading, seed):
+    document = synthesis.generate("letter", seed, "en_GB")
+    header, blobs = result(reading, document, labels.write_sidecar(document))
+    if header["verdict"] == "quarantined":
+        assert blobs == {}
+        return
+    assert header["removed"]
+    text = json.loads(blobs["text"])
+    page = cv2.imdecode(np.frombuffer(blobs["page-1.png"], np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    assert page.shape == document.image.shape
+    assert (page != document.image).any()
+    for line in [*text[0], *(line.text for line in unpack(0, blobs["lines"]).lines)]:
+        assert anonymise.redact_text(line)[1] == []
+
+
+def test_what_verification_still_finds_sends_the_document_to_quarantine(reading, monkeypatch):
+    document = synthesis.generate("letter", 1, "en_GB")
+    found = Region("email", ((0, 0), (1, 0), (1, 1), (0, 1)), 0.9, "test")
+    monkeypatch.setattr(anonymise, "verify", lambda *_: [found])
+    header, blobs = result(reading, document)
+    assert (header["verdict"], blobs) == ("quarantined", {})
+    assert header["reason"] == "after redaction page 1 still shows: email"
+
+
+def test_labels_that_cannot_be_read_are_blamed_without_being_quoted(reading):
+    with pytest.raises(BadFile) as caught:
+        reading.document([synthesis.thermal_label(3).image], b'[{"transcription": 7, "points": "secret"}]')
+    assert "labels that cannot be read" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_empty_page_is_done_and_teaches_nothing(reading):
+    header, blobs = reading.document([np.full((60, 80, 3), 255, np.uint8)], b"")
+    assert (header["verdict"], header["lines"], header["taught"], header["confidence"]) == ("done", 0, 0, None)
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_labels_turn_with_their_page(reading, turn):
+    document = synthesis.thermal_label(3)
+    upside = reader.rotate(document.image, 360 - turn)
+    page = reading.page(upside, 1)
+    assert page.image.shape == document.image.shape
+    first = document.lines[0]
+    height, width = document.image.shape[:2]
+    forth = {
+        90: lambda x, y: (y, width - x),
+        180: lambda x, y: (width - x, height - y),
+        270: lambda x, y: (height - y, x),
+    }
+    quad = tuple(forth[turn](x, y) for x, y in first.quad)
+    turned = _turned(labels.Label(first.text, quad), page)
+    assert np.allclose(turned.quad, first.quad)
