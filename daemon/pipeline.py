@@ -118,17 +118,17 @@ class Pipeline:
         if twin is not None and twin != claim.id:
             return Ending("duplicate", digest=digest, original_of=twin)
         try:
-            read = self._read(data, sidecar)
+            read = self._read(claim, data, sidecar)
         except BadFile as error:
             self._keep(self._home.failed, claim, data, sidecar)
             return Ending("failed", digest=digest, reason=str(error))
         return self._seal(claim, data, sidecar, digest, read)
 
-    def _read(self, data: bytes, sidecar: bytes) -> Read:
+    def _read(self, claim: inbox.Claim, data: bytes, sidecar: bytes) -> Read:
         """Decode and read, each tried twice: a worker that dies twice on a document is the document's fault."""
         for attempt in (1, 2):
             try:
-                return self._read_once(data, sidecar)
+                return self._read_once(claim, data, sidecar)
             except WorkerDied as error:
                 if self._stopping():
                     raise Stopping from error
@@ -137,11 +137,11 @@ class Pipeline:
                     raise BadFile(f"could not be processed: {error}") from error
         raise AssertionError("unreachable")
 
-    def _read_once(self, data: bytes, sidecar: bytes) -> Read:
+    def _read_once(self, claim: inbox.Claim, data: bytes, sidecar: bytes) -> Read:
         ingest = self._home.settings.ingest
         with self._decoder.call({}, [data], ingest.decode_seconds) as decoded:
             shapes = decoded.header["shapes"]
-            header = {"shapes": shapes, "sidecar": len(sidecar) > 0}
+            header = {"shapes": shapes, "sidecar": len(sidecar) > 0, "name": claim.name.rpartition("/")[2]}
             with self._current_reader().call(header, [sidecar, *decoded.fds], ingest.read_seconds) as reply:
                 names = reply.header.pop("blobs")
                 return Read(reply.header, {name: reply.blob(index) for index, name in enumerate(names)})

@@ -87,13 +87,13 @@ class Reading:
         found = [*redaction.unchanged(lines), *by.read_parts(redaction.image, redaction.parts)]
         return sorted(found, key=lambda line: (line.box.y0 + line.box.y1, line.box.x0))
 
-    def learnable(self, results: Sequence[PageResult], sidecar: bytes) -> tuple[list[tuple[Image, str]], bool]:
+    def learnable(self, results: Sequence[PageResult], sidecar: bytes, name: str) -> tuple[list[tuple[Image, str]], bool]:
         """Line crops with what they say, and whether a sidecar said it.
 
         Labels with a place belong to the first page; rows of plain text to the first page as well.
         """
         try:
-            given = labelling.read_sidecar(sidecar, "") if sidecar else []
+            given = labelling.read_sidecar(sidecar, name) if sidecar else []
         except BadLabel as error:
             raise BadFile(f"has labels that cannot be read: {error}") from error
         crops: list[tuple[Image, str]] = []
@@ -112,13 +112,13 @@ class Reading:
                     crops.append((reader.crop(result.image, match.quad), match.text))
         return crops, bool(given)
 
-    def document(self, pages: Sequence[Image], sidecar: bytes) -> workers.Reply:
-        """The whole document: what to seal, and the row's numbers."""
+    def document(self, pages: Sequence[Image], sidecar: bytes, name: str = "") -> workers.Reply:
+        """The whole document: what to seal, and the row's numbers. `name` picks its rows in a list of images."""
         try:
             results = [self.page(image, number) for number, image in enumerate(pages, 1)]
         except Quarantine as reason:
             return {"verdict": "quarantined", "reason": str(reason), "pages": len(pages), "blobs": []}, ()
-        crops, labelled = self.learnable(results, sidecar)
+        crops, labelled = self.learnable(results, sidecar, name)
         taught = document(0, crops)
         everything = [line for result in results for line in result.lines]
         removed = Counter(region.kind for result in results for region in result.redaction.regions)
@@ -181,7 +181,7 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
         pages = []
         for index, (height, width) in enumerate(message.header["shapes"], 1):
             pages.append(np.frombuffer(message.blob(index), np.uint8).reshape(height, width, 3))
-        return reading.document(pages, sidecar)
+        return reading.document(pages, sidecar, message.header["name"])
 
     return answer
 
