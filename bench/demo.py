@@ -23,7 +23,7 @@ import running
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from learners import labels, synthesis
+from learners import sidecars, synthesis
 
 SETTINGS = """\
 # The demo's settings; everything else is the default (see `ocrd init`).
@@ -79,7 +79,7 @@ def _documents(count: int, seed: int) -> Iterator[tuple[str, bytes, bytes | None
     others = max(4, count // 25)
     for index in range(count - others - 2):
         document = synthesis.thermal_label(seed * 1_000_000 + index)
-        yield f"label-{index:04d}", _png(document), labels.write_sidecar(document)
+        yield f"label-{index:04d}", _png(document), sidecars.write_sidecar(document)
     for index in range(others):
         document = synthesis.generate(OTHERS[index % len(OTHERS)], seed * 1_000_000 + index)
         yield f"page-{index:04d}", _png(document), None

@@ -24,9 +24,10 @@ import torch
 from learners import evaluate, finetune
 from learners import plan as planning
 from learners.gradients import Cached, cache, look
-from learners.labels import attach, read_sidecar, write_sidecar
+from learners.labels import attach
 from learners.lines import TrainDocument, document
 from learners.plan import Plan, Settings
+from learners.sidecars import read_sidecar, write_sidecar
 from learners.synthesis import generate, line, thermal_label
 from models import recogniser, weights
 from models.ctc import Alphabet

@@ -113,7 +113,10 @@ def status(home: Path, as_json: bool, check: bool) -> None:
 
         from daemon.report import show
 
-        show(found, Console(soft_wrap=True, highlight=False))
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = 120
+        show(found, console)
     if check and found.problems:
         raise Unhealthy(f"{len(found.problems)} problem(s): {found.problems[0]}")
 

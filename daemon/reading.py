@@ -20,13 +20,16 @@ import numpy as np
 
 from daemon import wire, workers
 from daemon.errors import BadFile
-from learners import labels as labelling
+from learners import labels, sidecars
 from learners.errors import BadLabel
 from learners.lines import document, pack
 from models import reader, weights
 from privacy import anonymise
 from privacy.detectors import registry
 from privacy.page import Image, Line, Quad
+
+Taught = tuple[Image, str]
+"""A line's crop and what it says."""
 
 
 class Quarantine(Exception):
@@ -87,22 +90,22 @@ class Reading:
         found = [*redaction.unchanged(lines), *by.read_parts(redaction.image, redaction.parts)]
         return sorted(found, key=lambda line: (line.box.y0 + line.box.y1, line.box.x0))
 
-    def learnable(self, results: Sequence[PageResult], sidecar: bytes, name: str) -> tuple[list[tuple[Image, str]], bool]:
+    def learnable(self, results: Sequence[PageResult], sidecar: bytes, name: str) -> tuple[list[Taught], bool]:
         """Line crops with what they say, and whether a sidecar said it.
 
         Labels with a place belong to the first page; rows of plain text to the first page as well.
         """
         try:
-            given = labelling.read_sidecar(sidecar, name) if sidecar else []
+            given = sidecars.read_sidecar(sidecar, name) if sidecar else []
         except BadLabel as error:
             raise BadFile(f"has labels that cannot be read: {error}") from error
-        crops: list[tuple[Image, str]] = []
+        crops: list[Taught] = []
         for index, result in enumerate(results):
             if not given:
-                attached = labelling.pseudo_labels(result.lines, (), self._bound)
+                attached = labels.pseudo_labels(result.lines, (), self._bound)
             elif index == 0:
                 mine = [_turned(label, result) for label in given]
-                attached = labelling.attach(mine, result.lines, (), self._characters)
+                attached = labels.attach(mine, result.lines, (), self._characters)
             else:
                 break
             for match in attached.matches:
@@ -144,7 +147,7 @@ class Reading:
         return header, blobs
 
 
-def _turned(label: labelling.Label, result: PageResult) -> labelling.Label:
+def _turned(label: sidecars.Label, result: PageResult) -> sidecars.Label:
     """A label's place on the page after it was set upright."""
     if label.quad is None or result.turn == 0:
         return label
@@ -156,7 +159,7 @@ def _turned(label: labelling.Label, result: PageResult) -> labelling.Label:
     }
     a, b, c, d = (turn[result.turn](x, y) for x, y in label.quad)
     quad: Quad = (a, b, c, d)
-    return labelling.Label(label.text, quad, label.legible)
+    return sidecars.Label(label.text, quad, label.legible)
 
 
 def _text(result: PageResult) -> list[str]:
@@ -177,7 +180,7 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     reading = Reading(config)
 
     def answer(message: wire.Message) -> workers.Reply:
-        sidecar = message.blob(0, labelling.MAX_BYTES * 4) if message.header["sidecar"] else b""
+        sidecar = message.blob(0, sidecars.MAX_BYTES * 4) if message.header["sidecar"] else b""
         pages = []
         for index, (height, width) in enumerate(message.header["shapes"], 1):
             pages.append(np.frombuffer(message.blob(index), np.uint8).reshape(height, width, 3))

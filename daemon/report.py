@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -31,9 +30,8 @@ def show(status: Status, console: Console) -> None:
     for name, value in _facts(status):
         table.add_row(name, value)
     console.print(table)
-    if status.rounds:
-        console.print(Text("Rounds", style="bold"))
-        console.print(Padding(Group(*(_round(line) for line in status.rounds)), (0, 0, 0, 2)))
+    for line in status.rounds:
+        console.print(_round(line))
     for problem in status.problems:
         console.print(Text(f"! {problem}", style="bold red"))
     if not status.problems:
@@ -92,10 +90,12 @@ def _privacy(worst: dict[str, float], cap: float, delta: float) -> str:
 def _round(line: RoundLine) -> Text:
     style = _STYLES.get(line.state, "")
     epsilon = "" if line.epsilon is None else f", epsilon {line.epsilon:.2f} a document"
-    text = Text.assemble(f"#{line.id} {line.started} ({line.cause}): ", (line.state, style), epsilon)
-    if line.reason:
+    text = Text.assemble(f"Round {line.id}, {line.started} ({line.cause}): ", (line.state, style), epsilon)
+    if line.reason and not line.gates:
         text.append(f"\n   {line.reason}")
     for name, verdict in line.gates.items():
         outcome, _, why = verdict.partition(": ")
-        text.append_text(Text.assemble(f"\n   {name}: ", (outcome, _STYLES.get(outcome, "")), f" {why}" if why else ""))
+        text.append_text(
+            Text.assemble(f"\n   {name}: ", (outcome, _STYLES.get(outcome, "")), f"; {why}" if why else "")
+        )
     return text

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from privacy.page import Box, Image, Quad
+from privacy.page import Box, Image, Line, Quad
 
 LONG_SIDE = 1600  # pixels; the largest view a detector is shown
 LOW, LOWEST = 14.0, 9.0  # pixels in the view: the lowest tenth of the lines found, and the lowest of all
@@ -84,6 +84,36 @@ def _pieces(whole: Box, parts: Sequence[Box]) -> bool:
     gaps = [b.x0 - a.x1 for a, b in zip(ordered, ordered[1:], strict=False)]
     letters = np.median([(part.x1 - part.x0) / max(part.y1 - part.y0, 1) for part in parts]) < 1.3
     return bool(letters) or max(gaps) < height
+
+
+def split_lines(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
+    """Pairs of lines that are one line of widely spaced print: side by side, one character's width apart.
+
+    No line is in two pairs.
+    """
+    pairs: list[tuple[Line, Line]] = []
+    for one in sorted(lines, key=lambda line: line.box.x0):
+        if any(one is b for _, b in pairs):
+            continue
+        for other in lines:
+            if other is not one and not any(other in pair for pair in pairs) and _one_line(one, other):
+                pairs.append((one, other))
+                break
+    return pairs
+
+
+def spanning(one: Quad, other: Quad) -> Quad:
+    """From the beginning of the one to the end of the other."""
+    return one[0], other[1], other[2], one[3]
+
+
+def _one_line(one: Line, other: Line) -> bool:
+    a, b = one.box, other.box
+    heights = sorted((a.y1 - a.y0, b.y1 - b.y0))
+    level = min(a.y1, b.y1) - max(a.y0, b.y0) >= 0.7 * heights[1] > 0
+    across = one.quad[1][0] > one.quad[0][0] and other.quad[1][0] > other.quad[0][0]
+    pitch = max((a.x1 - a.x0) / len(one.text), (b.x1 - b.x0) / len(other.text))
+    return level and across and -0.2 * pitch <= b.x0 - a.x1 <= 1.2 * pitch and b.x0 > a.x0
 
 
 def framed(view: Image) -> tuple[Image, int]:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import WeightsUnavailable
-from models.looks import first_scale, framed, second_scale, sides, united
+from models.looks import first_scale, framed, second_scale, sides, spanning, split_lines, united
 from models.weights import ReaderFiles
 from privacy.detectors.interface import check_page
 from privacy.page import Box, Char, Image, Line, Point, Quad
@@ -80,7 +80,15 @@ class Reader:
             BadPage: not such an image.
         """
         check_page(image)
-        return [line for quad in self._detect(image) if (line := self._read_line(image, quad)) is not None]
+        quads = self._detect(image)
+        lines = [line for quad in quads if (line := self._read_line(image, quad)) is not None]
+        for one, other in split_lines(lines):
+            whole = self._read_line(image, spanning(one.quad, other.quad))
+            if whole is not None and whole.confidence > min(one.confidence, other.confidence) - 0.1:
+                place = lines.index(one)
+                lines[place : place + 1] = [whole]
+                lines.remove(other)
+        return lines
 
     def read_parts(self, image: Image, parts: Sequence[Box]) -> list[Line]:
         """The lines inside `parts` only, in coordinates of the page."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 
-from learners import labels, synthesis
+from learners import sidecars, synthesis
 
 OCRD = str(Path(sys.executable).with_name("ocrd"))
 SETTINGS = """\
@@ -57,7 +57,7 @@ def drop(home: Path, name: str, data: bytes, sidecar: bytes | None = None) -> No
 def drop_labels(home: Path, seeds: range) -> None:
     for seed in seeds:
         document = synthesis.thermal_label(seed)
-        drop(home, f"label-{seed}.png", png(document), labels.write_sidecar(document))
+        drop(home, f"label-{seed}.png", png(document), sidecars.write_sidecar(document))
 
 
 def receipts(home: Path) -> list[dict]:

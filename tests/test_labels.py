@@ -6,16 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from learners.errors import BadLabel
-from learners.labels import (
-    MAX_BYTES,
-    Label,
-    attach,
-    pseudo_labels,
-    read_sidecar,
-    take_case,
-    touches,
-    write_sidecar,
-)
+from learners.labels import attach, pseudo_labels, take_case, touches
+from learners.sidecars import MAX_BYTES, Label, read_sidecar, write_sidecar
 from privacy.page import Line, Quad, Region
 
 ASCII = {chr(c) for c in range(32, 127)}

@@ -8,7 +8,7 @@ import pytest
 
 from daemon.errors import BadFile
 from daemon.reading import Reading, _turned
-from learners import labels, synthesis
+from learners import sidecars, synthesis
 from learners.lines import unpack
 from models import reader
 from privacy import anonymise
@@ -27,7 +27,7 @@ def result(reading, document, sidecar=b""):
 
 def test_a_label_teaches_what_its_sidecar_says(reading):
     document = synthesis.thermal_label(3)
-    header, blobs = result(reading, document, labels.write_sidecar(document))
+    header, blobs = result(reading, document, sidecars.write_sidecar(document))
     taught = unpack(0, blobs["lines"])
     assert header["labelled"]
     assert header["taught"] == len(taught.lines) > 0
@@ -43,7 +43,7 @@ def test_without_a_sidecar_only_sure_readings_teach(reading):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_what_was_removed_is_in_no_blob(reading, seed):
     document = synthesis.generate("letter", seed, "en_GB")
-    header, blobs = result(reading, document, labels.write_sidecar(document))
+    header, blobs = result(reading, document, sidecars.write_sidecar(document))
     if header["verdict"] == "quarantined":
         assert blobs == {}
         return
@@ -91,5 +91,5 @@ def test_labels_turn_with_their_page(reading, turn):
         270: lambda x, y: (height - y, x),
     }
     quad = tuple(forth[turn](x, y) for x, y in first.quad)
-    turned = _turned(labels.Label(first.text, quad), page)
+    turned = _turned(sidecars.Label(first.text, quad), page)
     assert np.allclose(turned.quad, first.quad)

@@ -56,8 +56,10 @@ def _decoded(gray: Gray, scale: int) -> list[Region]:
         p = code.position
         corners = [(float(q.x), float(q.y)) for q in (p.top_left, p.top_right, p.bottom_right, p.bottom_left)]
         box = _along_bars(gray, Box.around(corners))
+        if box.area <= 16 or (code.error and not _is_code(_ink(gray, box), modules=5.0)):
+            continue  # without a check that holds, dotted print is taken for a code
         box = Box(box.x0 // scale, box.y0 // scale, -(-box.x1 // scale), -(-box.y1 // scale))
-        if box.area > 16:
+        if box.area > 0:
             confidence = 0.7 if code.error else 0.99
             reason = "located, not decoded" if code.error else "decoded"
             regions.append(Region(KIND, _quad(box.grown(QUIET)), confidence, reason))
@@ -91,10 +93,7 @@ def _textured(gray: Gray) -> list[Region]:
     Bars change along one direction only. Modules change along both and are half ink, which no line of
     text is; a block of text is mostly paper.
     """
-    side = max(15, min(gray.shape) // 8) | 1
-    ink: Mask = cv2.adaptiveThreshold(
-        gray, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, 12
-    ).astype(np.uint8)
+    ink = _ink(gray, Box(0, 0, gray.shape[1], gray.shape[0]))
     regions = []
     for size in (5, 9):
         closed = cv2.morphologyEx(ink, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
@@ -106,13 +105,23 @@ def _textured(gray: Gray) -> list[Region]:
     return regions
 
 
-def _is_code(ink: Mask) -> bool:
+def _ink(gray: Gray, box: Box) -> Mask:
+    side = max(15, min(gray.shape) // 8) | 1
+    ink: Mask = cv2.adaptiveThreshold(
+        gray, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, 12
+    ).astype(np.uint8)
+    return ink[max(box.y0, 0) : max(box.y1, 0), max(box.x0, 0) : max(box.x1, 0)]
+
+
+def _is_code(ink: Mask, modules: float = MODULES) -> bool:
+    if min(ink.shape) < 2:
+        return False
     across = float(np.abs(np.diff(ink.astype(np.int8), axis=1)).sum(axis=1).mean())
     down = float(np.abs(np.diff(ink.astype(np.int8), axis=0)).sum(axis=0).mean())
     if max(across, down) >= BARS and _uniform(ink, 0 if across > down else 1) >= 0.95:
         return True
     square = max(ink.shape) <= 1.5 * min(ink.shape) and min(ink.shape) >= 40
-    return square and min(across, down) >= MODULES and 0.3 <= float(ink.mean()) <= 0.7
+    return square and min(across, down) >= modules and 0.3 <= float(ink.mean()) <= 0.7
 
 
 def _uniform(ink: Mask, axis: int) -> float:

@@ -43,7 +43,7 @@ EMAIL = _words(
 )
 NAME = _words(
     """
-    full name, first name, given names, given name, last name, family name, surname, forename,
+    pt, pat, full name, first name, given names, given name, last name, family name, surname, forename,
     middle name, maiden name, patient name, patient's name, name of patient, client name, customer
     name, guest name, employee name, student name, member name, holder's name, cardholder name,
     cardholder, card holder, account holder, account name, beneficiary name, beneficiary, contact
