@@ -77,7 +77,9 @@ class Learning:
 
     def rollback(self) -> str:
         """Puts the version before the present one into service; returns it. Raises Refused if there is none."""
-        return self._serving.roll_back()
+        version = self._serving.roll_back()
+        self._rounds.replace_live("rolled back", version)
+        return version
 
     def stop(self) -> None:
         """Ends a running round's process; the round counts as interrupted and stays charged."""
@@ -151,6 +153,8 @@ class Learning:
         report = self._judge(number, version, found)
         columns = {"plan": json.dumps(plan), "report": json.dumps(report.as_dict()), "version": version}
         live = self._serving.decide(report)
+        if live:
+            self._rounds.replace_live("superseded")
         self._end(number, "live" if live else "rejected", reason=report.reason, **columns)
 
     def _judge(self, number: int, version: str, found: dict[str, Any]) -> gates.GateReport:

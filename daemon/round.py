@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 
 from daemon import evidence, wire, workers
@@ -160,6 +161,7 @@ def _in_thread(work: Callable[[Callable[[str], None]], Any]) -> Generator[Ask, d
 
 def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    cv2.setNumThreads(1)
     talk: list[Talk] = []
 
     def answer(message: wire.Message) -> workers.Reply:

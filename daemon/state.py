@@ -245,6 +245,12 @@ class Rounds:
                 {**columns, "state": state, "now": now, "id": id},
             )
 
+    def replace_live(self, state: str, version: str | None = None) -> None:
+        """The round whose model serves is now `state`; with `version`, that version's round serves again."""
+        with self._db.transaction() as db:
+            db.execute("UPDATE rounds SET state = ? WHERE state = 'live'", (state,))
+            db.execute("UPDATE rounds SET state = 'live' WHERE version = ? AND version IS NOT NULL", (version,))
+
     def interrupt_running(self, now: float) -> int:
         """After a crash: what was running is over; what it was charged stays charged."""
         with self._db.transaction() as db:

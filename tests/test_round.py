@@ -57,14 +57,15 @@ def rounds(home):
 @pytest.mark.timeout(900)
 def test_the_round_was_judged_on_all_its_evidence(home):
     row = rounds(home)[0]
-    assert row["state"] in ("live", "rejected"), row["reason"]
+    assert row["state"] in ("rolled back", "rejected"), row["reason"]
     gates = json.loads(row["report"])["gates"]
     assert set(gates) == {"export-rapidocr", "export-paddle", "anchor", "latency", "holdout", "privacy"}
     assert not any("no evidence" in why for why in gates.values())
     assert gates["export-rapidocr"].startswith("pass"), gates
     assert gates["export-paddle"].startswith("pass"), gates
     assert gates["privacy"].startswith("pass"), gates
-    assert row["state"] == ("live" if all(why.startswith("pass") for why in gates.values()) else "rejected")
+    passed = all(why.startswith("pass") for why in gates.values())
+    assert row["state"] == ("rolled back" if passed else "rejected")
 
 
 def test_the_round_was_paid_for_first(home):
@@ -93,14 +94,14 @@ def test_the_candidate_carries_a_claim_that_checks(home):
 
 def test_status_tells_the_round_and_its_price(home):
     status = json.loads(ocrd(home, "status", "--json").stdout)
-    assert status["worst_epsilon"]["train"] == pytest.approx(20.0, abs=0.01)
+    assert status["worst_epsilon"]["train"] == pytest.approx(20.0, abs=0.05)
     assert status["rounds"][-1]["gates"]["privacy"].startswith("pass")
     assert status["ledger"]["debits"] == 2
 
 
 def test_rollback_returns_to_the_released_model_or_says_why_not(home):
     said = (home / "back.txt").read_text()
-    if rounds(home)[0]["state"] == "live":
+    if rounds(home)[0]["state"] == "rolled back":
         opened = open_home(home)
         released = ledger.verify(opened.settings.ledger_path, opened.signing.public).entries[0].body["version"]
         assert said.startswith(f"0 model {released} is in service")
