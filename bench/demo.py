@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import running
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+import running
 from learners import sidecars, synthesis
 
 SETTINGS = """\

@@ -16,7 +16,6 @@ from collections import Counter
 from pathlib import Path
 
 import running
-
 from daemon.home import open_home
 from daemon.state import Database
 

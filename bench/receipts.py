@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import running
 from PIL import Image as Pillow
 
+import running
 from daemon.state import Database
 from learners import evaluate
 from models import reader, weights

@@ -8,6 +8,7 @@ when the lines are low, or when ink is left that nobody found: what is not found
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -26,13 +27,13 @@ STEP = 32  # the detector's stride: a page is padded to a multiple, RapidOCR wou
 
 def first_scale(image: Image) -> float:
     """Half the size, or half of what makes the longer side `LONG_SIDE`."""
-    return min(1.0, LONG_SIDE / max(image.shape[:2])) / 2
+    return min(1.0, LONG_SIDE / _longest(image)) / 2
 
 
 def second_scale(image: Image, scale: float, quads: Sequence[Quad]) -> float | None:
     """The scale at which to look again after a look at `scale`, `None` when the first look was enough."""
     heights = [scale * min(sides(quad)) for quad in quads]
-    most = min(LONG_SIDE / max(image.shape[:2]), LARGEST)
+    most = min(LONG_SIDE / _longest(image), LARGEST)
     if not heights:
         return min(2 * scale, most)
     low = float(np.percentile(heights, 10))
@@ -81,7 +82,7 @@ def _pieces(whole: Box, parts: Sequence[Box]) -> bool:
     if len(parts) == 1:
         return parts[0].x1 - parts[0].x0 < 0.7 * (whole.x1 - whole.x0)
     ordered = sorted(parts, key=lambda part: part.x0)
-    gaps = [b.x0 - a.x1 for a, b in zip(ordered, ordered[1:], strict=False)]
+    gaps = [b.x0 - a.x1 for a, b in pairwise(ordered)]
     letters = np.median([(part.x1 - part.x0) / max(part.y1 - part.y0, 1) for part in parts]) < 1.3
     return bool(letters) or max(gaps) < height
 
@@ -127,6 +128,10 @@ def framed(view: Image) -> tuple[Image, int]:
         view, margin, below + margin, margin, right + margin, cv2.BORDER_CONSTANT, value=background.tolist()
     )
     return padded, margin
+
+
+def _longest(image: Image) -> int:
+    return int(max(image.shape[:2]))
 
 
 def sides(quad: Quad) -> tuple[float, float]:

@@ -120,7 +120,8 @@ class Reader:
         view = _bgr(image)
         if scale != 1.0:
             way = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
-            view = cv2.resize(view, None, fx=scale, fy=scale, interpolation=way)
+            size = (max(1, round(view.shape[1] * scale)), max(1, round(view.shape[0] * scale)))
+            view = cv2.resize(view, size, interpolation=way)
         view, margin = framed(view)
         out = self._engine(view, use_det=True, use_cls=False, use_rec=False)
         if out.boxes is None:
@@ -148,9 +149,7 @@ class Reader:
         return float(score) if label == "180" else 1.0 - float(score)
 
     def _recognise(self, part: Image) -> Reading:
-        out = self._engine(
-            _bgr(part), use_det=False, use_cls=False, use_rec=True, return_word_box=True, text_score=0.0
-        )
+        out = self._engine(_bgr(part), use_det=False, use_cls=False, use_rec=True, return_word_box=True, text_score=0.0)
         text, info = out.txts[0], out.word_results[0]
         if not text:
             return Reading("", (), ())
@@ -248,9 +247,7 @@ def _cut(image: Image, quad: Quad) -> tuple[Image, Quad]:
         raise ValueError(f"Expected a quadrilateral of at least 1 x 1 pixels, got {width} x {height}.")
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
     matrix = cv2.getPerspectiveTransform(np.array(quad, dtype=np.float32), corners)
-    part = cv2.warpPerspective(
-        image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC
-    )
+    part = cv2.warpPerspective(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC)
     if height / width >= 1.5:
         part, quad = np.rot90(part), (quad[1], quad[2], quad[3], quad[0])
     return np.ascontiguousarray(part), quad
@@ -293,7 +290,7 @@ def _at(quad: Quad, u: float, side: int) -> Point:
 
 def _moved(line: Line, x: int, y: int) -> Line:
     def move(quad: Quad) -> Quad:
-        return _quad(np.array(quad) + (x, y))
+        return _quad(np.add(quad, (x, y)))
 
     characters = tuple(Char(c.text, move(c.quad), c.confidence) for c in line.chars)
     return Line(line.text, move(line.quad), line.confidence, line.min_confidence, characters)

@@ -67,9 +67,7 @@ class Redaction:
         return [line for line in lines if not any(part.intersect(_core(line)) for part in self.parts)]
 
 
-def anonymise(
-    image: Image, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]
-) -> Redaction:
+def anonymise(image: Image, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]) -> Redaction:
     """Fills whatever a detector finds in the image or in any of its readings. The image is not changed.
 
     Raises:
@@ -89,9 +87,7 @@ def anonymise(
     )
 
 
-def verify(
-    redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]
-) -> list[Region]:
+def verify(redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]) -> list[Region]:
     """What is still found on a filled page, given readings of it. Anything at all sends it to quarantine.
 
     A reading is complete when it has the lines of `redaction.parts`, read again, and the unchanged ones.

@@ -7,9 +7,9 @@ import time
 from collections import Counter
 
 import pytest
-from running import SETTINGS, Running, drop_labels, ocrd, receipts
 
 from daemon.home import open_home
+from running import SETTINGS, Running, drop_labels, ocrd, receipts
 
 KILLS = 20
 FILES = 48

@@ -1,4 +1,4 @@
-"""The reading worker on generated pages: what comes back is safe to seal, and what is learned touches no removed thing."""
+"""The reading worker on generated pages: what comes back is safe to seal; what is learned touches nothing removed.
 
 import json
 
@@ -73,7 +73,7 @@ def test_labels_that_cannot_be_read_are_blamed_without_being_quoted(reading):
 
 
 def test_an_empty_page_is_done_and_teaches_nothing(reading):
-    header, blobs = reading.document([np.full((60, 80, 3), 255, np.uint8)], b"")
+    header, _ = reading.document([np.full((60, 80, 3), 255, np.uint8)], b"")
     assert (header["verdict"], header["lines"], header["taught"], header["confidence"]) == ("done", 0, 0, None)
 
 

@@ -7,9 +7,9 @@ import stat
 import time
 
 import pytest
-from running import SETTINGS, Running, drop, drop_labels, ocrd, png, receipts
 
 from learners import synthesis
+from running import SETTINGS, Running, drop, drop_labels, ocrd, png, receipts
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ _DATE = (
 _LABELLED = re.compile(
     rf"{labels.one_of(labels.BIRTH)}(?P<gap>[^\d\n\[█]{{0,40}}?\n?[^\d\n\[█]{{0,40}}?)(?P<date>(?<!\d)(?i:{_DATE})(?!\d))"
 )
-_STAR = re.compile(rf"[*✶] ?(?P<date>\d{{1,2}}\.\d{{1,2}}\.\d{{4}})")
+_STAR = re.compile(r"[*✶] ?(?P<date>\d{1,2}\.\d{1,2}\.\d{4})")
 _OTHER_LABEL = re.compile(labels.one_of(labels.OTHER, labels.IDENTITY, labels.PHONE))
 
 

@@ -19,7 +19,8 @@ _RUN = re.compile(r"(?<![\d.,])\d(?:[ \-]{0,2}\d){12,27}(?!\d|[.,]\d)")
 _GROUPED = re.compile(r"\d{4}([ \-]{1,2})\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ \-])\d{6}\2\d{4,5}")
 _MASKED = re.compile(r"(?<!\w)(?:\d{4}[ \-]?)?(?:[xX*•#]{2,6}[ \-.]?){2,4}\d{3,4}(?!\d)")
 _LABEL = re.compile(
-    rf"(?:{labels.one_of(labels.ACCOUNT)}|(?i:visa|master ?card|amex|american express|maestro|unionpay|discover|diners|银联))"
+    rf"(?:{labels.one_of(labels.ACCOUNT)}"
+    r"|(?i:visa|master ?card|amex|american express|maestro|unionpay|discover|diners|银联))"
     r"[\s:.#\-]*(?:(?i:no|nr|number|ending|ending in)\.?)?[\s:.#\-]*$"
 )
 _IBAN_START = re.compile(r"(?<![A-Za-z])(?!ID|NR|PA)[A-Z]{2}$")  # "DE" of "DE89 3704 ...": not a card

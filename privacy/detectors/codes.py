@@ -107,9 +107,9 @@ def _textured(gray: Gray) -> list[Region]:
 
 def _ink(gray: Gray, box: Box) -> Mask:
     side = max(15, min(gray.shape) // 8) | 1
-    ink: Mask = cv2.adaptiveThreshold(
-        gray, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, 12
-    ).astype(np.uint8)
+    ink: Mask = cv2.adaptiveThreshold(gray, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, 12).astype(
+        np.uint8
+    )
     return ink[max(box.y0, 0) : max(box.y1, 0), max(box.x0, 0) : max(box.x1, 0)]
 
 

@@ -26,7 +26,7 @@ _GAPS = re.compile(
     rf"[\w+\-]+(?: ?[._\-] ?[\w+\-]+)* ?{_AT} ?[\w\-]+(?: ?[.,]? ?[\w\-]+)* ?[.,] ?(?:{_TOP})(?![\w])",
     re.ASCII | re.IGNORECASE,
 )
-_NO_DOT = re.compile(rf"(?=[\w.+\-]*[^\W\d_])[\w.+\-]{{2,}}@(?=[\w\-]*[^\W\d_]{{2}})[\w\-.]{{3,}}", re.ASCII)
+_NO_DOT = re.compile(r"(?=[\w.+\-]*[^\W\d_])[\w.+\-]{2,}@(?=[\w\-]*[^\W\d_]{2})[\w\-.]{3,}", re.ASCII)
 _SQUEEZED = re.compile(rf"({_LOCAL}{_AT}(?:[\w\-]+\.)+(?:{_TOP}))(?![\w])", re.ASCII | re.IGNORECASE)
 _LABELLED = re.compile(rf"{labels.one_of(labels.EMAIL)}\s*[:.]*\s*(?!\[|\u2588)(\S*[^\s\W][.,]\w{{2,}}\S*)")
 

@@ -70,9 +70,7 @@ def network_input(image: Image, scale: float) -> Maps:
     return np.ascontiguousarray(view.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
-def decode(
-    heat: Maps, sizes: Maps, offsets: Maps, threshold: float
-) -> list[tuple[float, float, float, float, float]]:
+def decode(heat: Maps, sizes: Maps, offsets: Maps, threshold: float) -> list[tuple[float, float, float, float, float]]:
     """`(x0, y0, x1, y1, score)` in pixels of the network's input, the surest first, overlaps removed.
 
     `heat` is `(1, 1, h, w)`, `sizes` and `offsets` are `(1, 2, h, w)`, vertical before horizontal.
@@ -113,6 +111,4 @@ def _session(model: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.enable_cpu_mem_arena, options.log_severity_level = False, 4
-    return onnxruntime.InferenceSession(
-        network.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -18,7 +18,6 @@ from privacy.detectors.passages import passages
 from privacy.errors import BadPage
 from privacy.page import Image, Line, Region
 
-
 REPEATED = ("name", "national_id", "account", "phone")  # kinds that a label may announce once and not again
 
 

@@ -18,22 +18,23 @@ def _words(text: str) -> tuple[str, ...]:
 
 BIRTH = _words(
     """
-    date of birth, birth date, birthdate, birthday, d.o.b, dob, born on, born in, born,
-    geburtsdatum, geburtstag, geb. datum, geboren am, geboren, geb., né le, née le, né(e) le, ne le,
-    nee le, date de naissance, fecha de nacimiento, fecha nac, f. nacimiento, nacido el, nacida el,
-    data di nascita, nato il, nata il, nato a, nata a, data de nascimento, nascimento,
-    geboortedatum, geb.datum, fødselsdato, födelsedatum, fodelsedatum, syntymäaika, data urodzenia,
-    ur., datum narození, datum narozeni, doğum tarihi, dogum tarihi, tarikh lahir, tanggal lahir,
-    tgl lahir, 出生日期, 出生年月日, 民國出生日期, 出生年月, 出生, 生年月日, 生日, 생년월일, дата рождения
+    date of birth, birth date, birthdate, birthday, d.o.b, dob, born on, born in, born, geburtsdatum,
+    geburtstag, geb. datum, geboren am, geboren, geb., né le, née le, né(e) le, ne le, nee le,
+    date de naissance, fecha de nacimiento, fecha nac, f. nacimiento, nacido el, nacida el, data di nascita,
+    nato il, nata il, nato a, nata a, data de nascimento, nascimento, geboortedatum, geb.datum, fødselsdato,
+    födelsedatum, fodelsedatum, syntymäaika, data urodzenia, ur., datum narození, datum narozeni, doğum tarihi,
+    dogum tarihi, tarikh lahir, tanggal lahir, tgl lahir, 出生日期, 出生年月日, 民國出生日期, 出生年月, 出生,
+    生年月日, 生日, 생년월일, дата рождения
     """
 )
 PHONE = _words(
     """
-    telephone, telefono, teléfono, telefone, telefon, téléphone, telephone no, phone number, phone
-    no, phone, mobile phone, mobile no, mobile, handphone, hand phone, cell phone, cellphone, cell,
-    mob, tel. no, tel no, telno, tel, tél, fax no, fax, telefax, handy, mobil, mobiel, móvil, movil,
-    celular, cellulare, portable, gsm, whatsapp, hotline, h/p, hp, ph, contact no, contact number,
-    call us, call, 联系电话, 联络电话, 手机号码, 手机号, 手机, 手機號碼, 手機, 聯絡電話, 連絡電話, 聯繫電話, 行動電話, 电话号码, 电话, 電話, 传真, 傳真, 热线, 携帯, 전화, тел
+    telephone, telefono, teléfono, telefone, telefon, téléphone, telephone no, phone number, phone no, phone,
+    mobile phone, mobile no, mobile, handphone, hand phone, cell phone, cellphone, cell, mob, tel. no, tel no,
+    telno, tel, tél, fax no, fax, telefax, handy, mobil, mobiel, móvil, movil, celular, cellulare, portable,
+    gsm, whatsapp, hotline, h/p, hp, ph, contact no, contact number, call us, call, 联系电话, 联络电话,
+    手机号码, 手机号, 手机, 手機號碼, 手機, 聯絡電話, 連絡電話, 聯繫電話, 行動電話, 电话号码, 电话, 電話, 传真,
+    傳真, 热线, 携帯, 전화, тел
     """
 )
 EMAIL = _words(
@@ -44,85 +45,86 @@ EMAIL = _words(
 NAME = _words(
     """
     pt, pat, full name, first name, given names, given name, last name, family name, surname, forename,
-    middle name, maiden name, patient name, patient's name, name of patient, client name, customer
-    name, guest name, employee name, student name, member name, holder's name, cardholder name,
-    cardholder, card holder, account holder, account name, beneficiary name, beneficiary, contact
-    person, name of insured, insured, passenger name, passenger, recipient, addressee, signed by,
-    prepared by, attn, attention, next of kin, emergency contact, patient, name, names, nachname,
-    familienname, vorname, vornamen, kontoinhaber, nom de famille, nom et prénom, nom et prenom,
-    prénom, prenom, prénoms, nom, titulaire, nombre completo, nombres, nombre y apellidos, nombre,
-    apellidos, apellido, cognome, nome completo, nome, sobrenome, apelido, achternaam, voornaam,
-    naam, imię i nazwisko, imie i nazwisko, nazwisko, imię, imie, efternamn, förnamn, etternavn,
-    fornavn, jméno, příjmení, adı soyadı, adi soyadi, nama pelanggan, nama, imiona, drugie imię, prenume, nume, 收件人, 寄件人, 联系人, 持卡人,
-    患者姓名, 病患姓名, 患者, 病人姓名, 病人, 病患, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名, 客户名称, 姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
+    middle name, maiden name, patient name, patient's name, name of patient, client name, customer name,
+    guest name, employee name, student name, member name, holder's name, cardholder name, cardholder,
+    card holder, account holder, account name, beneficiary name, beneficiary, contact person, name of insured,
+    insured, passenger name, passenger, recipient, addressee, sender, ontvanger, afzender, empfänger, absender, destinataire,
+    expéditeur, destinatario, remitente, mittente, destinatário, remetente, odbiorca, nadawca, signed by, prepared by, attn, attention,
+    next of kin, emergency contact, patient, name, names, nachname, familienname, vorname, vornamen,
+    kontoinhaber, nom de famille, nom et prénom, nom et prenom, prénom, prenom, prénoms, nom, titulaire,
+    nombre completo, nombres, nombre y apellidos, nombre, apellidos, apellido, cognome, nome completo, nome,
+    sobrenome, apelido, achternaam, voornaam, naam, imię i nazwisko, imie i nazwisko, nazwisko, imię, imie,
+    efternamn, förnamn, etternavn, fornavn, jméno, příjmení, adı soyadı, adi soyadi, nama pelanggan, nama,
+    imiona, drugie imię, prenume, nume, 收件人, 寄件人, 联系人, 持卡人, 患者姓名, 病患姓名, 患者, 病人姓名,
+    病人, 病患, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名, 客户名称, 姓名, 姓 名, 名字, 户名,
+    氏名, お名前, 성명, 이름, фио
     """
 )
 ADDRESS = _words(
     """
-    home address, street address, postal address, mailing address, billing address, shipping
-    address, delivery address, residential address, current address, permanent address, address,
-    residence, ship to, bill to, deliver to, anschrift, adresse, wohnort, wohnhaft in, domicile,
-    dirección, direccion, domicilio, indirizzo, residenza, endereço, endereco, morada, adres,
-    adress, alamat, 联系地址, 家庭住址, 收货地址, 通讯地址, 户籍地址, 戶籍地址, 通訊地址, 收貨地址, 收件地址, 寄件地址, 聯絡地址, 住址, 地址, 住所, 주소, адрес
+    home address, street address, postal address, mailing address, billing address, shipping address,
+    delivery address, residential address, current address, permanent address, address, residence, ship to,
+    bill to, deliver to, anschrift, adresse, wohnort, wohnhaft in, domicile, dirección, direccion, domicilio,
+    indirizzo, residenza, endereço, endereco, morada, adres, adress, alamat, 联系地址, 家庭住址, 收货地址,
+    通讯地址, 户籍地址, 戶籍地址, 通訊地址, 收貨地址, 收件地址, 寄件地址, 聯絡地址, 住址, 地址, 住所, 주소,
+    адрес
     """
 )
 IDENTITY = _words(
     """
-    identity card no, identity card number, identity card, identity number, identity no, national id
-    number, national id no, national id, personal id, personal number, id card no, id card number,
-    id card, id number, id no, i.d. no, nric no, nric, ic no, mykad, ssn, s.s.n, social security
-    number, social security no, social security, sin no, social insurance number, national insurance
-    number, national insurance no, national insurance, ni number, nino, nhs number, nhs no, nhs,
-    passport number, passport no, passport, driver's license no, driver's license, driver license,
-    drivers license, driving licence no, driving licence, driver number, licence no, license no, dl
-    no, tax id no, tax identification number, taxpayer id, itin, tfn, medicare no, medicare number,
-    medicare, steuer-id, steueridentifikationsnummer, steuer-identifikationsnummer, idnr,
-    sozialversicherungsnummer, personalausweisnummer, personalausweis, ausweisnummer, ausweis-nr,
-    reisepass, reisepassnummer, versichertennummer, numéro de sécurité sociale, n° de sécurité
-    sociale, sécurité sociale, nir, carte d'identité, passeport, dni, nif, nie, d.n.i, pasaporte,
-    codice fiscale, cod. fiscale, cpf, curp, rfc, rut, cuil, cédula, cedula, bsn,
-    burgerservicenummer, personnummer, personnr, fødselsnummer, fodselsnummer, cpr, cpr-nr,
-    henkilötunnus, hetu, pesel, rodné číslo, rodne cislo, t.c. kimlik no, tc kimlik no, kimlik no,
-    aadhaar no, aadhaar number, aadhaar, aadhar, pan no, pan card, nik, no ktp, mrn, medical record
-    number, medical record no, patient id, patient no, patient number, hospital no, health card no,
-    insurance no, insurance number, policy no, policy number, member id, member no, membership no,
-    student id, student no, matriculation no, employee id, employee no, staff id,
-    document number, document no, nr dokumentu, núm. de documento, nº de documento, numer dokumentu, numéro du document,
-    n° du document, n. documento, numero documento, número de documento, dokumentnummer,
+    identity card no, identity card number, identity card, identity number, identity no, national id number,
+    national id no, national id, personal id, personal number, id card no, id card number, id card, id number,
+    id no, i.d. no, nric no, nric, ic no, mykad, ssn, s.s.n, social security number, social security no,
+    social security, sin no, social insurance number, national insurance number, national insurance no,
+    national insurance, ni number, nino, nhs number, nhs no, nhs, passport number, passport no, passport,
+    driver's license no, driver's license, driver license, drivers license, driving licence no, driving licence,
+    driver number, licence no, license no, dl no, tax id no, tax identification number, taxpayer id, itin, tfn,
+    medicare no, medicare number, medicare, steuer-id, steueridentifikationsnummer,
+    steuer-identifikationsnummer, idnr, sozialversicherungsnummer, personalausweisnummer, personalausweis,
+    ausweisnummer, ausweis-nr, reisepass, reisepassnummer, versichertennummer, numéro de sécurité sociale,
+    n° de sécurité sociale, sécurité sociale, nir, carte d'identité, passeport, dni, nif, nie, d.n.i, pasaporte,
+    codice fiscale, cod. fiscale, cpf, curp, rfc, rut, cuil, cédula, cedula, bsn, burgerservicenummer,
+    personnummer, personnr, fødselsnummer, fodselsnummer, cpr, cpr-nr, henkilötunnus, hetu, pesel, rodné číslo,
+    rodne cislo, t.c. kimlik no, tc kimlik no, kimlik no, aadhaar no, aadhaar number, aadhaar, aadhar, pan no,
+    pan card, nik, no ktp, mrn, medical record number, medical record no, patient id, patient no,
+    patient number, hospital no, health card no, insurance no, insurance number, policy no, policy number,
+    member id, member no, membership no, student id, student no, matriculation no, employee id, employee no,
+    staff id, document number, document no, nr dokumentu, núm. de documento, nº de documento, numer dokumentu,
+    numéro du document, n° du document, n. documento, numero documento, número de documento, dokumentnummer,
     ausweis nr, documentnummer, 身分證字號, 身分證號, 身分證, 身份證字號, 身份證號碼, 身份證號, 身份證,
     證件號碼, 證件號, 護照號碼, 護照, 居留證號, 健保卡號, 學號, 病歷號碼, 病歷號, 身份证号码, 身份证号, 身份证,
-    公民身份号码, 公民身份证号码, 证件号码, 证件号, 护照号码, 护照号, 护照, 社保号, 驾驶证号, 驾驶证, 学号, 工号, 病历号, 住院号, 门诊号, 医保号, マイナンバー,
-    個人番号, 주민등록번호, инн, снилс, паспорт
+    公民身份号码, 公民身份证号码, 证件号码, 证件号, 护照号码, 护照号, 护照, 社保号, 驾驶证号, 驾驶证, 学号,
+    工号, 病历号, 住院号, 门诊号, 医保号, マイナンバー, 個人番号, 주민등록번호, инн, снилс, паспорт
     """
 )
 ACCOUNT = _words(
     """
-    iban, account number, account no, acct no, acct, a/c no, a/c, bank account, kontonummer,
-    konto-nr, konto, card number, card no, credit card, debit card, card, wechat id, wechat, 微信号,
-    微信, qq, skype, telegram, 银行卡号, 銀行卡號, 信用卡號, 卡號, 帳號, 帳戶, 银行卡, 信用卡号, 信用卡, 卡号, 账号, 帐号, 账户, 口座番号
+    iban, account number, account no, acct no, acct, a/c no, a/c, bank account, kontonummer, konto-nr, konto,
+    card number, card no, credit card, debit card, card, wechat id, wechat, 微信号, 微信, qq, skype, telegram,
+    银行卡号, 銀行卡號, 信用卡號, 卡號, 帳號, 帳戶, 银行卡, 信用卡号, 信用卡, 卡号, 账号, 帐号, 账户, 口座番号
     """
 )
 CLOSING = _words(
     """
-    yours sincerely, yours faithfully, yours truly, sincerely, sincerely yours, kind regards,
-    best regards, warm regards, regards, best wishes, mit freundlichen grüßen, mit freundlichen grussen,
-    freundliche grüße, viele grüße, hochachtungsvoll, cordialement, bien cordialement, salutations distinguées,
-    atentamente, un saludo, saludos cordiales, saludos, le saluda, cordiali saluti, distinti saluti,
-    met vriendelijke groet, hoogachtend, z poważaniem, pozdrawiam, atenciosamente, med vänlig hälsning,
-    此致, 敬上, 谨上, 謹上, 敬启, 敬啟, 顺颂商祺, 順頌商祺, 敬礼, 敬禮
+    yours sincerely, yours faithfully, yours truly, sincerely, sincerely yours, kind regards, best regards,
+    warm regards, regards, best wishes, mit freundlichen grüßen, mit freundlichen grussen, freundliche grüße,
+    viele grüße, hochachtungsvoll, cordialement, bien cordialement, salutations distinguées, atentamente,
+    un saludo, saludos cordiales, saludos, le saluda, cordiali saluti, distinti saluti, met vriendelijke groet,
+    hoogachtend, z poważaniem, pozdrawiam, atenciosamente, med vänlig hälsning, 此致, 敬上, 谨上, 謹上, 敬启,
+    敬啟, 顺颂商祺, 順頌商祺, 敬礼, 敬禮
     """
 )
 OTHER = _words(
     """
-    sex, gender, nationality, date of issue, date of expiry, expiry date, expiry, valid until, valid
-    thru, issued, issue date, authority, place of birth, height, weight, blood type, marital status,
-    occupation, profession, signature, department, diagnosis, age, date, time, invoice no, invoice
-    number, invoice, inv no, order no, order number, order, receipt no, receipt, bill no, ref no,
-    ref, reference, total, subtotal, sub total, amount, qty, quantity, price, unit price,
-    description, item, vat, gst, tax, page, cashier, table, terminal, change, cash, balance, due
-    date, remarks, notes, company, postcode, zip, city, country, state, geschlecht,
-    staatsangehörigkeit, datum, rechnung, betrag, summe, sexe, nationalité, facture, montant, sexo,
-    fecha, factura, importe, sesso, cittadinanza, fattura, 性别, 性別, 國籍, 發票號碼, 訂單號碼, 數量, 單價, 金額, 總計, 合計, 時間, 發證日期, division, section, 民族, 国籍, 日期, 时间, 金额, 合计, 总计, 数量, 单价,
+    sex, gender, nationality, date of issue, date of expiry, expiry date, expiry, valid until, valid thru,
+    issued, issue date, authority, place of birth, height, weight, blood type, marital status, occupation,
+    profession, signature, department, diagnosis, age, date, time, invoice no, invoice number, invoice, inv no,
+    order no, order number, order, receipt no, receipt, bill no, ref no, ref, reference, total, subtotal,
+    sub total, amount, qty, quantity, price, unit price, description, item, vat, gst, tax, page, cashier, table,
+    terminal, change, cash, balance, due date, remarks, notes, company, postcode, zip, city, country, state,
+    geschlecht, staatsangehörigkeit, datum, rechnung, betrag, summe, sexe, nationalité, facture, montant, sexo,
+    fecha, factura, importe, sesso, cittadinanza, fattura, 性别, 性別, 國籍, 發票號碼, 訂單號碼, 數量, 單價,
+    金額, 總計, 合計, 時間, 發證日期, division, section, 民族, 国籍, 日期, 时间, 金额, 合计, 总计, 数量, 单价,
     发票号, 订单号, 年龄, 科室, 诊断, 備考, 签发机关, 有效期, 有效期限, 公司, 单位
     """
 )

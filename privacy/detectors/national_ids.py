@@ -20,6 +20,7 @@ KIND = "national_id"
 
 _YMD = r"(?:19|20)?\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 _DMY = r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{2}"
+_OMOCODE = r"[\dLMNPQRSTUV]"  # Italy writes letters for digits where two people would share a code
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,6 @@ def _scheme(country: str, shape: str, check: str = "", sure: bool = False) -> Sc
 # With look-alikes taken for digits.
 _OF_DIGITS = (
     _scheme("US", r"(?!000|666|9)\d{3}([\-. ])(?!00)\d{2}\1(?!0000)\d{4}", "us.ssn", sure=True),
-    _scheme("CN", r"[1-9]\d{5} ?(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?\d{3}[\dXx]", "cn.ric", sure=True),
     _scheme("CN", r"[1-9]\d{5} ?(?:19|20)\d{2} ?\d{4} ?\d{3}[\dXx]", "cn.ric", sure=True),
     _scheme("KR", rf"{_YMD}-[1-8]\d{{6}}", "kr.rrn", sure=True),
     _scheme("FR", r"[12] \d{2} (?:0[1-9]|1[0-2]|[2-9]\d) (?:\d{2}|2[AB]) \d{3} \d{3}(?: ?\d{2})?", "fr.nir", sure=True),
@@ -67,8 +67,17 @@ _OF_DIGITS = (
 )  # fmt: skip
 # As read, in capitals.
 _OF_LETTERS = (
-    _scheme("GB", r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]", sure=True),
-    _scheme("IT", r"[A-Z]{6} ?[\dLMNPQRSTUV]{2} ?[A-EHLMPRST] ?[\dLMNPQRSTUV]{2} ?[A-Z] ?[\dLMNPQRSTUV]{3} ?[A-Z]", "it.codicefiscale", sure=True),
+    _scheme(
+        "GB",
+        r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]",
+        sure=True,
+    ),
+    _scheme(
+        "IT",
+        rf"[A-Z]{{6}} ?{_OMOCODE}{{2}} ?[A-EHLMPRST] ?{_OMOCODE}{{2}} ?[A-Z] ?{_OMOCODE}{{3}} ?[A-Z]",
+        "it.codicefiscale",
+        sure=True,
+    ),
     _scheme("ES", r"\d{8} ?-? ?[A-HJ-NP-TV-Z]", "es.dni"),
     _scheme("ES", r"\d{2}\.\d{3}\.\d{3} ?-? ?[A-HJ-NP-TV-Z]", sure=True),
     _scheme("ES", r"[XYZ] ?-?\d{7} ?-?[A-HJ-NP-TV-Z]", "es.nie", sure=True),

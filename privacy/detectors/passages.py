@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from privacy.detectors.labels import ANY, is_label
 from privacy.detectors.lookalikes import fold
@@ -47,7 +48,7 @@ def passages(lines: Sequence[Line]) -> list[Passage]:
     boxes = [line.box for line in lines]
     alone = [_passage(i, line) for i, line in enumerate(lines)]
     rows = _rows(boxes)
-    beside = {a: b for row in rows for a, b in zip(row, row[1:], strict=False)}
+    beside = {a: b for row in rows for a, b in pairwise(row)}
     joined = [_join([alone[i] for i in row], "\t") for row in rows if len(row) > 1]
     folded = [fold(line.text) for line in lines]
     for i, text in enumerate(folded):

@@ -25,12 +25,14 @@ _LABEL = re.compile(
 _AND = re.compile(r"^\s?(?:/|,|;|&|or|and|or fax|或)\s?$", re.IGNORECASE)
 _OTHER_NUMBER = re.compile(
     r"(?i:invoice|inv|order|ref(?:erence)?|receipt|rcpt|bill|item|sku|ean|upc|isbn|lot|batch|serial|s/n|account|acct|a/c"
-    r"|vat|gst|tax|reg|rn|co\.? ?reg|po|policy|ticket|trans(?:action)?|docket|doc|terminal|tid|mid|auth|approval|code|art|model|"
-    r"id|qty|total|amount|sum|发票|订单|单号|编号|流水号|金额)"
+    r"|vat|gst|tax|reg|rn|co\.? ?reg|po|policy|ticket|trans(?:action)?|docket|doc|terminal|tid|mid|auth|approval|code"
+    r"|art|model|id|qty|total|amount|sum|发票|订单|单号|编号|流水号|金额)"
     r"[\s.]*(?:(?i:no|nr|num|number|id|code|#|号|号码)\.?)?[\s:.#\-]*$"
 )
 _EXTENSION = re.compile(r"[ ,]{0,2}(?:(?i:ext(?:ension|n)?|x|dw)\.?|分机|转|#) ?\d{1,6}(?!\d)")
-_DATE = re.compile(r"(?:\d{1,2} ?[./\-] ?\d{1,2} ?[./\-] ?(?:\d{4}|\d{2})|\d{4} ?[./\-] ?\d{1,2} ?[./\-] ?\d{1,2})(?!\d)")
+_DATE = re.compile(
+    r"(?:\d{1,2} ?[./\-] ?\d{1,2} ?[./\-] ?(?:\d{4}|\d{2})|\d{4} ?[./\-] ?\d{1,2} ?[./\-] ?\d{1,2})(?!\d)"
+)
 _ZIP = re.compile(r"\d{5} ?- ?\d{4}")
 _AMOUNT = re.compile(r"\d{1,3}(?:[ ,.]\d{3})*[.,]\d{2}|\d{1,3}(?:[.,]\d{3})+")
 _SHAPES = tuple(
@@ -39,7 +41,7 @@ _SHAPES = tuple(
         r"1?[ \-.]?\(\d{3}\) ?\d{3}[ \-.]?\d{4}",  # US
         r"(?:1[ \-.])?[2-9]\d{2}([\-.])\d{3}\1\d{4}",
         r"(?:1 )?[2-9]\d{2} [2-9]\d{2}[ \-]\d{4}",
-        r"\(0\d{1,5}\) ?\d{2,5}(?:[ \-]?\d{2,5}){1,3}",  # trunk prefix in brackets
+        r"\(0\d{1,5}\)[ \-]?\d{2,7}(?:[ \-]?\d{2,5}){0,3}",  # trunk prefix in brackets
         r"0\d(?:[ .\-]\d{2}){4}",  # FR
         r"0\d{2,5}[ /\-]{1,3}\d{3,9}(?:[ \-]\d{1,5}){0,3}",  # DE, GB, IT, CN landlines, MY mobiles
         r"0\d[ \-]\d{3,4}[ \-]?\d{4}",  # MY, AU, TW

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from privacy.detectors import birth_dates, cards, email, iban, labelled_fields, mrz, national_ids, phone
+from privacy.detectors import birth_dates, cards, email, iban, labelled_fields, mrz, names, national_ids, phone
 from privacy.detectors.codes import CodeDetector
 from privacy.detectors.faces import FaceDetector
 from privacy.detectors.interface import Detector, Rule, TextDetector
@@ -19,6 +19,7 @@ RULES: tuple[Rule, ...] = (
     birth_dates.RULE,
     mrz.RULE,
     labelled_fields.RULE,
+    names.RULE,
 )
 NAMES: tuple[str, ...] = (*(rule.name for rule in RULES), FaceDetector.name, CodeDetector.name)
 
