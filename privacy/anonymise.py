@@ -29,7 +29,6 @@ RING = 6  # pixels around a fill whose median is its colour
 SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
 EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
 STRIP = 4  # pixels read again above and below a fill
-RESIDUE = 0.5  # a line with more than this part of its characters inside a fill was read out of the fill
 
 Mask = npt.NDArray[np.bool_]
 
@@ -91,16 +90,11 @@ def verify(redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: 
     """What is still found on a filled page, given readings of it. Anything at all sends it to quarantine.
 
     A reading is complete when it has the lines of `redaction.parts`, read again, and the unchanged ones.
-    A label whose value was filled is satisfied. A line that can be read inside a fill is always a find.
+    A label whose value was filled is satisfied. A fill that is not of one colour is always a find.
     Detectors that look at pixels are asked again when they had found something.
     """
     fills = [Line(FILLED, region.quad, 1.0, 1.0) for region in redaction.regions]
-    left = [
-        Region("residue", line.quad, line.confidence, "read inside a fill")
-        for lines in readings
-        for line in lines
-        if len(line.chars) > 1 and _inside(redaction.mask, line) > RESIDUE
-    ]
+    left = _residue(redaction)
     for detector in detectors:
         if not detector.pixels:
             for lines in readings:
@@ -197,11 +191,15 @@ def _union(a: Span, b: Span) -> Span:
     return Span(min(a.start, b.start), max(a.end, b.end), best.kind, best.confidence, best.reason)
 
 
-def _inside(mask: Mask, line: Line) -> float:
-    """The share of a line's characters whose centre is filled."""
-    centres = np.array([np.mean(c.quad, axis=0) for c in line.chars]).astype(int)
-    x, y = np.clip(centres, 0, (mask.shape[1] - 1, mask.shape[0] - 1)).T
-    return float(mask[y, x].mean())
+def _residue(redaction: Redaction) -> list[Region]:
+    labels, boxes = _components(redaction.mask)
+    left = []
+    for label, box in enumerate(boxes, start=1):
+        at = slice(box.y0, box.y1), slice(box.x0, box.x1)
+        pixels = redaction.image[at][labels[at] == label]
+        if (pixels != pixels[0]).any():
+            left.append(Region("residue", _corners(box), 1.0, "a fill is not flat"))
+    return left
 
 
 def _clipped(box: Box, mask: Mask) -> Box:

@@ -29,7 +29,7 @@ BIRTH = _words(
 )
 PHONE = _words(
     """
-    telephone, telefono, teléfono, telefone, telefon, téléphone, telephone no, phone number, phone no, phone,
+    telefoonnummer, telefoon, telefonnummer, telefon nr, telephone, telefono, teléfono, telefone, telefon, téléphone, telephone no, phone number, phone no, phone,
     mobile phone, mobile no, mobile, handphone, hand phone, cell phone, cellphone, cell, mob, tel. no, tel no,
     telno, tel, tél, fax no, fax, telefax, handy, mobil, mobiel, móvil, movil, celular, cellulare, portable,
     gsm, whatsapp, hotline, h/p, hp, ph, contact no, contact number, call us, call, 联系电话, 联络电话,
@@ -48,16 +48,16 @@ NAME = _words(
     middle name, maiden name, patient name, patient's name, name of patient, client name, customer name,
     guest name, employee name, student name, member name, holder's name, cardholder name, cardholder,
     card holder, account holder, account name, beneficiary name, beneficiary, contact person, name of insured,
-    insured, passenger name, passenger, recipient, addressee, sender, ontvanger, afzender, empfänger, absender, destinataire,
-    expéditeur, destinatario, remitente, mittente, destinatário, remetente, odbiorca, nadawca, signed by, prepared by, attn, attention,
-    next of kin, emergency contact, patient, name, names, nachname, familienname, vorname, vornamen,
-    kontoinhaber, nom de famille, nom et prénom, nom et prenom, prénom, prenom, prénoms, nom, titulaire,
-    nombre completo, nombres, nombre y apellidos, nombre, apellidos, apellido, cognome, nome completo, nome,
-    sobrenome, apelido, achternaam, voornaam, naam, imię i nazwisko, imie i nazwisko, nazwisko, imię, imie,
-    efternamn, förnamn, etternavn, fornavn, jméno, příjmení, adı soyadı, adi soyadi, nama pelanggan, nama,
-    imiona, drugie imię, prenume, nume, 收件人, 寄件人, 联系人, 持卡人, 患者姓名, 病患姓名, 患者, 病人姓名,
-    病人, 病患, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名, 客户名称, 姓名, 姓 名, 名字, 户名,
-    氏名, お名前, 성명, 이름, фио
+    insured, passenger name, passenger, recipient, addressee, sender, ontvanger, afzender, empfänger, absender,
+    destinataire, expéditeur, destinatario, remitente, mittente, destinatário, remetente, odbiorca, nadawca,
+    signed by, prepared by, attn, attention, next of kin, emergency contact, patient, name, names, nachname,
+    familienname, vorname, vornamen, kontoinhaber, nom de famille, nom et prénom, nom et prenom, prénom, prenom,
+    prénoms, nom, titulaire, nombre completo, nombres, nombre y apellidos, nombre, apellidos, apellido, cognome,
+    nome completo, nome, sobrenome, apelido, achternaam, voornaam, naam, imię i nazwisko, imie i nazwisko,
+    nazwisko, imię, imie, efternamn, förnamn, etternavn, fornavn, jméno, příjmení, adı soyadı, adi soyadi,
+    nama pelanggan, nama, imiona, drugie imię, prenume, nume, 收件人, 寄件人, 联系人, 持卡人, 患者姓名,
+    病患姓名, 患者, 病人姓名, 病人, 病患, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名, 客户名称,
+    姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
     """
 )
 ADDRESS = _words(
