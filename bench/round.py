@@ -29,8 +29,8 @@ from learners.gradients import Cached, cache, look
 from learners.labels import attach
 from learners.lines import TrainDocument, document
 from learners.plan import Plan, Settings
-from learners.sidecars import read_sidecar, write_sidecar
 from learners.public import public_documents
+from learners.sidecars import read_sidecar, write_sidecar
 from learners.synthesis import line, thermal_label
 from models import recogniser, weights
 from models.ctc import Alphabet

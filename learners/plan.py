@@ -36,7 +36,7 @@ FULL_BATCH_UP_TO = 2000
 SAMPLED = 1000
 """Documents a step expects of a larger pool."""
 PUBLIC_DOCUMENTS, PUBLIC_LINES = 60, 3
-"""How much of the public documents is looked at: enough for a basis of rank 32."""
+"""How much of the public documents is looked at: enough for a basis of rank 64."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "top": Recipe(max_grad_norm=0.2, learning_rate=1e-2, steps=100, rehearsal=1.0, noise_bound=0.5),
-    "head": Recipe(max_grad_norm=0.2, learning_rate=1e-2, steps=100, rehearsal=1.0, noise_bound=1.0),
-    "bias": Recipe(max_grad_norm=0.05, learning_rate=5e-2, steps=50, rehearsal=1.0, noise_bound=1.0),
+    "top": Recipe(max_grad_norm=0.05, learning_rate=2e-3, steps=50, rehearsal=1.0, noise_bound=0.5),
+    "head": Recipe(max_grad_norm=0.05, learning_rate=2e-2, steps=50, rehearsal=1.0, noise_bound=2.0),
+    "bias": Recipe(max_grad_norm=0.05, learning_rate=5e-2, steps=50, rehearsal=1.0, noise_bound=2.0),
 }
 
 
@@ -70,7 +70,7 @@ class Settings:
     charset: str = "latin"
     closed: bool = False
     adapter: str = "auto"
-    rank: int = 32
+    rank: int = 64
     lines: int = MAX_LINES
 
     def __post_init__(self) -> None:

@@ -140,7 +140,7 @@ class Reader:
                 reading, quad = turned, (quad[2], quad[3], quad[0], quad[1])
         if not reading.text.strip():
             return None
-        return Line(reading.text, quad, reading.mean, reading.least, _characters(reading, quad))
+        return Line(reading.text.strip(), quad, reading.mean, reading.least, _characters(reading, quad))
 
     def _inverted(self, part: Image) -> float:
         """The line classifier's confidence, in [0, 1], that the crop stands on its head."""
@@ -266,19 +266,19 @@ def _centres(known: Sequence[float | None]) -> tuple[float, ...]:
 def _characters(reading: Reading, quad: Quad) -> tuple[Char, ...]:
     """Boxes from half-way to the character before, to half-way to the one after; none for a space.
 
-    A character reaches at most .75 of the line's height to either side of its centre.
+    The first and the last reach to the ends of the line, the others at most .75 of its height from their
+    centre.
     """
     width, height = sides(quad)
     reach = 0.75 * height / width
     c = reading.centres
+    inked = [i for i, text in enumerate(reading.text) if not text.isspace()]
     characters = []
-    for i, (text, confidence) in enumerate(zip(reading.text, reading.confidences, strict=True)):
-        if text.isspace():
-            continue
-        left = max(c[i] - reach, (c[i - 1] + c[i]) / 2 if i else 0.0)
-        right = min(c[i] + reach, (c[i] + c[i + 1]) / 2 if i + 1 < len(c) else 1.0)
+    for i in inked:
+        left = max(c[i] - reach, (c[i - 1] + c[i]) / 2) if i != inked[0] else 0.0
+        right = min(c[i] + reach, (c[i] + c[i + 1]) / 2) if i != inked[-1] else 1.0
         corners = (_at(quad, left, 0), _at(quad, right, 0), _at(quad, right, 1), _at(quad, left, 1))
-        characters.append(Char(text, corners, confidence))
+        characters.append(Char(reading.text[i], corners, reading.confidences[i]))
     return tuple(characters)
 
 

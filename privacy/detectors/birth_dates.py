@@ -24,9 +24,8 @@ _DATE = (
     r"|(?:19|20)\d{6}|\d{8}|\d{1,2} \d{1,2} \d{4}|\d{4} \d{1,2} \d{1,2}"
     r"|\d{4} ?年(?: ?\d{1,2} ?月)?)"
 )
-_LABELLED = re.compile(
-    rf"{labels.one_of(labels.BIRTH)}(?P<gap>[^\d\n\[█]{{0,40}}?\n?[^\d\n\[█]{{0,40}}?)(?P<date>(?<!\d)(?i:{_DATE})(?!\d))"
-)
+_LABEL = re.compile(labels.one_of(labels.BIRTH))
+_AFTER = re.compile(rf"(?P<gap>[^\d\n\[█]{{0,40}}?\n?[^\d\n\[█]{{0,40}}?)(?P<date>(?<!\d)(?i:{_DATE})(?!\d))")
 _STAR = re.compile(r"[*✶] ?(?P<date>\d{1,2}\.\d{1,2}\.\d{4})")
 _OTHER_LABEL = re.compile(labels.one_of(labels.OTHER, labels.IDENTITY, labels.PHONE))
 
@@ -34,11 +33,11 @@ _OTHER_LABEL = re.compile(labels.one_of(labels.OTHER, labels.IDENTITY, labels.PH
 def search(text: str) -> list[Span]:
     """Spans of dates of birth in a folded text."""
     plain = digits(text)
-    spans = [
-        Span(*m.span("date"), KIND, 0.95, "date after a word for birth")
-        for m in _LABELLED.finditer(plain)
-        if not _OTHER_LABEL.search(m["gap"])
-    ]
+    spans = []
+    for label in _LABEL.finditer(text):
+        match = _AFTER.match(plain, label.end())
+        if match and not _OTHER_LABEL.search(match["gap"]):
+            spans.append(Span(*match.span("date"), KIND, 0.95, "date after a word for birth"))
     spans += [Span(*m.span("date"), KIND, 0.8, "date after a star") for m in _STAR.finditer(plain)]
     return spans
 

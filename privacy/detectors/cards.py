@@ -36,20 +36,20 @@ def search(text: str) -> list[Span]:
         if _IBAN_START.search(plain[: match.start()]):
             continue
         for start, end in _whole_groups(match):
-            if (span := _judge(plain, start, end)) and mostly_digits(text[start:end]):
+            if (span := _judge(text, plain, start, end)) and mostly_digits(text[start:end]):
                 spans.append(span)
                 break
     return spans
 
 
-def _judge(plain: str, start: int, end: int) -> Span | None:
+def _judge(text: str, plain: str, start: int, end: int) -> Span | None:
     shown = plain[start:end]
     number = "".join(c for c in shown if c.isdigit())
     if _is_card(number):
         return Span(start, end, KIND, 0.99, "issuer, length and check digit hold")
     if _GROUPED.fullmatch(shown) and _ISSUER.match(number):
         return Span(start, end, KIND, 0.75, "issuer, in the groups of a card")
-    if _LABEL.search(plain[:start]):
+    if _LABEL.search(text[:start]):
         return Span(start, end, KIND, 0.8, "value of a label")
     return None
 

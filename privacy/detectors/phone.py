@@ -17,6 +17,7 @@ KIND = "phone"
 HOMES = ("US", "GB", "DE", "FR", "ES", "IT", "CN", "MY", "AU", "IN", "BR")  # plans tried without a prefix
 
 _RUN = re.compile(r"(?<![\d.,])(?<!\d:)(?:\+ ?|00(?=[1-9]))?\(?\d(?:[ \-./()]{0,3}\d){5,40}(?!\d)")
+_STRAY = re.compile(r"\d{1,2} ")
 _SEAM = re.compile(r" ?/ ?| {2,}| (?=0|\(|\+)")  # where a run too long for one number may be parted
 _LABEL = re.compile(
     rf"(?:{labels.one_of(labels.PHONE)}|(?<![A-Za-z])[TtMmFfPpHh](?=\s?[:.])|☎|✆)"
@@ -60,7 +61,7 @@ def search(text: str) -> list[Span]:
     plain = digits(text)
     spans: list[Span] = []
     for start, end in _candidates(plain):
-        number, before = _EXTENSION.sub("", plain[start:end]), plain[:start]
+        number, before = _EXTENSION.sub("", plain[start:end]), text[:start]
         if not mostly_digits(text[start:end]):
             continue
         follows = bool(spans) and _AND.match(plain[spans[-1].end : start]) is not None
@@ -85,6 +86,8 @@ def _candidates(text: str) -> Iterator[tuple[int, int]]:
 def _numbers(run: re.Match[str]) -> Iterator[tuple[int, int]]:
     """The run, or its parts when it has more digits than any number (ITU-T E.164: 15, and a prefix)."""
     start = run.start()
+    if run.string[:start][-1:].isalpha() and (stray := _STRAY.match(run.string, start)):
+        start = stray.end()  # "Te1 0123": the label's last letter
     if sum(c.isdigit() for c in run.group()) > 17:
         for seam in _SEAM.finditer(run.string, run.start(), run.end()):
             yield start, seam.start()
