@@ -25,7 +25,7 @@ import torch
 
 from learners import evaluate, finetune
 from learners import plan as planning
-from learners.gradients import Cached, cache, look
+from learners.gradients import Seen, cache, look
 from learners.labels import attach
 from learners.lines import TrainDocument, document
 from learners.plan import Plan, Settings
@@ -123,7 +123,7 @@ class Bench:
         slots = range(len(self.train))
         cached = dict(zip(slots, cache(adapter, self.train), strict=True)) if row.learn else {}
         begun = time.perf_counter()
-        rehearsed: Sequence[Cached] = cache(adapter, self.public) if row.rehearse else ()
+        rehearsed: Sequence[Seen] = self.public if row.rehearse else ()
         theta = finetune.learn(plan, adapter, slots, cached, rehearsed, _source(plan))
         seconds = (time.perf_counter() - begun) / plan.steps
         candidate = Recogniser()

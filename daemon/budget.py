@@ -16,6 +16,7 @@ from daemon.state import Database
 from daemon.status import BUDGET_KEY
 from learners import replay
 from learners.replay import Pool, Slot, SlotState
+from privacy import accountant
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.ledger import Ledger
@@ -39,7 +40,7 @@ class Budget:
 
     def __init__(self, home: Home, database: Database, ledger: Ledger) -> None:
         self._database, self._ledger = database, ledger
-        learning = home.settings.learning
+        self._learning = learning = home.settings.learning
         self._tickets = {
             Pool.TRAIN: learning.rounds_per_document,
             Pool.HOLDOUT: learning.gate_looks_per_document,
@@ -52,14 +53,37 @@ class Budget:
                 self._spend(entry)
         self._publish()
 
-    def snapshot(self, pool: Pool) -> replay.Snapshot:
-        """The slots of the pool's window that still have a ticket, by public rule."""
-        sql = "SELECT slot, state, taught, labelled FROM documents WHERE pool = ? ORDER BY slot DESC LIMIT ?"
+    @property
+    def gate_event(self) -> RoundEvent:
+        """One look of the gate at the hold-out: an equal share of its documents' lifetime."""
+        learning = self._learning
+        looks = learning.gate_looks_per_document
+        return RoundEvent(1.0, accountant.calibrate(1.0, 1, looks, learning.epsilon, learning.delta), 1)
+
+    def snapshot(self, pool: Pool, last: int) -> replay.Snapshot:
+        """The slots of the pool's window up to slot `last` that still have a ticket, by public rule.
+
+        A hold-out slot that cannot pay for another look (the settings changed) is left out like one without a
+        ticket: a round must not spend and then fail at its gate.
+        """
+        sql = (
+            "SELECT slot, state, taught, labelled FROM documents WHERE pool = ? AND slot <= ? "
+            "ORDER BY slot DESC LIMIT ?"
+        )
         slots = [
             Slot(row["slot"], self._state(row, pool), pool, self._used[pool][row["slot"]])
-            for row in self._database.rows(sql, str(pool), self._capacity)
+            for row in self._database.rows(sql, str(pool), last, self._capacity)
         ]
-        return replay.snapshot(slots, self._capacity, self._tickets[pool], pool)
+        found = replay.snapshot(slots, self._capacity, self._tickets[pool], pool)
+        if pool is Pool.TRAIN:
+            return found
+        over = self._odometers[pool].over([self.gate_event], ranges(found.members))
+        poor = {slot for first, after in over for slot in range(first, after)}
+        return replay.Snapshot(
+            found.capacity,
+            tuple(slot for slot in found.members if slot not in poor),
+            tuple(slot for slot in found.present if slot not in poor),
+        )
 
     @staticmethod
     def _state(row: Any, pool: Pool) -> SlotState:
@@ -111,11 +135,6 @@ class Budget:
         """The events of the slot that has spent the most."""
         worst = max(self._odometers.values(), key=Odometer.worst)
         return worst.worst_history()
-
-    def erasures(self) -> int:
-        """Documents that were forgotten or withdrawn, whose slots stay empty."""
-        row = self._database.row("SELECT COUNT(*) FROM documents WHERE state = 'withdrawn'")
-        return 0 if row is None else int(row[0])
 
     def _spend(self, entry: Entry) -> None:
         """Adds a debit that is in the ledger to what its slots have spent."""

@@ -46,7 +46,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except Exception as error:
             if type(error).__module__ not in OUR_ERRORS:
-                raise
+                if ctx.invoked_subcommand != "start" or os.environ.get("OCRD_DEBUG"):
+                    raise
+                from daemon.workers import where  # a traceback in the journal could quote a file name
+
+                click.echo(f"ocrd: unexpected {where(error)}", err=True)
+                ctx.exit(1)
             click.echo(f"ocrd: {error}", err=True)
             ctx.exit(exit_code(error) if isinstance(error, OcrdError) else 1)
 

@@ -38,8 +38,9 @@ class Ingest(Section):
     rescan_seconds: Annotated[float, Field(ge=0.2, le=3600)] = 5.0
     sidecar_wait_seconds: Annotated[float, Field(ge=0)] = 3600.0
     max_file_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
-    max_pages: Annotated[int, Field(ge=1, le=1000)] = 50
+    max_pages: Annotated[int, Field(ge=1, le=240)] = 50
     max_pixels: Annotated[int, Field(ge=10_000, le=400_000_000)] = 50_000_000
+    max_total_pixels: Annotated[int, Field(ge=10_000, le=2_000_000_000)] = 250_000_000
     pdf_dpi: Annotated[int, Field(ge=72, le=600)] = 200
     decode_seconds: Annotated[float, Field(gt=0)] = 30.0
     read_seconds: Annotated[float, Field(gt=0)] = 300.0
@@ -140,8 +141,9 @@ class Settings(BaseSettings):
 
     @property
     def claimed_dir(self) -> Path:
-        """On the inbox's own mount, so that a claim is one rename."""
-        return self.inbox_dir / ".claimed"
+        """On the inbox's own mount, so that a claim is one rename; where droppers cannot reach it, if possible."""
+        inside = self.inbox_dir.is_relative_to(self.home)
+        return self.home / "claimed" if inside else self.inbox_dir / ".claimed"
 
     @property
     def keys_dir(self) -> Path:
@@ -215,6 +217,7 @@ TEMPLATE = """\
 # max_file_bytes = 67108864
 # max_pages = 50
 # max_pixels = 50000000      # a page
+# max_total_pixels = 250000000   # all pages of a file together
 # pdf_dpi = 200
 # decode_seconds = 30.0      # a document that takes longer is killed and goes to failed/
 # read_seconds = 300.0

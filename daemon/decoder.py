@@ -108,6 +108,9 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
         try:
             for image in pages(data, config["max_pages"], config["max_pixels"], config["pdf_dpi"]):
                 shapes.append((image.shape[0], image.shape[1]))
+                # In-memory files are not part of the address space that the rlimit bounds: they are bounded here.
+                if (total := sum(h * w for h, w in shapes)) > config["max_total_pixels"]:
+                    raise BadFile(f"has more than {total} pixels in all (ingest.max_total_pixels)")
                 fds.append(wire.memfd(np.ascontiguousarray(image).data))
         except BaseException:
             for fd in fds:

@@ -140,7 +140,7 @@ def _inbox(settings: config.Settings) -> Iterator[Finding]:
         yield Finding(
             ADVICE,
             f"the inbox has mode {stat.S_IMODE(status.st_mode):04o}: others cannot drop files into it",
-            f"chgrp GROUP {inbox}; chmod 2770 {inbox}",
+            f"chgrp GROUP {inbox}; chmod 3770 {inbox}",
         )
     if os.geteuid() == 0:
         yield _try_as_another_user(inbox, status.st_gid)
@@ -172,7 +172,7 @@ def _try_as_another_user(inbox: Path, group: int) -> Finding:
             return Finding(
                 ADVICE,
                 "a user of the inbox's group cannot drop a file into it",
-                f"Every folder above {inbox} needs mode o+x, and the inbox mode 2770.",
+                f"Every folder above {inbox} needs mode o+x, and the inbox mode 3770.",
             )
         probe.read_bytes()
         return Finding(OK, "a file dropped by another user of the inbox's group can be read and removed")
@@ -217,13 +217,14 @@ def _decoder(settings: config.Settings) -> Iterator[Finding]:
         "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
         "3a7e9b550000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
     )
-    worker = workers.Worker("daemon.decoder", {"max_pages": 1, "max_pixels": 100, "pdf_dpi": 72}, DECODER_LIMITS)
+    limits = {"max_pages": 1, "max_pixels": 100, "max_total_pixels": 100, "pdf_dpi": 72}
+    worker = workers.Worker("daemon.decoder", limits, DECODER_LIMITS)
     try:
         with worker.call({}, [png], 30) as reply:
             shapes = reply.header["shapes"]
-        limits = Path(f"/proc/{worker.pid}/limits").read_text() if worker.pid else ""
+        found = Path(f"/proc/{worker.pid}/limits").read_text() if worker.pid else ""
         bound = any(
-            line.startswith("Max address space") and str(DECODER_LIMITS.memory) in line for line in limits.splitlines()
+            line.startswith("Max address space") and str(DECODER_LIMITS.memory) in line for line in found.splitlines()
         )
         if shapes != [[1, 1]] or not bound:
             yield Finding(BROKEN, "the decoder worker answers wrongly or runs without its memory bound")

@@ -35,6 +35,10 @@ class BadFile(OcrdError):
     """A dropped file cannot be processed; the reason goes to `failed/`. Never names the file."""
 
 
+class Interrupted(OcrdError):
+    """A round cannot go on; what it was charged stays charged."""
+
+
 class WorkerDied(OcrdError):
     """A worker process was killed, ran out of time, or broke off."""
 

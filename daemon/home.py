@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from privacy.vault import Vault
 
 MASTER_CREDENTIAL = "master.key"
 """The systemd credential (LoadCredentialEncrypted=) that takes the place of keys/master.key."""
+
+LOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
     ):
         files.make_dir(home / name)
     for folder, mode in (
-        (settings.inbox_dir, 0o2770),
+        (settings.inbox_dir, 0o3770),
         (settings.outbox_dir, 0o2750),
         (settings.claimed_dir, 0o700),
     ):
@@ -157,10 +160,21 @@ def lock(settings: config.Settings) -> Iterator[None]:
     """
     fd = os.open(settings.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyRunning(f"Another ocrd serves {settings.home}.") from error
+        _flock(fd, settings)
         yield
     finally:
         os.close(fd)
+
+
+def _flock(fd: int, settings: config.Settings) -> None:
+    """`ocrd status` holds the lock, shared, for a moment while it looks: that is waited for."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise AlreadyRunning(f"Another ocrd serves {settings.home}.") from error
+            time.sleep(0.02)
+        else:
+            return

@@ -1,8 +1,10 @@
 """The inbox's side of the service: recovery, claims, and the threads that process them.
 
-Claims are taken only as fast as they are processed, so that a backlog stays where the user put it.
+Every settled file is claimed and given its slot at the scan that finds it, however many wait to be
+processed: a slot must not depend on how long another document takes (docs/adr/0002-unit-of-privacy.md).
 What the machine refuses (no space, no permission, I/O errors) is tried again after 1, 2, 4 ...
-60 seconds; the claim waits meanwhile and nothing else does.
+60 seconds; the claim waits meanwhile and nothing else does. What fails without a reason we know, three
+times, goes to `failed/`.
 """
 
 from __future__ import annotations
@@ -15,21 +17,23 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from daemon import workers
 from daemon.home import Home
-from daemon.inbox import Claim, Inbox
+from daemon.inbox import Inbox
 from daemon.pipeline import Pipeline, Stopping
 from daemon.state import Database, Documents
+from daemon.taking import Claim, Claims
 from privacy import files
 
 log = logging.getLogger("ocrd.ingest")
 
 MAX_DELAY = 60.0
+UNEXPLAINED_TRIES = 3
 
 
 @dataclass(order=True)
 class _Retry:
     due: float
-    delay: float
     claim: Claim = field(compare=False)
 
 
@@ -39,17 +43,14 @@ class Ingest:
     def __init__(self, home: Home, database: Database) -> None:
         settings = home.settings
         self._home, self._database, self._documents = home, database, Documents(database)
-        self.inbox = Inbox(
-            settings.inbox_dir,
-            settings.claimed_dir,
-            settings.ingest.settle_seconds,
-            settings.ingest.sidecar_wait_seconds,
-        )
+        self.inbox = Inbox(settings.inbox_dir, settings.ingest.settle_seconds, settings.ingest.sidecar_wait_seconds)
+        self._claims = Claims(settings.inbox_dir, settings.claimed_dir)
         self._stopping = threading.Event()
-        self._queue: queue.Queue[Claim | None] = queue.Queue(maxsize=2 * settings.ingest.workers)
+        self._queue: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
         self._retries: list[_Retry] = []
         self._retry_lock = threading.Lock()
         self._delays: dict[str, float] = {}
+        self._unexplained: dict[str, int] = {}
         self._pipelines = [Pipeline(home, database, self._stopping.is_set) for _ in range(settings.ingest.workers)]
         self._threads = [
             threading.Thread(target=self._work, args=(p,), daemon=True, name="ingest") for p in self._pipelines
@@ -62,42 +63,46 @@ class Ingest:
             thread.start()
 
     def _recover(self) -> None:
+        """Nothing here may keep the service from starting: what cannot be done now is tried again later."""
         home = self._home
         for vault in (home.vault, home.originals, home.failed, home.quarantine):
             vault.sweep()
         files.sweep(home.settings.outbox_dir)
-        claims = {claim.id: claim for claim in self.inbox.claims()}
+        claims = {claim.id: claim for claim in self._claims.left()}
         claimed, pending = self._documents.unfinished()
-        for id in pending:
-            claim = claims.pop(id, None) or Claim(id, self._home.settings.claimed_dir / id, None, None)
-            self._pipelines[0].finish(claim)
         for id in set(claimed) - set(claims):
             self._documents.withdraw(id, time.time())
+        for id in set(pending) - set(claims):
+            self._queue.put(Claim(id, home.settings.claimed_dir / id, None, None))
         for claim in claims.values():
-            arrival = self._documents.find(claim.id)
-            if arrival is not None and arrival.state != "claimed":
-                self._pipelines[0].finish(claim)
-            elif claim.file is None and arrival is None:
-                self.inbox.undo(claim.folder)
+            if claim.file is None and self._documents.find(claim.id) is None:
+                self._undo(claim)
             else:
-                self._later(claim, 0.0)
+                self._admit(claim)
         if claims or pending:
-            log.info("took up %d claimed documents and wrote %d receipts after a stop", len(claims), len(pending))
+            log.info("takes up %d claimed documents and %d receipts after a stop", len(claims), len(pending))
 
-    def tick(self) -> bool:
-        """Lists the inbox and claims what is ready; true if there is more than could be taken now."""
+    def _undo(self, claim: Claim) -> None:
+        try:
+            self._claims.undo(claim.folder)
+        except OSError as error:
+            log.warning("claim %s: cannot be put back: %s; tried again at the next start", claim.id, error.strerror)
+
+    def tick(self) -> None:
+        """Lists the inbox, claims what is ready and gives each claim its slot."""
         now = time.monotonic()
-        while not self._queue.full() and (claim := self._next_retry(now)) is not None:
-            self._queue.put(claim)
-        ready = self.inbox.scan(now)
-        while ready and not self._queue.full():
-            claim = self.inbox.claim(ready.pop(0))
+        self._requeue(now)
+        for ready in self.inbox.scan(now):
+            try:
+                claim = self._claims.take(ready)
+            except OSError as error:
+                self.inbox.refuse(ready, now)
+                log.warning("a file cannot be taken out of the inbox: %s; see ocrd doctor", error.strerror)
+                continue
             if claim is not None:
                 self._admit(claim)
-        return bool(ready)
 
     def _admit(self, claim: Claim) -> None:
-        """Gives the claim its slot now, in the order of arrival: later, it would depend on how long others take."""
         try:
             self._pipelines[0].arrive(claim)
         except sqlite3.OperationalError as error:
@@ -106,50 +111,55 @@ class Ingest:
         else:
             self._queue.put(claim)
 
-    def busy(self) -> bool:
-        """Whether any file still settles; the next look should then come soon."""
-        return "still settling" in self.inbox.waiting or "its labels are still settling" in self.inbox.waiting
-
-    def _next_retry(self, now: float) -> Claim | None:
+    def _requeue(self, now: float) -> None:
         with self._retry_lock:
-            if self._retries and self._retries[0].due <= now:
-                retry = heapq.heappop(self._retries)
-                self._delays[retry.claim.id] = retry.delay
-                return retry.claim
-        return None
+            while self._retries and self._retries[0].due <= now:
+                self._queue.put(heapq.heappop(self._retries).claim)
 
     def _later(self, claim: Claim, delay: float) -> None:
         with self._retry_lock:
-            heapq.heappush(self._retries, _Retry(time.monotonic() + delay, delay, claim))
+            heapq.heappush(self._retries, _Retry(time.monotonic() + delay, claim))
 
     def _work(self, pipeline: Pipeline) -> None:
         while (claim := self._queue.get()) is not None and not self._stopping.is_set():
             try:
                 pipeline.process(claim)
                 self._delays.pop(claim.id, None)
+                self._unexplained.pop(claim.id, None)
             except Stopping:
                 return
             except (OSError, sqlite3.OperationalError) as error:
                 delay = min(max(1.0, 2 * self._delays.get(claim.id, 0.0)), MAX_DELAY)
+                self._delays[claim.id] = delay
                 reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
                 log.warning("document %s: %s; again in %g s", claim.id, reason, delay)
                 self._later(claim, delay)
             except Exception as error:
-                log.error("document %s: unexpected %s; again in %g s", claim.id, type(error).__name__, MAX_DELAY)
-                self._later(claim, MAX_DELAY)
+                self._unexpected(pipeline, claim, workers.where(error))
 
-    def stop(self, seconds: float) -> None:
-        """Lets each thread end its document within `seconds`, then kills the workers; claims stay claimed."""
+    def _unexpected(self, pipeline: Pipeline, claim: Claim, fault: str) -> None:
+        tries = self._unexplained[claim.id] = self._unexplained.get(claim.id, 0) + 1
+        log.error("document %s: unexpected %s, for the %d. time", claim.id, fault, tries)
+        if tries >= UNEXPLAINED_TRIES:
+            try:
+                pipeline.give_up(claim, fault)
+                return
+            except Exception as error:
+                log.error("document %s: cannot be given up either: %s", claim.id, workers.where(error))
+        self._later(claim, MAX_DELAY if tries >= UNEXPLAINED_TRIES else 1.0)
+
+    def begin_stop(self) -> None:
+        """No further document is begun."""
         self._stopping.set()
         for _ in self._threads:
-            try:
-                self._queue.put_nowait(None)
-            except queue.Full:
-                break
-        deadline = time.monotonic() + seconds
+            self._queue.put(None)
+
+    def stop(self, deadline: float) -> None:
+        """Lets each thread end its document until `deadline` (monotonic), then kills the workers; claims stay."""
+        self.begin_stop()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         for pipeline in self._pipelines:
-            pipeline.stop()
+            pipeline.close()
         for thread in self._threads:
-            thread.join(2.0)
+            thread.join(1.0)

@@ -21,7 +21,7 @@ import numpy as np
 
 from daemon import claims, workers
 from daemon.budget import Budget
-from daemon.errors import OcrdError, Refused, WorkerDied
+from daemon.errors import Interrupted, OcrdError, Refused, WorkerDied
 from daemon.home import Home
 from daemon.pipeline import LINES_BLOB
 from daemon.serving import Serving
@@ -31,7 +31,7 @@ from learners.replay import Pool
 from models import evidence, gates
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
-from privacy.errors import BudgetExhausted
+from privacy.errors import BudgetExhausted, NotSealed, SealBroken
 from privacy.ledger import Ledger, verify
 
 log = logging.getLogger("ocrd.learning")
@@ -56,6 +56,7 @@ class Learning:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._worker: workers.Worker | None = None
+        self._stopping = threading.Event()
         if interrupted:
             log.warning("a round was interrupted; what it was charged stays charged")
 
@@ -83,10 +84,11 @@ class Learning:
 
     def stop(self) -> None:
         """Ends a running round's process; the round counts as interrupted and stays charged."""
+        self._stopping.set()
         if self._worker is not None:
-            self._worker.stop()
+            self._worker.close()
         if self._thread is not None:
-            self._thread.join(5.0)
+            self._thread.join(2.0)
         self._ledger.close()
 
     def _run(self, number: int) -> None:
@@ -97,7 +99,7 @@ class Learning:
             self._converse(number, scratch)
         except (Refused, BudgetExhausted) as error:
             self._end(number, "refused", reason=str(error))
-        except WorkerDied as error:
+        except (Interrupted, WorkerDied) as error:
             self._end(number, "interrupted", reason=str(error))
         except (OcrdError, OSError) as error:
             self._end(number, "failed", reason=str(error))
@@ -106,7 +108,7 @@ class Learning:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             if self._worker is not None:
-                self._worker.stop()
+                self._worker.close()
 
     def _end(self, number: int, state: str, **columns: str | None) -> None:
         self._rounds.end(number, state, time.time(), **columns)
@@ -115,12 +117,13 @@ class Learning:
 
     def _converse(self, number: int, scratch: Path) -> None:
         """The child asks, this side answers, until the evidence is there."""
-        train, holdout = self._snapshots()
+        train, holdout = self._snapshots(self._settled())
         if not train.members:
             raise Refused("no slot is left that may take part: drop documents, or wait for new ones")
-        self._worker = workers.Worker("daemon.round", {}, ROUND_LIMITS)
+        self._worker = workers.Worker("daemon.round", {}, ROUND_LIMITS, recycle_after=None)
         header, blobs = self._opening(number, scratch, train, holdout)
         plan: dict[str, Any] = {}
+        current = self._serving.live
         debits: dict[str, Entry] = {}
         while True:
             with self._worker.call(header, blobs, SILENCE_SECONDS) as reply:
@@ -143,27 +146,35 @@ class Learning:
                     break
                 case other:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
-        self._decide(number, scratch, plan, debits, ask)
+        self._decide(number, scratch, current, plan, debits, ask)
 
     def _decide(
-        self, number: int, scratch: Path, plan: dict[str, Any], debits: dict[str, Entry], found: dict[str, Any]
+        self,
+        number: int,
+        scratch: Path,
+        current: str,
+        plan: dict[str, Any],
+        debits: dict[str, Entry],
+        found: dict[str, Any],
     ) -> None:
+        if self._serving.live != current:
+            raise Interrupted("another model went into service while the round ran; it was compared with the old one")
         claim = claims.compose(self._home, self._ledger, self._budget, debits, plan, scratch)
         version = self._serving.add(scratch, claim)
-        report = self._judge(number, version, found)
+        report = self._judge(number, version, current, found)
         columns = {"plan": json.dumps(plan), "report": json.dumps(report.as_dict()), "version": version}
         live = self._serving.decide(report)
         if live:
             self._rounds.replace_live("superseded")
         self._end(number, "live" if live else "rejected", reason=report.reason, **columns)
 
-    def _judge(self, number: int, version: str, found: dict[str, Any]) -> gates.GateReport:
+    def _judge(self, number: int, version: str, current: str, found: dict[str, Any]) -> gates.GateReport:
         """The gates' answers; what the child did not bring stays None, and None never passes."""
         chosen, learning = self._home.settings.gates, self._home.settings.learning
         found, attempt = found["evidence"], self._budget.rounds_charged()
         shown = evidence.Evidence(
             candidate=version,
-            current=self._serving.live,
+            current=current,
             attempt=attempt,
             rapidocr=_made(evidence.Parity, found.get("rapidocr")),
             paddle=_made(evidence.Parity, found.get("paddle")),
@@ -183,8 +194,23 @@ class Learning:
     def _ledger_verified(self) -> bool:
         return verify(self._ledger.path, self._home.signing.public).ok
 
-    def _snapshots(self) -> tuple[replay.Snapshot, replay.Snapshot]:
-        return self._budget.snapshot(Pool.TRAIN), self._budget.snapshot(Pool.HOLDOUT)
+    def _settled(self) -> int:
+        """The last slot there is now, once every document up to it has ended.
+
+        Who takes part must not depend on how long a document takes, so the round waits for them all; that
+        it began later is timing, which the claim leaves out.
+        """
+        row = self._database.row("SELECT MAX(slot) AS last FROM documents")
+        last = -1 if row is None or row["last"] is None else int(row["last"])
+        waiting = "SELECT COUNT(*) AS n FROM documents WHERE state = 'claimed' AND slot <= ?"
+        while (found := self._database.row(waiting, last)) is not None and found["n"]:
+            if self._stopping.wait(0.5):
+                raise Interrupted("the service stopped")
+            self._database.set(PROGRESS_KEY, "waiting for documents that came before the round")
+        return last
+
+    def _snapshots(self, last: int) -> tuple[replay.Snapshot, replay.Snapshot]:
+        return self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
 
     def _opening(
         self, number: int, scratch: Path, train: replay.Snapshot, holdout: replay.Snapshot
@@ -201,12 +227,17 @@ class Learning:
             "gates": settings.gates.model_dump(),
             "members": train.members,
             "holdout_members": len(holdout.members),
+            "gate_event": self._budget.gate_event.to_body(),
             "attempt": 1 + self._budget.rounds_charged(),
         }
         for name, snapshot in (("train", train), ("holdout", holdout)):
             index, parts, offset = [], [], 0
             for slot, id in self._budget.ids(snapshot.present).items():
-                part = self._home.vault.get(id, LINES_BLOB)
+                try:
+                    part = self._home.vault.get(id, LINES_BLOB)
+                except (SealBroken, NotSealed) as error:  # an empty slot, as for any document that teaches nothing
+                    log.error("document %s teaches nothing: %s", id, error)
+                    continue
                 index.append((slot, offset, len(part)))
                 parts.append(part)
                 offset += len(part)

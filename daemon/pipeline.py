@@ -15,14 +15,16 @@ try; only trouble of the document goes to `failed/`, sealed.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon import inbox, receipts, workers
+from daemon import receipts, taking, workers
 from daemon.errors import BadFile, WorkerDied
 from daemon.home import Home
 from daemon.state import Arrival, Database, Documents, Ending
@@ -61,13 +63,18 @@ class Pipeline:
         ingest = home.settings.ingest
         self._decoder = workers.Worker(
             "daemon.decoder",
-            {"max_pages": ingest.max_pages, "max_pixels": ingest.max_pixels, "pdf_dpi": ingest.pdf_dpi},
+            {
+                "max_pages": ingest.max_pages,
+                "max_pixels": ingest.max_pixels,
+                "max_total_pixels": ingest.max_total_pixels,
+                "pdf_dpi": ingest.pdf_dpi,
+            },
             DECODER_LIMITS,
         )
         self._reader: workers.Worker | None = None
         self._model: Path | None = None
 
-    def process(self, claim: inbox.Claim) -> Arrival:
+    def process(self, claim: taking.Claim) -> Arrival:
         """Takes a claim to its receipt; harmless to repeat at any point.
 
         Raises:
@@ -81,50 +88,67 @@ class Pipeline:
         self.finish(claim)
         return self._documents.find(claim.id) or arrival
 
-    def arrive(self, claim: inbox.Claim) -> Arrival:
+    def arrive(self, claim: taking.Claim) -> Arrival:
         """Records the claim and gives it the next slot; once only, however often it is called."""
         name = claim.name.rpartition("/")[2]
         return self._documents.arrive(claim.id, time.time(), self._home.name_digest(name), self._home.pool_of)
 
-    def finish(self, claim: inbox.Claim) -> None:
+    def give_up(self, claim: taking.Claim, fault: str) -> None:
+        """Ends a document that fails again and again for no reason we know: sealed, with a receipt."""
+        self._keep_large(claim)
+        self._documents.end(claim.id, Ending("failed", reason=f"could not be processed: {fault}"), time.time())
+        self.finish(claim)
+
+    def finish(self, claim: taking.Claim) -> None:
         """Steps after the commit; also all that is left to do after a crash between commit and receipt.
 
         What an earlier try had sealed under another ending is destroyed: a document lies where its row says.
         """
         row = self._database.row("SELECT state FROM documents WHERE id = ?", claim.id)
         home, state = self._home, "" if row is None else row["state"]
-        kept = {"done": (home.vault, home.originals), "quarantined": (home.quarantine,), "failed": (home.failed,)}
+        kept = {
+            "done": (home.vault, home.originals),
+            "quarantined": (home.quarantine,),
+            "failed": (home.failed,),
+            "duplicate": (home.failed,),  # labels that came with a copy
+        }
         for vault in (home.vault, home.originals, home.quarantine, home.failed):
             if vault not in kept.get(state, ()) and vault.exists(claim.id):
                 vault.shred(claim.id)
         receipts.write(home, self._database, claim.id)
-        inbox.discard(claim)
+        taking.discard(claim)
         self._documents.receipt_written(claim.id)
 
-    def _end_of(self, claim: inbox.Claim) -> Ending:
+    def _end_of(self, claim: taking.Claim) -> Ending:
         sidecar = b""
         try:
             if claim.sidecar is not None:
-                sidecar = inbox.take(claim.sidecar, self._home.settings.ingest.max_file_bytes)
+                sidecar = taking.read(claim.sidecar, self._home.settings.ingest.max_file_bytes)
             if claim.file is None:
                 self._keep(self._home.failed, claim, b"", sidecar)
                 return Ending("failed", reason="is a label file, and no image of its name came")
-            data = inbox.take(claim.file, self._home.settings.ingest.max_file_bytes)
+            data = taking.read(claim.file, self._home.settings.ingest.max_file_bytes)
         except BadFile as error:
             self._keep_large(claim)
             return Ending("failed", reason=str(error))
         digest = self._home.master.digest("content", data)
         twin = self._documents.original_of(digest)
         if twin is not None and twin != claim.id:
-            return Ending("duplicate", digest=digest, original_of=twin)
+            reason = None
+            if sidecar:
+                self._keep(self._home.failed, claim, b"", sidecar)
+                reason = "its labels came too late to be learned from; `ocrd recover` gives them back"
+            return Ending("duplicate", digest=digest, original_of=twin, reason=reason)
         try:
             read = self._read(claim, data, sidecar)
         except BadFile as error:
             self._keep(self._home.failed, claim, data, sidecar)
             return Ending("failed", digest=digest, reason=str(error))
+        if taking.read(claim.file, self._home.settings.ingest.max_file_bytes) != data:
+            raise BlockingIOError(errno.EAGAIN, "the file changed after it was read")
         return self._seal(claim, data, sidecar, digest, read)
 
-    def _read(self, claim: inbox.Claim, data: bytes, sidecar: bytes) -> Read:
+    def _read(self, claim: taking.Claim, data: bytes, sidecar: bytes) -> Read:
         """Decode and read, each tried twice: a worker that dies twice on a document is the document's fault."""
         for attempt in (1, 2):
             try:
@@ -137,7 +161,7 @@ class Pipeline:
                     raise BadFile(f"could not be processed: {error}") from error
         raise AssertionError("unreachable")
 
-    def _read_once(self, claim: inbox.Claim, data: bytes, sidecar: bytes) -> Read:
+    def _read_once(self, claim: taking.Claim, data: bytes, sidecar: bytes) -> Read:
         ingest = self._home.settings.ingest
         with self._decoder.call({}, [data], ingest.decode_seconds) as decoded:
             shapes = decoded.header["shapes"]
@@ -163,7 +187,7 @@ class Pipeline:
             self._model = model
         return self._reader
 
-    def _seal(self, claim: inbox.Claim, data: bytes, sidecar: bytes, digest: bytes, read: Read) -> Ending:
+    def _seal(self, claim: taking.Claim, data: bytes, sidecar: bytes, digest: bytes, read: Read) -> Ending:
         header, settings = read.header, self._home.settings.ingest
         if header["verdict"] == "quarantined":
             self._keep(self._home.quarantine, claim, data, sidecar)
@@ -175,6 +199,8 @@ class Pipeline:
         if settings.originals == "seal" and settings.originals_days > 0:
             self._keep(self._home.originals, claim, data, sidecar)
             until = time.time() + settings.originals_days * 86400
+        elif self._home.originals.exists(claim.id):  # from a try before the setting was changed
+            self._home.originals.shred(claim.id)
         return Ending(
             "done",
             digest=digest,
@@ -190,25 +216,25 @@ class Pipeline:
             original_until=until,
         )
 
-    def _keep(self, vault: Vault, claim: inbox.Claim, data: bytes, sidecar: bytes) -> None:
+    def _keep(self, vault: Vault, claim: taking.Claim, data: bytes, sidecar: bytes) -> None:
         vault.create(claim.id)
-        vault.put(claim.id, NAME_BLOB, claim.name.encode())
+        vault.put(claim.id, NAME_BLOB, os.fsencode(claim.name))
         vault.put(claim.id, ORIGINAL_BLOB, data)
         if sidecar:
             vault.put(claim.id, SIDECAR_BLOB, sidecar)
 
-    def _keep_large(self, claim: inbox.Claim) -> None:
+    def _keep_large(self, claim: taking.Claim) -> None:
         """A file that is refused before it is read into memory is sealed as a stream."""
         vault = self._home.failed
         vault.create(claim.id)
-        vault.put(claim.id, NAME_BLOB, claim.name.encode())
+        vault.put(claim.id, NAME_BLOB, os.fsencode(claim.name))
         for path, name in ((claim.file, ORIGINAL_BLOB), (claim.sidecar, SIDECAR_BLOB)):
             if path is not None and path.is_file() and not path.is_symlink():
                 with path.open("rb") as file:
                     vault.put(claim.id, name, iter(lambda: file.read(2**20), b""))
 
-    def stop(self) -> None:
-        """Kills the workers; safe from any thread."""
-        self._decoder.stop()
+    def close(self) -> None:
+        """Kills the workers for good; safe from any thread."""
+        self._decoder.close()
         if self._reader is not None:
-            self._reader.stop()
+            self._reader.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
+from daemon import workers
 from daemon.errors import OcrdError
 from daemon.home import open_home
 from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB, SIDECAR_BLOB
@@ -17,16 +19,17 @@ def recover(home_dir: Path, document: str, out: Path) -> list[Path]:
     Raises:
         OcrdError: there is no sealed original of this document, or a file of its name is there already.
     """
+    workers.harden_memory()
     home = open_home(home_dir)
     vault = next((v for v in (home.originals, home.quarantine, home.failed) if v.exists(document)), None)
     if vault is None:
         raise OcrdError(
             f"There is no sealed original of document {document}: shredded after originals_days, or never kept."
         )
-    name = PurePosixPath(vault.get(document, NAME_BLOB).decode()).name
+    name = PurePosixPath(os.fsdecode(vault.get(document, NAME_BLOB))).name
     written = []
     for blob, target in ((ORIGINAL_BLOB, out / name), (SIDECAR_BLOB, out / f"{name}.labels")):
-        if blob not in vault.names(document):
+        if blob not in vault.names(document) or (blob == ORIGINAL_BLOB and not vault.get(document, blob)):
             continue
         try:
             files.create(target, vault.get(document, blob))
@@ -38,6 +41,7 @@ def recover(home_dir: Path, document: str, out: Path) -> list[Path]:
 
 def find(home_dir: Path, name: str) -> list[str]:
     """One line a document that came under this file name."""
+    workers.harden_memory()
     home = open_home(home_dir)
     database = Database(home.settings.database_path, read_only=True)
     try:

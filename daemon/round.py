@@ -7,6 +7,7 @@ into its scratch folder) is the output of the private mechanism.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -37,7 +38,11 @@ TICK_SECONDS = 0.5
 def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDocument]:
     """The unsealed documents of a pool, by slot."""
     view = memoryview(message.blob(blob, 2**36))
-    return {slot: unpack(slot, bytes(view[start : start + size])) for slot, start, size in message.header[pool]}
+    found = {}
+    for slot, start, size in message.header[pool]:
+        with contextlib.suppress(ValueError, KeyError, OSError, EOFError):  # an empty slot: it fails no other document
+            found[slot] = unpack(slot, bytes(view[start : start + size]))
+    return found
 
 
 def converse(message: wire.Message) -> Talk:
@@ -122,8 +127,7 @@ def _holdout(header: dict[str, Any], holdout: dict[int, TrainDocument], examiner
     members, learning = header["holdout_members"], header["learning"]
     if not members:
         return None
-    looks = learning["gate_looks_per_document"]
-    event = RoundEvent(1.0, accountant.calibrate(1.0, 1, looks, learning["epsilon"], learning["delta"]), 1)
+    event = RoundEvent.from_body(header["gate_event"])
     epsilons = _epsilons(event, learning["delta"])
     answer = yield {"ask": "debit", "purpose": "gate", "event": event.to_body(), "epsilons": epsilons}
     return examiner.holdout(holdout, members, event.noise_multiplier, _noise(answer))

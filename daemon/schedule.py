@@ -76,6 +76,8 @@ class Schedule:
             except Exception as error:
                 log.error("%s failed: %s", name, type(error).__name__)
 
+        if self._database.get(f"began {name}") is None:  # from its first start on, a job that is slept through is due
+            self._database.set(f"began {name}", datetime.now(UTC).isoformat())
         self._scheduler.add_job(
             run,
             trigger,

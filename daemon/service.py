@@ -42,7 +42,7 @@ class _Hint(FileSystemEventHandler):
         self._wake = wake
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in ("created", "moved", "closed"):
+        if event.event_type in ("created", "moved", "closed") and "/.claimed" not in str(event.src_path):
             self._wake.set()
 
 
@@ -83,27 +83,28 @@ class Service:
         finally:
             notify(STOPPING=1)
             log.info("stopping")
+            deadline = time.monotonic() + STOP_SECONDS
+            ingest.begin_stop()
             control.stop()
             schedule.stop()
             observer.stop()
             learning.stop()
-            ingest.stop(STOP_SECONDS)
+            ingest.stop(deadline)
             log.info("stopped; nothing is half done")
 
     def _loop(self, database: Database, ingest: Ingest) -> None:
         ingest_settings = self._settings.ingest
         watchdog = watchdog_seconds()
         while not self._stopping.is_set():
-            more = False
             try:
-                more = ingest.tick()
+                ingest.tick()
+                self._tell_of_waiting(database, ingest)
             except (OSError, sqlite3.OperationalError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
                 log.error("the inbox cannot be listed: %s; again at the next look", reason)
-            self._tell_of_waiting(database, ingest)
             notify(WATCHDOG=1)
             pause = ingest_settings.rescan_seconds
-            if more or ingest.busy():
+            if ingest.inbox.busy():
                 pause = min(pause, max(0.1, ingest_settings.settle_seconds / 2))
             if watchdog is not None:
                 pause = min(pause, watchdog / 3)

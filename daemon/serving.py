@@ -7,6 +7,7 @@ before the pointer in `models/` moves. A crash between the two is finished at th
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +35,7 @@ class Serving:
     """
 
     def __init__(self, home: Home, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self._ledger, self._lock = ledger, threading.RLock()
         self._store = ModelStore(home.settings.models_dir, home.signing)
         self._keep = home.settings.gates.keep_versions
         self._rollout = Rollout.replay("direct", [_event(e) for e in ledger.entries if e.kind == ROLLOUT])
@@ -54,6 +55,10 @@ class Serving:
 
     def add(self, folder: Path, claim: dict[str, Any]) -> str:
         """Stores a candidate, signed; it serves nobody until a report promotes it."""
+        with self._lock:
+            return self._add(folder, claim)
+
+    def _add(self, folder: Path, claim: dict[str, Any]) -> str:
         version = self._store.add({name: folder / name for name in MODEL_FILES}, claim)
         if version not in self._rollout.stages:
             self._record(self._rollout.offer(version))
@@ -61,6 +66,10 @@ class Serving:
 
     def decide(self, report: GateReport) -> bool:
         """Takes the gates' answer to the candidate: into service, or refused for good. True if it serves."""
+        with self._lock:
+            return self._decide(report)
+
+    def _decide(self, report: GateReport) -> bool:
         self._record(self._rollout.judge(report))
         if report.promote:
             self._record(self._rollout.advance())
@@ -77,6 +86,10 @@ class Serving:
         Raises:
             Refused: there is none.
         """
+        with self._lock:
+            return self._roll_back()
+
+    def _roll_back(self) -> str:
         if len(self._supersedes()) < 2:
             raise Refused("there is no earlier model to go back to")
         leaving = self.live

@@ -7,6 +7,7 @@ dead when the service dies), then answers one message after the other.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -44,15 +45,17 @@ class Worker:
         module: the child's module; its `main` calls `serve`.
         config: sent to the child once, before anything else. Never holds a key.
         limits: rlimits the child sets on itself.
-        recycle_after: calls after which a fresh process takes over.
+        recycle_after: calls after which a fresh process takes over; None for a conversation, which only one
+            process can hold: when that has gone, calls raise WorkerDied.
     """
 
-    def __init__(self, module: str, config: dict[str, Any], limits: Limits, recycle_after: int = 200) -> None:
+    def __init__(self, module: str, config: dict[str, Any], limits: Limits, recycle_after: int | None = 200) -> None:
         self._module, self._config, self._limits = module, config, limits
         self._recycle_after = recycle_after
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._calls = 0
+        self._closed = False
         self._lock = threading.Lock()
 
     @property
@@ -66,7 +69,7 @@ class Worker:
             BadFile: the worker says that the input is at fault.
             WorkerDied: it was killed, broke off, failed, or took more than `seconds`.
         """
-        if self._calls >= self._recycle_after:
+        if self._recycle_after is not None and self._calls >= self._recycle_after:
             self.stop()
         sock = self._started()
         self._calls += 1
@@ -91,6 +94,9 @@ class Worker:
     def _started(self) -> socket.socket:
         with self._lock:
             if self._sock is None:
+                if self._closed:
+                    raise WorkerDied(f"{self._module} was stopped")
+                self._closed = self._recycle_after is None
                 ours, theirs = wire.pair()
                 with theirs:
                     self._process = subprocess.Popen(
@@ -106,6 +112,11 @@ class Worker:
                 self._sock, self._calls = ours, 0
             return self._sock
 
+    def close(self) -> None:
+        """Kills the process and starts no other. Safe from any thread."""
+        self._closed = True
+        self.stop()
+
     def stop(self) -> None:
         """Kills the process, if there is one; the next call starts another. Safe from any thread."""
         with self._lock:
@@ -119,6 +130,9 @@ class Worker:
 
     def _buried(self) -> str:
         process = self._process
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)  # its own end says more than our kill
         self.stop()
         code = None if process is None else process.wait()
         if code is not None and code < 0:

@@ -6,7 +6,8 @@ the mechanism released (Adam, the mean of the last iterates, the merge). Nothing
 count, no stopping time. `progress` hears the number of the step.
 
 Rehearsal: each step adds the mean clipped gradient of a few public, generated documents, so that the
-candidate goes on reading what the private documents do not show. It costs no privacy.
+candidate goes on reading what the private documents do not show. Lines in characters that do not learn
+are held where they were. It costs no privacy.
 """
 
 from __future__ import annotations
@@ -19,7 +20,19 @@ import torch
 from torch import Tensor
 
 from learners.adapters import Adapter
-from learners.gradients import Cached, cache, chunks, collate, document_gradients, look
+from learners.gradients import (
+    Cached,
+    Chunk,
+    Seen,
+    cache,
+    chunks,
+    collate,
+    document_drifts,
+    document_gradients,
+    document_losses,
+    foreign,
+    look,
+)
 from learners.lines import TrainDocument
 from learners.plan import PUBLIC_DOCUMENTS, PUBLIC_LINES, Plan
 from models.recogniser import Recogniser
@@ -68,7 +81,7 @@ def fit(
     present = [slot for slot in slots if slot in documents]
     seen = look(model, [documents[slot] for slot in present], plan.lines)
     cached = dict(zip(present, cache(adapter, seen), strict=True))
-    rehearsed = cache(adapter, look(model, public[:PUBLIC_DOCUMENTS], PUBLIC_LINES)) if plan.rehearsal else []
+    rehearsed = look(model, public[:PUBLIC_DOCUMENTS], PUBLIC_LINES) if plan.rehearsal else []
     theta = learn(plan, adapter, slots, cached, rehearsed, noise, progress)
     return model.weights() | {name: value.numpy() for name, value in adapter.merge(theta).items()}
 
@@ -78,7 +91,7 @@ def learn(
     adapter: Adapter,
     slots: Sequence[int],
     cached: Mapping[int, Cached],
-    rehearsed: Sequence[Cached],
+    rehearsed: Sequence[Seen],
     noise: NoiseSource,
     progress: Progress | None = None,
 ) -> Tensor:
@@ -105,25 +118,31 @@ def learn(
 
 
 class Rehearsal:
-    """The public part of a step: the mean clipped gradient of the next few public documents, in turn."""
+    """The public part of a step: mean clipped gradients of the next few public documents, in turn.
 
-    def __init__(self, adapter: Adapter, plan: Plan, documents: Sequence[Cached]) -> None:
-        usable = [document for document in documents if document.inputs]
-        self._adapter, self._plan = adapter, plan
-        self._chunks = [collate(usable[k : k + REHEARSED]) for k in range(0, len(usable), REHEARSED)]
-        self._turn = 0
+    Lines of the charset are learned as they read. In others (Chinese, to a Latin charset) the scores of
+    the characters that learn are held where they were.
+    """
+
+    def __init__(self, adapter: Adapter, plan: Plan, documents: Sequence[Seen]) -> None:
+        self._adapter, self._plan, self._turn = adapter, plan, 0
+        held = [] if adapter.charset.closed else foreign(adapter, documents)
+        self._parts = [(_chunked(cache(adapter, documents)), document_losses), (_chunked(held), document_drifts)]
 
     def gradient(self, theta: Tensor) -> Tensor:
-        if not self._chunks:
-            return torch.zeros_like(theta)
-        chunk = self._chunks[self._turn % len(self._chunks)]
+        total, bound = torch.zeros_like(theta), self._plan.max_grad_norm
+        for parts, losses in self._parts:
+            if parts:
+                found = document_gradients(self._adapter, theta, parts[self._turn % len(parts)], losses)
+                clipped = found * (bound / found.norm(dim=1, keepdim=True).clamp_min(bound))
+                total += clipped.mean(0)
         self._turn += 1
-        found = document_gradients(self._adapter, theta, chunk)
-        bound = self._plan.max_grad_norm
-        clipped = found * (bound / found.norm(dim=1, keepdim=True).clamp_min(bound))
-        share = self._plan.members / self._plan.capacity
-        weighted: Tensor = self._plan.rehearsal * share * clipped.mean(0)
-        return weighted
+        return total * (self._plan.rehearsal * self._plan.members / self._plan.capacity)
+
+
+def _chunked(documents: Sequence[Cached]) -> list[Chunk]:
+    usable = [document for document in documents if document.inputs]
+    return [collate(usable[k : k + REHEARSED]) for k in range(0, len(usable), REHEARSED)]
 
 
 def _step(

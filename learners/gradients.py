@@ -7,7 +7,7 @@ own frames and its own copy of the parameters. What the frozen part says of a li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -53,6 +53,10 @@ class Chunk:
     weights: Tensor
 
 
+Losses = Callable[[Adapter, Tensor, Chunk], Tensor]
+"""From an adapter, a copy of its parameters a line, and a chunk, to one loss a document."""
+
+
 def look(model: Recogniser, documents: Sequence[TrainDocument], lines: int = MAX_LINES) -> list[Seen]:
     """Runs the trunk over the first `lines` lines of each document, once."""
     flat = [(d, line) for d, document in enumerate(documents) for line in document.lines[:lines]]
@@ -79,6 +83,17 @@ def cache(adapter: Adapter, documents: Sequence[Seen]) -> list[Cached]:
             if target and frames_needed(target) <= len(frames):
                 kept.append((adapter.inputs(frames.unsqueeze(0))[0], tuple(target)))
         found.append(Cached(tuple(i for i, _ in kept), tuple(t for _, t in kept)))
+    return found
+
+
+def foreign(adapter: Adapter, documents: Sequence[Seen]) -> list[Cached]:
+    """The lines that `cache` leaves out for a character that does not learn. Targets only tell their length."""
+    found = []
+    for document in documents:
+        pairs = zip(document.texts, document.frames, strict=True)
+        kept = [(text, frames) for text, frames in pairs if adapter.charset.encode(text) is None]
+        inputs = tuple(adapter.inputs(frames.unsqueeze(0))[0] for _, frames in kept)
+        found.append(Cached(inputs, tuple((0,) * len(text) for text, _ in kept)))
     return found
 
 
@@ -122,12 +137,22 @@ def document_losses(adapter: Adapter, theta: Tensor, chunk: Chunk) -> Tensor:
     return losses.new_zeros(chunk.documents).index_add(0, chunk.owner, losses * chunk.weights)
 
 
-def document_gradients(adapter: Adapter, theta: Tensor, chunk: Chunk) -> Tensor:
+def document_drifts(adapter: Adapter, theta: Tensor, chunk: Chunk) -> Tensor:
+    """How far each document's frames are from what the model said at the start: KL in nats a character."""
+    with torch.no_grad():
+        before = functional.log_softmax(adapter.logits(torch.zeros_like(theta), chunk.inputs), dim=2)
+    now = functional.log_softmax(adapter.logits(theta, chunk.inputs), dim=2)
+    own = torch.arange(chunk.inputs.shape[1]) < chunk.frames.unsqueeze(1)
+    by_line = ((before.exp() * (before - now)).sum(2) * own).sum(1) * chunk.weights
+    return by_line.new_zeros(chunk.documents).index_add(0, chunk.owner, by_line)
+
+
+def document_gradients(adapter: Adapter, theta: Tensor, chunk: Chunk, losses: Losses = document_losses) -> Tensor:
     """`(documents, size)`: the gradient of each document's loss at the flat parameters `theta`.
 
     Every line has a copy of the parameters, so one backward pass over the sum of all losses leaves each
     line's own gradient in its copy.
     """
     copies = theta.to(chunk.inputs.dtype).expand(len(chunk.inputs), -1).clone().requires_grad_()
-    (by_line,) = torch.autograd.grad(document_losses(adapter, copies, chunk).sum(), copies)
+    (by_line,) = torch.autograd.grad(losses(adapter, copies, chunk).sum(), copies)
     return by_line.new_zeros(chunk.documents, adapter.size).index_add_(0, chunk.owner, by_line)

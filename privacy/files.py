@@ -50,7 +50,7 @@ def make_dir(path: Path, mode: int = 0o700) -> None:
 @contextmanager
 def _temporary(path: Path, mode: int) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file beside `path` with exactly this mode; its name is gone when the block ends."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
     fd = os.open(temporary, _NEW, mode)
     try:
         with os.fdopen(fd, "wb") as file:

@@ -13,6 +13,7 @@ from privacy.accountant import RoundEvent
 from privacy.errors import BudgetExhausted
 from privacy.ledger import Ledger
 
+LAST = 10**9
 SETTINGS = "[learning]\ncapacity = 16\nholdout_share = 0.5\nrounds_per_document = 2\ngate_looks_per_document = 2\n"
 
 
@@ -47,7 +48,7 @@ def test_the_debit_is_in_the_ledger_when_charge_returns(opened):
     home, database, book = opened
     fill(home, database, 20)
     budget = Budget(home, database, book)
-    members = budget.snapshot(Pool.TRAIN).members
+    members = budget.snapshot(Pool.TRAIN, LAST).members
     entry = budget.charge(1, "round", members, ticket(home), epsilon=1.0)
     report = ledger.verify(book.path, home.signing.public)
     assert report.ok
@@ -58,10 +59,10 @@ def test_the_debit_is_in_the_ledger_when_charge_returns(opened):
 def test_a_pool_is_charged_by_its_window_whatever_became_of_its_documents(opened):
     home, database, book = opened
     fill(home, database, 60)
-    before = Budget(home, database, book).snapshot(Pool.TRAIN)
+    before = Budget(home, database, book).snapshot(Pool.TRAIN, LAST)
     with database.transaction() as db:
         db.execute("UPDATE documents SET state = 'failed' WHERE slot % 3 = 0")
-    after = Budget(home, database, book).snapshot(Pool.TRAIN)
+    after = Budget(home, database, book).snapshot(Pool.TRAIN, LAST)
     assert after.members == before.members
     assert len(before.members) == 16
     assert set(after.present) == {slot for slot in before.present if slot % 3}
@@ -71,16 +72,16 @@ def test_a_hold_out_document_judges_by_given_labels_alone(opened):
     home, database, book = opened
     fill(home, database, 20, labelled=False)
     budget = Budget(home, database, book)
-    assert budget.snapshot(Pool.HOLDOUT).present == ()
-    assert budget.snapshot(Pool.HOLDOUT).members
-    assert budget.snapshot(Pool.TRAIN).present
+    assert budget.snapshot(Pool.HOLDOUT, LAST).present == ()
+    assert budget.snapshot(Pool.HOLDOUT, LAST).members
+    assert budget.snapshot(Pool.TRAIN, LAST).present
 
 
 def test_pools_never_share_a_slot(opened):
     home, database, book = opened
     fill(home, database, 40)
     budget = Budget(home, database, book)
-    train, holdout = (set(budget.snapshot(pool).members) for pool in Pool)
+    train, holdout = (set(budget.snapshot(pool, LAST).members) for pool in Pool)
     assert train
     assert holdout
     assert not train & holdout
@@ -91,8 +92,8 @@ def test_tickets_run_out_and_the_cap_is_kept(opened):
     fill(home, database, 20)
     budget = Budget(home, database, book)
     for number in (1, 2):
-        budget.charge(number, "round", budget.snapshot(Pool.TRAIN).members, ticket(home))
-    assert budget.snapshot(Pool.TRAIN).members == ()
+        budget.charge(number, "round", budget.snapshot(Pool.TRAIN, LAST).members, ticket(home))
+    assert budget.snapshot(Pool.TRAIN, LAST).members == ()
     assert 7.9 < budget.worst() <= 8.0
 
 
@@ -100,7 +101,7 @@ def test_what_would_pass_the_cap_is_refused_and_not_written(opened):
     home, database, book = opened
     fill(home, database, 20)
     budget = Budget(home, database, book)
-    members = budget.snapshot(Pool.TRAIN).members
+    members = budget.snapshot(Pool.TRAIN, LAST).members
     cheap = ticket(home)
     dear = RoundEvent(1.0, cheap.noise_multiplier / 2, cheap.steps)
     entries = len(book.entries)
@@ -114,7 +115,7 @@ def test_a_restart_remembers_from_the_ledger_alone(opened):
     home, database, book = opened
     fill(home, database, 20)
     budget = Budget(home, database, book)
-    budget.charge(1, "round", budget.snapshot(Pool.TRAIN).members, ticket(home))
+    budget.charge(1, "round", budget.snapshot(Pool.TRAIN, LAST).members, ticket(home))
     spent = budget.worst()
     with database.transaction() as db:
         db.execute("DELETE FROM meta")
@@ -130,10 +131,28 @@ def test_new_slots_start_with_all_their_tickets(opened):
     fill(home, database, 10)
     budget = Budget(home, database, book)
     for number in (1, 2):
-        budget.charge(number, "round", budget.snapshot(Pool.TRAIN).members, ticket(home))
+        budget.charge(number, "round", budget.snapshot(Pool.TRAIN, LAST).members, ticket(home))
     documents = Documents(database)
     for n in range(10, 20):
         documents.arrive(f"{n:016x}", 1.0, b"name", home.pool_of)
-    members = budget.snapshot(Pool.TRAIN).members
+    members = budget.snapshot(Pool.TRAIN, LAST).members
     assert members
     assert min(members) >= 10
+
+
+def test_who_came_after_the_cutoff_is_not_in_the_round(opened):
+    home, database, book = opened
+    fill(home, database, 20)
+    budget = Budget(home, database, book)
+    assert max(budget.snapshot(Pool.TRAIN, 9).members) <= 9
+
+
+def test_a_hold_out_slot_that_cannot_pay_for_a_look_is_left_out(opened):
+    home, database, book = opened
+    fill(home, database, 20)
+    budget = Budget(home, database, book)
+    members = budget.snapshot(Pool.HOLDOUT, LAST).members
+    learning = home.settings.learning
+    dear = RoundEvent(1.0, accountant.calibrate(1.0, 1, 1, learning.epsilon, learning.delta), 1)
+    budget.charge(1, "gate", members[:1], dear)
+    assert budget.snapshot(Pool.HOLDOUT, LAST).members == members[1:]

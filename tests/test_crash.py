@@ -57,6 +57,6 @@ def check_every_file(home):
         if state == "done":
             assert json.loads(opened.vault.get(id, "text")) == found[id]["text"]
             assert opened.originals.get(id, "original").startswith(b"\x89PNG")
-    assert [p.name for p in (home / "inbox").iterdir()] == [".claimed"]
-    assert list((home / "inbox" / ".claimed").iterdir()) == []
+    assert list((home / "inbox").iterdir()) == []
+    assert list((home / "claimed").iterdir()) == []
     assert {row[0] for row in rows} >= {p.name for p in (home / "vault").iterdir()}

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from daemon import workers
 from daemon.errors import BadFile, WorkerDied
 
-CONFIG = {"max_pages": 5, "max_pixels": 4_000_000, "pdf_dpi": 72}
+CONFIG = {"max_pages": 5, "max_pixels": 4_000_000, "max_total_pixels": 6_000_000, "pdf_dpi": 72}
 LIMITS = workers.Limits(memory=2 * 2**30, open_files=64)
 
 
@@ -149,8 +149,18 @@ def test_too_many_pages_are_refused(decoder):
         decode(decoder, many)
 
 
+def test_many_large_pages_are_refused_before_they_fill_the_memory(decoder):
+    page = Image.new("1", (1900, 1900))
+    with pytest.raises(BadFile, match="pixels in all"):
+        decode(decoder, encoded(page, "TIFF", save_all=True, append_images=[page] * 3, compression="group4"))
+
+
 def test_a_worker_without_memory_left_blames_the_file():
-    worker = workers.Worker("daemon.decoder", {**CONFIG, "max_pixels": 400_000_000}, workers.Limits(memory=700 * 2**20))
+    worker = workers.Worker(
+        "daemon.decoder",
+        {**CONFIG, "max_pixels": 400_000_000, "max_total_pixels": 400_000_000},
+        workers.Limits(memory=700 * 2**20),
+    )
     try:
         with pytest.raises((BadFile, WorkerDied)):
             decode(worker, png_bomb(18_000))

@@ -195,6 +195,24 @@ def test_a_check_that_holds_makes_a_find_surer_and_is_not_needed():
         assert sure.confidence > likely.confidence >= 0.7
 
 
+def test_a_zone_makes_its_page_an_identity_document():
+    text = f"IDENTITY CARD\nL898902C3\nEriksson\n12 AUG 1974\nAnna Maria\nvalid for travel\n{MRZ}"
+    found = {text[span.start : span.end] for span in mrz.RULE.find(text)}
+    assert found == {"L898902C3", "Eriksson", "12 AUG 1974", "Anna Maria", *MRZ.split("\n")}
+    assert mrz.RULE.find(text.replace("<", " ")[:60]) == []
+
+
+def test_lines_of_a_page_are_judged_together_where_a_rule_asks_for_it():
+    lines = [
+        line("12 AUG 1974", 0, 0),
+        line("Eriksson", 0, 100),
+        *(line(t, 0, 200 + 26 * i) for i, t in enumerate(MRZ.split())),
+    ]
+    regions = TextDetector(mrz.RULE).find(np.zeros((300, 500, 3), np.uint8), lines)
+    assert {region.kind for region in regions} == {"mrz", "identity"}
+    assert {region.box.y0 for region in regions} == {0, 100, 200, 226}
+
+
 def test_folding_keeps_every_place():
     text = "Ｔｅｌ：　０１２—３４５ “a” ½ ﬁ «"
     assert len(lookalikes.fold(text)) == len(text)

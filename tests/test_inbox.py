@@ -4,14 +4,20 @@ import os
 
 import pytest
 
-from daemon import inbox
-from daemon.errors import BadFile
+from daemon import inbox, taking
+from daemon.errors import BadFile, NotInitialised
 
 
 @pytest.fixture
 def box(tmp_path):
-    (tmp_path / "in" / ".claimed").mkdir(parents=True)
-    return inbox.Inbox(tmp_path / "in", tmp_path / "in" / ".claimed", settle_seconds=2, sidecar_wait_seconds=60)
+    (tmp_path / "in").mkdir()
+    return inbox.Inbox(tmp_path / "in", settle_seconds=2, sidecar_wait_seconds=60)
+
+
+@pytest.fixture
+def claims(box, tmp_path):
+    (tmp_path / "claimed").mkdir(mode=0o700)
+    return taking.Claims(tmp_path / "in", tmp_path / "claimed")
 
 
 @pytest.fixture
@@ -59,16 +65,16 @@ def test_links_and_pipes_stay_where_they_are_and_are_counted(box, folder, tmp_pa
 
 
 @pytest.mark.parametrize("sidecar", ["a.txt", "a.json", "a.png.txt", "a.png.json"])
-def test_an_image_takes_its_labels_with_it(box, folder, sidecar):
+def test_an_image_takes_its_labels_with_it(box, folder, sidecar, claims):
     (folder / "a.png").write_bytes(b"1")
     (folder / sidecar).write_bytes(b"label")
     box.scan(0.0)
     (ready,) = box.scan(2.0)
     assert names([ready]) == [("a.png", sidecar)]
-    claim = box.claim(ready)
+    claim = claims.take(ready)
     assert claim.file.read_bytes() == b"1"
     assert claim.sidecar.read_bytes() == b"label"
-    assert [p.name for p in folder.iterdir()] == [".claimed"]
+    assert list(folder.iterdir()) == []
 
 
 def test_an_image_waits_for_labels_that_still_settle(box, folder):
@@ -79,43 +85,43 @@ def test_an_image_waits_for_labels_that_still_settle(box, folder):
     assert names(box.scan(4.0)) == [("a.png", "a.txt")]
 
 
-def test_labels_without_an_image_are_claimed_alone_in_the_end(box, folder):
+def test_labels_without_an_image_are_claimed_alone_in_the_end(box, folder, claims):
     (folder / "a.txt").write_bytes(b"label")
     box.scan(0.0)
     assert box.scan(59.0) == []
     (ready,) = box.scan(60.0)
-    claim = box.claim(ready)
+    claim = claims.take(ready)
     assert (claim.file, claim.sidecar.name, claim.name) == (None, "a.txt", "a.txt")
 
 
-def test_a_sub_folder_is_kept_in_the_claim(box, folder):
+def test_a_sub_folder_is_kept_in_the_claim(box, folder, claims):
     (folder / "ward-3").mkdir()
     (folder / "ward-3" / "a.png").write_bytes(b"1")
     box.scan(0.0)
-    claim = box.claim(box.scan(2.0)[0])
+    claim = claims.take(box.scan(2.0)[0])
     assert claim.name == "ward-3/a.png"
     assert "ward-3" not in repr(claim)
 
 
-def test_a_withdrawn_file_leaves_no_claim_and_loses_no_labels(box, folder):
+def test_a_withdrawn_file_leaves_no_claim_and_loses_no_labels(box, folder, claims):
     (folder / "a.png").write_bytes(b"1")
     (folder / "a.txt").write_bytes(b"label")
     box.scan(0.0)
     (ready,) = box.scan(2.0)
     (folder / "a.png").unlink()
-    assert box.claim(ready) is None
+    assert claims.take(ready) is None
     assert (folder / "a.txt").read_bytes() == b"label"
-    assert list((folder / ".claimed").iterdir()) == []
+    assert claims.left() == []
 
 
-def test_undoing_a_claim_replaces_nothing(box, folder):
+def test_undoing_a_claim_replaces_nothing(box, folder, claims):
     (folder / "a.txt").write_bytes(b"old")
     box.scan(0.0)
-    claim = box.claim(box.scan(60.0)[0])
+    claim = claims.take(box.scan(60.0)[0])
     (folder / "a.txt").write_bytes(b"new")
-    box.undo(claim.folder)
+    claims.undo(claim.folder)
     assert (folder / "a.txt").read_bytes() == b"new"
-    assert (folder / f"a.{claim.id}.txt").read_bytes() == b"old"
+    assert sorted(p.read_bytes() for p in folder.iterdir()) == [b"new", b"old"]
 
 
 def test_the_oldest_file_comes_first(box, folder):
@@ -128,12 +134,100 @@ def test_the_oldest_file_comes_first(box, folder):
 
 def test_take_refuses_what_is_not_one_plain_file(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
-    assert inbox.take(tmp_path / "a", 5) == b"12345"
+    assert taking.read(tmp_path / "a", 5) == b"12345"
     with pytest.raises(BadFile, match="has 5 bytes; at most 4"):
-        inbox.take(tmp_path / "a", 4)
+        taking.read(tmp_path / "a", 4)
     (tmp_path / "link").symlink_to("a")
     with pytest.raises(BadFile, match="symbolic link"):
-        inbox.take(tmp_path / "link", 5)
+        taking.read(tmp_path / "link", 5)
     os.link(tmp_path / "a", tmp_path / "b")
     with pytest.raises(BadFile, match="one link"):
-        inbox.take(tmp_path / "b", 5)
+        taking.read(tmp_path / "b", 5)
+
+
+def test_a_folder_that_became_a_link_takes_nothing_from_elsewhere(box, folder, claims, tmp_path):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "master.key").write_bytes(b"secret")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "master.key").write_bytes(b"decoy")
+    box.scan(0.0)
+    (ready,) = box.scan(2.0)
+    (folder / "sub").rename(folder / "away")
+    (folder / "sub").symlink_to("../keys")
+    assert claims.take(ready) is None
+    assert (tmp_path / "keys" / "master.key").read_bytes() == b"secret"
+    assert claims.left() == []
+
+
+def test_a_file_that_was_swapped_since_the_look_goes_back(box, folder, claims):
+    (folder / "a.png").write_bytes(b"1")
+    box.scan(0.0)
+    (ready,) = box.scan(2.0)
+    (folder / "b").write_bytes(b"other")
+    (folder / "b").replace(folder / "a.png")
+    assert claims.take(ready) is None
+    assert (folder / "a.png").read_bytes() == b"other"
+
+
+def test_a_claim_folder_that_is_not_ours_is_refused(folder, box, tmp_path):
+    (tmp_path / "vault").mkdir(mode=0o700)
+    (tmp_path / "claimed").symlink_to("vault")
+    with pytest.raises(NotInitialised, match="tampered"):
+        taking.Claims(folder, tmp_path / "claimed")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o770)
+    with pytest.raises(NotInitialised, match="mode 0700"):
+        taking.Claims(folder, tmp_path / "open")
+
+
+def test_what_is_no_claim_is_left_alone(claims, tmp_path):
+    (tmp_path / "claimed" / "notes").mkdir()
+    (tmp_path / "claimed" / "0123456789abcdef").symlink_to(tmp_path)
+    assert claims.left() == []
+
+
+def test_undoing_twice_leaves_one_file(box, folder, claims):
+    (folder / "a.txt").write_bytes(b"label")
+    box.scan(0.0)
+    claim = claims.take(box.scan(60.0)[0])
+    os.link(claim.sidecar, folder / "a.txt")  # a crash came between the link and the removal
+    claims.undo(claim.folder)
+    assert [(p.name, p.stat().st_nlink) for p in folder.iterdir()] == [("a.txt", 1)]
+
+
+def test_undoing_into_a_folder_that_has_gone_uses_the_inbox(box, folder, claims):
+    (folder / "ward").mkdir()
+    (folder / "ward" / "a.txt").write_bytes(b"label")
+    box.scan(0.0)
+    claim = claims.take(box.scan(60.0)[0])
+    (folder / "ward").rmdir()
+    (folder / "ward").write_bytes(b"now a file")
+    claims.undo(claim.folder)
+    assert (folder / "a.txt").read_bytes() == b"label"
+
+
+def test_a_refused_file_holds_up_nobody(box, folder):
+    (folder / "a.png").write_bytes(b"1")
+    box.scan(0.0)
+    (ready,) = box.scan(2.0)
+    box.refuse(ready, 2.0)
+    (folder / "b.png").write_bytes(b"1")
+    box.scan(3.0)
+    assert names(box.scan(5.0)) == [("b.png", None)]
+    assert sum("cannot be taken" in why for why in box.waiting) == 1
+    box.scan(63.0)
+    assert ("a.png", None) in names(box.scan(66.0))
+
+
+def test_a_folder_too_deep_to_list_is_counted(box, folder):
+    fd = os.open(folder, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=fd)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    (folder / "a.png").write_bytes(b"1")
+    box.scan(0.0)
+    assert names(box.scan(2.0)) == [("a.png", None)]
+    assert sum("cannot be listed" in why for why in box.waiting) == 1

@@ -25,7 +25,7 @@ def home(tmp_path, weights_dir):
 def test_init_makes_private_keys_and_an_inbox_for_others(home):
     for name in ("master.key", "signing.key"):
         assert stat.S_IMODE((home / "keys" / name).stat().st_mode) == 0o600
-    assert stat.S_IMODE((home / "inbox").stat().st_mode) == 0o2770
+    assert stat.S_IMODE((home / "inbox").stat().st_mode) == 0o3770
     assert stat.S_IMODE((home / "vault").stat().st_mode) == 0o700
 
 
@@ -79,7 +79,7 @@ def _check_only_one(home):
 
 
 def _check_nothing_in_clear(home, secret):
-    assert list((home / "inbox" / ".claimed").iterdir()) == []
+    assert list((home / "claimed").iterdir()) == []
     private = [b"letter.png", b"label-100", b"ward 7", b"copy of label"]
     for folder, _folders, names in os.walk(home):
         if os.path.basename(folder) in ("weights",) or "/models" in folder:

@@ -16,7 +16,7 @@ _MONTH = (
     r"sep(?:t(?:ember|embre)?)?|set(?:tembre|embro)?|o[ck]t(?:ober|obre)?|out(?:ubro)?|ott(?:obre)?|nov(?:ember|embre|embro)?|"
     r"de[cz](?:ember|embre|embro)?|d[ée]c(?:embre)?|dic(?:iembre|embre)?|ene(?:ro)?|gen(?:naio)?)"
 )
-_DATE = (
+DATE = (
     r"(?:(?:民[國国] ?)?\d{1,4} ?年 ?\d{1,2} ?月 ?\d{1,2} ?日?|\d{4} ?[年.\-/] ?\d{1,2} ?[月.\-/] ?\d{1,2} ?日?"
     r"|\d{1,2} ?[.\-/,'] ?\d{1,2} ?[.\-/,'] ?\d{2,4}"
     rf"|\d{{1,2}}(?:st|nd|rd|th|er|\.)? ?[\-/]?(?: ?de ?)? ?{_MONTH}\.?,? ?[\-/']?(?: ?de ?)? ?\d{{2,4}}"
@@ -25,7 +25,7 @@ _DATE = (
     r"|\d{4} ?年(?: ?\d{1,2} ?月)?)"
 )
 _LABEL = re.compile(labels.one_of(labels.BIRTH))
-_AFTER = re.compile(rf"(?P<gap>[^\d\n\[█]{{0,40}}?\n?[^\d\n\[█]{{0,40}}?)(?P<date>(?<!\d)(?i:{_DATE})(?!\d))")
+_AFTER = re.compile(rf"(?P<gap>[^\d\n\[█]{{0,40}}?\n?[^\d\n\[█]{{0,40}}?)(?P<date>(?<!\d)(?i:{DATE})(?!\d))")
 _STAR = re.compile(r"[*✶] ?(?P<date>\d{1,2}\.\d{1,2}\.\d{4})")
 _OTHER_LABEL = re.compile(labels.one_of(labels.OTHER, labels.IDENTITY, labels.PHONE))
 

@@ -42,13 +42,15 @@ class Span:
 class Rule:
     """A named function from a folded text to the spans it finds.
 
-    With `squeezed`, it is also run on each line without its spaces: readers lose and invent spaces.
+    With `squeezed`, it is also run on the text without its spaces: readers lose and invent spaces. With
+    `whole`, it is also run on all lines of a page together.
     """
 
     name: str
     version: str
     search: Callable[[str], list[Span]] = field(repr=False)
     squeezed: bool = False
+    whole: bool = False
 
     def find(self, text: str) -> list[Span]:
         """Spans of `text`, which may hold several lines: in order, of one kind none overlaps another.
@@ -144,7 +146,7 @@ class TextDetector:
         return self.rule.version
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
-        found = [(passage, self.rule.find(passage.text)) for passage in passages(lines)]
+        found = [(passage, self.rule.find(passage.text)) for passage in passages(lines, self.rule.whole)]
         known = {value for passage, spans in found for value in values(fold(passage.text), spans)}
         regions: dict[Region, None] = {}
         for passage, spans in found:

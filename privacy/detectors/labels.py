@@ -53,11 +53,11 @@ NAME = _words(
     signed by, prepared by, attn, attention, next of kin, emergency contact, patient, name, names, nachname,
     familienname, vorname, vornamen, kontoinhaber, nom de famille, nom et prénom, nom et prenom, prénom, prenom,
     prénoms, nom, titulaire, nombre completo, nombres, nombre y apellidos, nombre, apellidos, apellido, cognome,
-    nome completo, nome, sobrenome, apelido, achternaam, voornaam, naam, imię i nazwisko, imie i nazwisko,
-    nazwisko, imię, imie, efternamn, förnamn, etternavn, fornavn, jméno, příjmení, adı soyadı, adi soyadi,
-    nama pelanggan, nama, imiona, drugie imię, prenume, nume, 收件人, 寄件人, 联系人, 持卡人, 患者姓名,
-    病患姓名, 患者, 病人姓名, 病人, 病患, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名, 客户名称,
-    姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
+    nome completo, nome, sobrenome, apelido, achternaam, voornamen, voornaam, naam, imię i nazwisko,
+    imie i nazwisko, nazwisko, imię, imie, efternamn, förnamn, etternavn, fornavn, jméno, příjmení, adı soyadı,
+    adi soyadi, nama pelanggan, nama, imiona, drugie imię, prenume, nume, 收件人, 寄件人, 联系人, 持卡人,
+    患者姓名, 病患姓名, 患者, 病人姓名, 病人, 病患, 聯絡人, 收貨人, 收货人, 寄件者, 戶名, 持卡人姓名, 客户姓名,
+    客户名称, 姓名, 姓 名, 名字, 户名, 氏名, お名前, 성명, 이름, фио
     """
 )
 ADDRESS = _words(

@@ -1,20 +1,27 @@
 """Machine-readable zones of passports and identity cards (ICAO 9303): lines of capitals, digits and "<".
 
 The check digits confirm. A line is one without them too: no other text is full of "<".
+
+A page with a zone is an identity document. Its labels are small and faint, and readers lose them, so there
+every date, every long number and every line with a name of the zone is personal without a label.
 """
 
 from __future__ import annotations
 
 import re
 
+from privacy.detectors.birth_dates import DATE
 from privacy.detectors.interface import Rule, Span
 from privacy.detectors.lookalikes import digits
 
-KIND = "mrz"
+KIND, ELSEWHERE = "mrz", "identity"
 
 _LINE = re.compile(r"[A-Za-z0-9<|!()]{20,60}")
 _DATES = re.compile(r"(\d{6})(\d)([MFX<HK])(\d{6})(\d)")
 _NAMES = re.compile(r"^[PIACV1][A-Z<KC][A-Z0-9]{3}[A-Z]{2,}<")
+_NUMBER = re.compile(r"(?<!\w)(?=[A-Z]*\d)[A-Z\d]{6,}(?!\w)")
+_ANY_DATE = re.compile(rf"(?<!\d)(?i:{DATE})(?!\d)")
+_WORD = re.compile(r"[^\W\d_]{3,}")
 _NEIGHBOUR = 24  # characters; so long a line without a space, above or below one that is sure, belongs to it
 
 
@@ -30,7 +37,19 @@ def search(text: str) -> list[Span]:
             spans.append(Span(*match.span(), KIND, scores[i], why))
         elif beside > 0 and len(match.group()) >= _NEIGHBOUR:
             spans.append(Span(*match.span(), KIND, 0.6, "next to a line of the zone"))
-    return spans
+    return [*spans, *_elsewhere(text, spans)] if spans else []
+
+
+def _elsewhere(text: str, zone: list[Span]) -> list[Span]:
+    """Dates, numbers and names of the zone's bearer in the other lines."""
+    written = " ".join(text[span.start : span.end] for span in zone).upper()
+    names = set(re.findall(r"[A-Z]{3,}", written))
+    spans = [m.span() for pattern in (_ANY_DATE, _NUMBER) for m in pattern.finditer(text)]
+    for line in re.finditer(r"[^\n\t]+", text):
+        if any(w.upper() in names or (len(w) >= 6 and w.upper() in written) for w in _WORD.findall(line.group())):
+            spans.append(line.span())
+    clear = [(a, b) for a, b in spans if not any(a < span.end and span.start < b for span in zone)]
+    return [Span(a, b, ELSEWHERE, 0.7, "on a page with a machine-readable zone") for a, b in clear]
 
 
 def _alone(text: str, match: re.Match[str]) -> bool:
@@ -56,4 +75,4 @@ def _digit(field: str) -> str:
     return str(sum(value * (7, 3, 1)[i % 3] for i, value in enumerate(values)) % 10)
 
 
-RULE = Rule("mrz", "1", search, squeezed=True)
+RULE = Rule("mrz", "1", search, squeezed=True, whole=True)

@@ -43,8 +43,8 @@ class Passage:
         return [(q[0][0], q[-1][1], q[-1][2], q[0][3]) for q in by_line.values()]
 
 
-def passages(lines: Sequence[Line]) -> list[Passage]:
-    """Every line by itself, every row of several lines, every label with the lines below it."""
+def passages(lines: Sequence[Line], whole: bool = False) -> list[Passage]:
+    """Every line by itself, every row of several lines, every label with the lines below it; the whole page."""
     boxes = [line.box for line in lines]
     alone = [_passage(i, line) for i, line in enumerate(lines)]
     rows = _rows(boxes)
@@ -60,6 +60,8 @@ def passages(lines: Sequence[Line]) -> list[Passage]:
         else:  # its value begins beside it and may go on below that
             column = _column(value, boxes, folded, beside)
             joined.append(_join([alone[i], _join([alone[j] for j in column], "\n")], "\t"))
+    if whole and len(lines) > 1:
+        joined.append(_join([_join([alone[i] for i in row], "\t") for row in rows], "\n"))
     return alone + joined
 
 
