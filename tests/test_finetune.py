@@ -17,7 +17,17 @@ from learners import plan as planning
 from learners.adapters import ASCII, Adapter, Charset, HeadAdapter, TopAdapter
 from learners.batches import to_tensor
 from learners.evaluate import score_documents, total
-from learners.gradients import Seen, cache, chunks, collate, document_gradients, document_losses, look
+from learners.gradients import (
+    Seen,
+    cache,
+    chunks,
+    collate,
+    document_drifts,
+    document_gradients,
+    document_losses,
+    foreign,
+    look,
+)
 from learners.lines import TrainDocument, document
 from learners.plan import Plan
 from learners.synthesis import line
@@ -209,6 +219,27 @@ def test_rehearsal_is_training_on_the_public_documents(model: Recogniser, head: 
         return float(document_losses(head, theta.expand(len(chunk.inputs), -1), chunk).mean())
 
     assert loss(spy.at) < 0.7 * loss(torch.zeros(head.size))
+
+
+def test_lines_that_do_not_learn_are_held_where_they_were(model: Recogniser, head: HeadAdapter) -> None:
+    """Chinese lines pull nowhere at the start, and back once the model has left it."""
+    made = [document(s, [line(2 * s + k, "chinese") for k in range(2)]) for s in range(2)]
+    seen = look(model, [each for each in made if each is not None])
+    assert sum(len(cached.inputs) for cached in cache(head, seen)) < 4
+    held = collate(foreign(head, seen))
+    start = torch.zeros(head.size)
+    moved = 0.05 * torch.randn(head.size, generator=torch.Generator().manual_seed(4))
+
+    def drift(theta: torch.Tensor) -> float:
+        return float(document_drifts(head, theta.expand(len(held.inputs), -1), held).sum())
+
+    assert drift(start) == pytest.approx(0.0, abs=1e-6)
+    assert float(document_gradients(head, start, held, document_drifts).norm()) < 1e-4
+    back = document_gradients(head, moved, held, document_drifts).sum(0)
+    assert drift(moved - 0.01 * back / back.norm()) < drift(moved)
+    plan = planned(head, 4, rehearsal=1.0)
+    pull = finetune.Rehearsal(head, plan, seen).gradient(moved)
+    assert float(pull @ back) > 0
 
 
 def step(plan: Plan, head: HeadAdapter, cached: Mapping[int, object], noise: NoiseSource) -> torch.Tensor:

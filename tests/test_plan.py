@@ -11,7 +11,8 @@ from learners import plan as planning
 from learners.errors import TooFewDocuments
 from learners.gradients import look
 from learners.lines import TrainDocument, document
-from learners.plan import RECIPES, Settings, Surveyed
+from learners.plan import Settings, Surveyed
+from learners.public import KINDS, public_documents
 from learners.synthesis import line
 from models import recogniser, weights
 from models.ctc import Alphabet
@@ -76,12 +77,12 @@ def test_a_smaller_adapter_is_taken_where_the_richer_one_would_drown(
 ) -> None:
     settings = Settings(charset="ascii")
     found = planning.survey(settings, model, alphabet, public)
-    assert [each.adapter.name for each in found] == list(RECIPES)
-    sizes = [each.adapter.size for each in found]
-    assert sizes == sorted(sizes, reverse=True)
-    drowned = [Surveyed(each.adapter, each.agreement * 1e-6) for each in found[:-1]]
-    plenty = Surveyed(found[-1].adapter, max(found[-1].agreement, 0.04))
-    assert planning.choose(settings, [*drowned, plenty], 256)[0].adapter == "bias"
+    assert [each.adapter.name for each in found] == ["head", "bias"]
+    assert found[0].adapter.size > found[1].adapter.size
+    plenty = Surveyed(found[1].adapter, max(found[1].agreement, 0.04))
+    assert planning.choose(settings, [found[0], plenty], 256)[0].adapter == "head"
+    drowned = Surveyed(found[0].adapter, found[0].agreement * 1e-6)
+    assert planning.choose(settings, [drowned, plenty], 256)[0].adapter == "bias"
 
 
 def test_the_prediction_follows_the_theory(surveyed: list[Surveyed]) -> None:
@@ -102,6 +103,16 @@ def test_agreement_is_unbiased_for_few_documents(surveyed: list[Surveyed], model
     whole = planning.agreement(head, seen, 0.2)
     pairs = [planning.agreement(head, [seen[i], seen[j]], 0.2) ** 2 for i in range(12) for j in range(i)]
     assert math.sqrt(sum(pairs) / len(pairs)) == pytest.approx(whole, rel=0.1)
+
+
+def test_public_documents_are_pages_and_clean_lines_and_always_the_same() -> None:
+    found = public_documents(5_000_000, 7)
+    again = public_documents(5_000_000, 7)
+    assert [[one.text for one in each.lines] for each in found] == [[one.text for one in each.lines] for each in again]
+    assert [len(each.lines) for each in found[::2]] == [planning.PUBLIC_LINES] * 4
+    assert all(any("\u4e00" <= c <= "\u9fff" for c in one.text) for one in found[4].lines)
+    assert all(one.text.isascii() for one in found[0].lines)
+    assert "label" not in KINDS
 
 
 @pytest.mark.parametrize("members", [0, 257])

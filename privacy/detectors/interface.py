@@ -42,14 +42,12 @@ class Span:
 class Rule:
     """A named function from a folded text to the spans it finds.
 
-    With `squeezed`, it is also run on the text without its spaces: readers lose and invent spaces. With
-    `whole`, it is also run on all lines of a page together.
+    With `whole`, it is also run on all lines of a page together.
     """
 
     name: str
     version: str
     search: Callable[[str], list[Span]] = field(repr=False)
-    squeezed: bool = False
     whole: bool = False
 
     def find(self, text: str) -> list[Span]:
@@ -59,9 +57,6 @@ class Rule:
         """
         folded = fold(text)
         spans = list(self.search(folded))
-        if self.squeezed and " " in folded:
-            squeezed, at = squeeze(folded)
-            spans += [_moved(span, at) for span in self.search(squeezed)]
         for kind, value in values(folded, spans):
             spans += again(folded, kind, value)
         return _joined(spans)
@@ -89,13 +84,14 @@ def again(folded: str, kind: str, value: str) -> list[Span]:
     squeezed, at = squeeze("".join(low if len(low := c.casefold()) == 1 else c for c in folded))
     spans = []
     for match in re.finditer(re.escape(value), squeezed):
-        span = _moved(Span(*match.span(), kind, 0.7, "found elsewhere on the page"), at)
+        span = moved(Span(*match.span(), kind, 0.7, "found elsewhere on the page"), at)
         if not folded[: span.start][-1:].isalnum() and not folded[span.end :][:1].isalnum():
             spans.append(span)
     return spans
 
 
-def _moved(span: Span, at: Sequence[int]) -> Span:
+def moved(span: Span, at: Sequence[int]) -> Span:
+    """A span of a squeezed text, in the text as it was."""
     return Span(at[span.start], at[span.end - 1] + 1, span.kind, span.confidence, span.reason)
 
 

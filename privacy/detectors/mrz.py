@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from privacy.detectors.birth_dates import DATE
-from privacy.detectors.interface import Rule, Span
+from privacy.detectors.interface import Rule, Span, moved, squeeze
 from privacy.detectors.lookalikes import digits
 
 KIND, ELSEWHERE = "mrz", "identity"
@@ -26,7 +26,14 @@ _NEIGHBOUR = 24  # characters; so long a line without a space, above or below on
 
 
 def search(text: str) -> list[Span]:
-    """Spans of the zone's lines in a folded text without spaces."""
+    """Spans of the zone in a folded text, and of what it makes personal elsewhere."""
+    squeezed, at = squeeze(text)
+    zone = [moved(span, at) for span in _zone(squeezed)]
+    return [*zone, *_elsewhere(text, zone)] if zone else []
+
+
+def _zone(text: str) -> list[Span]:
+    """Spans of the zone's lines in a text without spaces: readers lose and invent them."""
     candidates = [m for m in _LINE.finditer(text) if _alone(text, m)]
     scores = [_score(m.group().upper()) for m in candidates]
     spans = []
@@ -37,7 +44,7 @@ def search(text: str) -> list[Span]:
             spans.append(Span(*match.span(), KIND, scores[i], why))
         elif beside > 0 and len(match.group()) >= _NEIGHBOUR:
             spans.append(Span(*match.span(), KIND, 0.6, "next to a line of the zone"))
-    return [*spans, *_elsewhere(text, spans)] if spans else []
+    return spans
 
 
 def _elsewhere(text: str, zone: list[Span]) -> list[Span]:
@@ -75,4 +82,4 @@ def _digit(field: str) -> str:
     return str(sum(value * (7, 3, 1)[i % 3] for i, value in enumerate(values)) % 10)
 
 
-RULE = Rule("mrz", "1", search, squeezed=True, whole=True)
+RULE = Rule("mrz", "1", search, whole=True)
