@@ -69,9 +69,7 @@ def score_line(truth: str, reading: str) -> Score:
     )
 
 
-def score_documents(
-    truths: Mapping[int, Sequence[str]], readings: Mapping[int, Sequence[str]]
-) -> dict[int, Score]:
+def score_documents(truths: Mapping[int, Sequence[str]], readings: Mapping[int, Sequence[str]]) -> dict[int, Score]:
     """One score a document.
 
     Raises:

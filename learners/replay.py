@@ -85,9 +85,7 @@ def window(slots: Iterable[Slot], capacity: int, pool: Pool = Pool.TRAIN) -> tup
     return tuple(found[-capacity:])
 
 
-def snapshot(
-    slots: Iterable[Slot], capacity: int, rounds_per_document: int, pool: Pool = Pool.TRAIN
-) -> Snapshot:
+def snapshot(slots: Iterable[Slot], capacity: int, rounds_per_document: int, pool: Pool = Pool.TRAIN) -> Snapshot:
     """The slots of the next round, or of a gate's look at the hold-out pool.
 
     Every one of `members` has to be charged before noise is drawn.

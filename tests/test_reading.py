@@ -1,4 +1,4 @@
-"""The reading worker on generated pages: what comes back is safe to seal; what is learned touches nothing removed.
+"""The reading worker on generated pages: what comes back is safe to seal; what is learned touches nothing removed."""
 
 import json
 
