@@ -138,9 +138,7 @@ class Bench:
     def table(self, found: Sequence[dict[str, Any]]) -> None:
         """In percent: exact lines and their change from stock; case-folded; the same without spaces ("bare"); CER."""
         print(f"\n{len(self.train)} documents, tested on {len(self.tests['thermal'])} others")
-        print(
-            f"{'':28} {'epsilon':>7} {'n/s':>5}  thermal: exact [change]    folded  no space  CER | plain: exact  CER"
-        )
+        print(f"{'':28} {'epsilon':>7} {'n/s':>5}  thermal  change       folded  bare    CER | plain   CER | chinese")
         for each in found:
             thermal, plain, chinese = (each["scores"][d] for d in ("thermal", "plain", "chinese"))
             change = each.get("change", {}).get("thermal")
