@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -31,7 +34,8 @@ def show(status: Status, console: Console) -> None:
         table.add_row(name, value)
     console.print(table)
     for line in status.rounds:
-        console.print(_round(line))
+        for part in _round(line):
+            console.print(part)
     for problem in status.problems:
         console.print(Text(f"! {problem}", style="bold red"))
     if not status.problems:
@@ -87,15 +91,14 @@ def _privacy(worst: dict[str, float], cap: float, delta: float) -> str:
     return f"worst document so far: {spent}; cap epsilon {cap:g} at delta {delta:g}, for life, a document"
 
 
-def _round(line: RoundLine) -> Text:
-    style = _STYLES.get(line.state, "")
+def _round(line: RoundLine) -> Iterator[RenderableType]:
+    """The round's line, then each gate's, indented."""
     epsilon = "" if line.epsilon is None else f", epsilon {line.epsilon:.2f} a document"
-    text = Text.assemble(f"Round {line.id}, {line.started} ({line.cause}): ", (line.state, style), epsilon)
+    state = (line.state, _STYLES.get(line.state, ""))
+    yield Text.assemble(f"Round {line.id}, {line.started} ({line.cause}): ", state, epsilon)
     if line.reason and not line.gates:
-        text.append(f"\n   {line.reason}")
+        yield Padding(Text(line.reason), (0, 0, 0, 3))
     for name, verdict in line.gates.items():
         outcome, _, why = verdict.partition(": ")
-        text.append_text(
-            Text.assemble(f"\n   {name}: ", (outcome, _STYLES.get(outcome, "")), f"; {why}" if why else "")
-        )
-    return text
+        found = Text.assemble(f"{name}: ", (outcome, _STYLES.get(outcome, "")), f"; {why}" if why else "")
+        yield Padding(found, (0, 0, 0, 3))
