@@ -84,6 +84,8 @@ class Worker:
             raise WorkerDied(f"{self._module} {self._buried()}") from error
         if "bad" in reply.header:
             reply.close()
+            if reply.header.get("spent"):
+                self.stop()  # the next document must not pay for this one's memory
             raise BadFile(reply.header["bad"])
         if "error" in reply.header:
             reply.close()
@@ -173,7 +175,7 @@ def serve(prepare: Callable[[dict[str, Any]], Callable[[wire.Message], Reply]]) 
             except BadFile as error:
                 header, blobs = {"bad": str(error)}, ()
             except MemoryError:
-                header, blobs = {"bad": "needs more memory than a worker may have"}, ()
+                header, blobs = {"bad": "needs more memory than a worker may have", "spent": True}, ()
             except Exception as error:
                 if os.environ.get("OCRD_DEBUG"):
                     raise
