@@ -12,7 +12,10 @@ import click
 
 from daemon.errors import EXIT_CODES, OcrdError, Unhealthy, exit_code
 
-_EXITS = "\n".join(f"  {code}  {kind.__name__}" for kind, code in sorted(EXIT_CODES.items(), key=lambda kv: kv[1]))
+_EXITS = "\n".join(
+    f"  {code}  {(kind.__doc__ or '').splitlines()[0]}"
+    for kind, code in sorted(EXIT_CODES.items(), key=lambda entry: entry[1])
+)
 
 HELP = f"""Learns to read your documents without keeping them.
 
@@ -29,8 +32,8 @@ First steps:
 
 \b
 Exit codes:
-  0  success
-  2  wrong usage
+  0  Success.
+  2  Wrong usage.
 {_EXITS}
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class OcrdError(Exception):
-    """A failure that is explained to the user without a traceback."""
+    """Any other failure."""
 
 
 class BadSetting(OcrdError):
@@ -12,7 +12,7 @@ class BadSetting(OcrdError):
 
 
 class NotInitialised(OcrdError):
-    """The state folder has not been made by `ocrd init`, or something in it is missing."""
+    """The state folder, or something in it, has not been made by `ocrd init`."""
 
 
 class NotOurs(OcrdError):
@@ -24,7 +24,7 @@ class AlreadyRunning(OcrdError):
 
 
 class NotRunning(OcrdError):
-    """A command needs the running service, and nothing answers on its socket."""
+    """The command needs the running service, and it does not run."""
 
 
 class Refused(OcrdError):
@@ -44,7 +44,7 @@ class WorkerDied(OcrdError):
 
 
 class Unhealthy(OcrdError):
-    """`ocrd status --check` or `ocrd doctor` found something that needs the operator."""
+    """`status --check` or `doctor` found something that needs you."""
 
 
 EXIT_CODES: dict[type[OcrdError], int] = {
