@@ -102,7 +102,7 @@ class Bench:
         self.tests = {
             "thermal": look(self.model, self._labels(range(first + 500_000, first + 500_000 + tests))),
             "plain": look(self.model, _lines(first, 3 * tests, "plain")),
-            "chinese": look(self.model, _lines(first, tests, "chinese")),
+            "chinese": look(self.model, _lines(first, 3 * tests, "chinese")),
         }
         self.capacity = documents
         self.public = look(self.model, public_documents(first + 700_000))

@@ -77,6 +77,12 @@ def test_an_empty_page_is_done_and_teaches_nothing(reading):
     assert (header["verdict"], header["lines"], header["taught"], header["confidence"]) == ("done", 0, 0, None)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (9, 26000)])
+def test_a_page_thinner_than_any_letter_is_done(reading, shape):
+    header, _ = reading.document([np.full((*shape, 3), 200, np.uint8)], b"")
+    assert (header["verdict"], header["lines"]) == ("done", 0)
+
+
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_labels_turn_with_their_page(reading, turn):
     document = synthesis.thermal_label(3)

@@ -64,7 +64,8 @@ def network_input(image: Image, scale: float) -> Maps:
     """`(1, 3, H, W) float32` RGB in [0, 255], scaled, padded on the right and below to multiples of 32."""
     view = image
     if scale < 1.0:
-        view = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+        view = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     height, width = view.shape[:2]
     view = cv2.copyMakeBorder(view, 0, -height % 32, 0, -width % 32, cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(view.transpose(2, 0, 1)[None], dtype=np.float32)
