@@ -20,8 +20,7 @@ import torch
 
 from learners import batches, evaluate, synthesis
 from learners.finetune import Weights
-from learners.lines import TrainDocument, document, to_height
-from learners.plan import PUBLIC_DOCUMENTS
+from learners.lines import TrainDocument, to_height
 from models import paddle_twin, reader, weights
 from models.ctc import Alphabet
 from models.errors import PaddleFailed, PaddleMissing
@@ -33,24 +32,11 @@ Tell = Callable[[str], None]
 Truth = tuple[str, npt.NDArray[np.float32]]
 """What the weights in torch say of a line: its text, and the class probabilities `(T, classes)`."""
 
-PUBLIC_KINDS = ("receipt", "form", "letter", "id_card", "screenshot")
-"""What plans are made on and rounds rehearse: general print, and nothing like the labels of the demo."""
 PARITY_LINES = 200
 TIMED_LINES = 6
 TIMED_PAIRS = 30
 FIRST_ANCHOR_SEED, FIRST_LINE_SEED, FIRST_PLANNING_SEED = 10_000_000, 20_000_000, 30_000_000
 """Ranges of seeds that no demo, test or bench draws from."""
-
-
-def public_documents() -> list[TrainDocument]:
-    """Generated documents for planning and rehearsal: these give the basis and the plan, never the pool."""
-    found = []
-    for index in range(PUBLIC_DOCUMENTS):
-        made = synthesis.generate(PUBLIC_KINDS[index % len(PUBLIC_KINDS)], FIRST_PLANNING_SEED + index)
-        lines = [(reader.crop(made.image, line.quad), line.text) for line in made.lines]
-        if (taught := document(index, lines)) is not None:
-            found.append(taught)
-    return found
 
 
 class Examiner:

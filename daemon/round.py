@@ -23,6 +23,7 @@ from learners import finetune
 from learners import plan as planning
 from learners.errors import TooFewDocuments
 from learners.lines import TrainDocument, unpack
+from learners.public import public_documents
 from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
 from privacy import accountant
@@ -54,7 +55,7 @@ def converse(message: wire.Message) -> Talk:
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))
     yield {"ask": "progress", "text": "planning on public documents"}
     settings = _settings(header["learning"])
-    public = evidence.public_documents()
+    public = public_documents(evidence.FIRST_PLANNING_SEED)
     try:
         plan, adapter = planning.plan(settings, model, alphabet, len(header["members"]), public)
     except TooFewDocuments as error:
