@@ -12,10 +12,29 @@ compose by `mu^2 = sum mu_i^2` and convert exactly (Dong, Roth and Su, arXiv 190
 and 3.3). Poisson-sampled events are composed by dp-accounting's privacy loss distributions, which round up
 ("connect the dots", Doroshenko et al., arXiv 2207.04380), in both directions of the neighbouring relation.
 
-When the figure holds. For a schedule fixed in advance or chosen from public numbers. If later parameters
-depend on earlier *outputs*, full-batch rounds may still be stopped by `mu^2` (a filter: Koskela et al.,
-arXiv 2210.17520). Loss distributions may not (arXiv 2602.06756): then only a cap divided in advance among
-equal rounds holds.
+When the figure holds. For a schedule fixed in advance or chosen from public numbers; `privacy.filters` says
+what holds when later parameters depend on earlier *outputs*. Hyperparameters are taken from public data only:
+nothing here pays for choosing them on private data (Papernot and Steinke, arXiv 2110.03620).
+
+Discreteness. What is drawn is q, the discrete Gaussian of s = noise multiplier x sensitivity >= 2^39 steps of
+the grid. Let g be the density of N(0, s^2), p its rounding to whole steps, h = 1 / (24 s^2). Then
+
+    p <= q e^(h x^2 / s^2),    q <= p / (1 - h)
+
+because p(x) = g(x) E[e^(-u^2 / 2s^2) cosh(x u / s^2)], u uniform in +-1/2, with 1 - u^2 / 2s^2 and 1 below the
+first factor and the second, and E cosh(y u) = sinh(y/2) / (y/2) <= e^(y^2 / 24) above both; and g and q agree
+to a factor 1 + 3 e^(-2 pi^2 s^2), q <= g (Poisson summation). A mechanism with p is the continuous one,
+rounded, and so just as private. Let H be the sum of h over all numbers ever drawn, h' the largest. Under p,
+E e^((h / 4h') x^2 / s^2) <= e^(h / 2h'), so the sum of h x^2 / s^2 passes 2H + 4 L h' with a probability of at
+most e^-L. Hence, adaptively too, q in place of p turns (epsilon, delta) into
+
+    (epsilon + 3.1 H + 4 L h',  e^(1.1 H) (delta + e^(epsilon - L))).
+
+At most 2^26 numbers a release and a sum of steps / noise_multiplier^2 of at most 2^20, beyond which epsilon is
+infinite here, leave H < 10^-11 and epsilon < 600,000; with L = 2^20 all of it is below (10^-9, 10^-9 delta),
+which every epsilon of this module includes. For groups too.
+
+A thousandth of delta is kept back for `privacy.filters`: every epsilon here is one at 0.999 delta.
 
 Importing this module is cheap: dp-accounting and Opacus are loaded by the function that needs them.
 """
@@ -30,6 +49,16 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+from privacy.gdp import check_delta, gaussian_epsilon, gaussian_mu
+
+GRID_BITS = 40
+MOST_NUMBERS = 1 << 26
+"""What the noise promises for "Discreteness": a sensitivity of 2^(GRID_BITS - 1) steps, so many numbers a release."""
+
+KEPT = 0.999
+"""The share of delta that the figures of this module may use."""
+
+_DISCRETE, _MOST_SQUARED_MU = 1e-9, 2.0**20
 _SMALLEST_DELTA = 1e-12
 _INTERVAL, _SEARCH, _GROUP = 1e-4, 1e-3, 5e-3  # grids of the privacy loss, in nats
 SECOND_OPINION_ERROR = 0.01
@@ -70,6 +99,9 @@ class RoundEvent:
         return cls(float(body["sample_rate"]), float(body["noise_multiplier"]), body["steps"])
 
 
+Events = tuple[RoundEvent, ...]
+
+
 def mu(event: RoundEvent) -> float:
     """The Gaussian-DP parameter of a full-batch event."""
     if event.sample_rate != 1.0:
@@ -82,61 +114,12 @@ def composed_mu(events: Iterable[RoundEvent]) -> float:
     return math.sqrt(math.fsum(mu(event) ** 2 for event in events))
 
 
-def log_normal_cdf(x: float) -> float:
-    """ln Phi(x), to some 1e-12 relative for every finite x."""
-    if x > 0.0:
-        return math.log1p(-math.erfc(x / _SQRT_2) / 2)
-    if x > -30.0:
-        return math.log(math.erfc(-x / _SQRT_2) / 2)
-    y = 1.0 / (x * x)  # Mills' ratio, asymptotically (Abramowitz and Stegun, 26.2.12)
-    return -x * x / 2 - math.log(-x * math.sqrt(2 * math.pi)) + math.log1p(-y * (1 - 3 * y * (1 - 5 * y)))
-
-
-def gaussian_log_delta(mu: float, epsilon: float) -> float:
-    """ln delta of `mu`-GDP at `epsilon` (Dong et al., corollary 2.13; Balle and Wang, 1805.06530, eq. 6).
-
-    delta = Phi(-epsilon / mu + mu / 2) - e^epsilon Phi(-epsilon / mu - mu / 2), in log space: both terms
-    underflow, and cancel, long before their difference stops to matter.
-    """
-    if mu == 0.0:
-        return -math.inf
-    first = log_normal_cdf(-epsilon / mu + mu / 2)
-    second = epsilon + log_normal_cdf(-epsilon / mu - mu / 2)
-    if second >= first:
-        return -math.inf
-    return first + math.log(-math.expm1(second - first))
-
-
-def gaussian_epsilon(mu: float, delta: float) -> float:
-    """The epsilon of `mu`-GDP at `delta`, to 1e-12 relative and never below it."""
-    _check_delta(delta)
-    target = math.log(delta)
-    if gaussian_log_delta(mu, 0.0) <= target:
-        return 0.0
-    low, high = 0.0, 1.0
-    while gaussian_log_delta(mu, high) > target:
-        low, high = high, 2 * high
-    return _bisect(low, high, lambda epsilon: gaussian_log_delta(mu, epsilon) <= target)
-
-
-def gaussian_mu(epsilon: float, delta: float) -> float:
-    """The largest `mu` whose epsilon at `delta` is within `epsilon`, to 1e-12 relative and never above."""
-    _check_delta(delta)
-    if not epsilon > 0.0:
-        raise ValueError(f"Expected epsilon > 0, got {epsilon}.")
-    target = math.log(delta)
-    low, high = 0.0, 1.0
-    while gaussian_log_delta(high, epsilon) <= target:
-        low, high = high, 2 * high
-    return -_bisect(-high, -low, lambda minus: gaussian_log_delta(-minus, epsilon) <= target)
-
-
 def epsilon(events: Sequence[RoundEvent], delta: float) -> float:
     """The epsilon at `delta` of all the events together, for a unit that was in all; an upper bound."""
     return _epsilon(merged(events), delta)
 
 
-def merged(events: Iterable[RoundEvent]) -> tuple[RoundEvent, ...]:
+def merged(events: Iterable[RoundEvent]) -> Events:
     """The same privacy loss in fewer events: equal mechanisms add their steps; order does not count."""
     steps: Counter[tuple[float, float]] = Counter()
     for event in events:
@@ -145,30 +128,52 @@ def merged(events: Iterable[RoundEvent]) -> tuple[RoundEvent, ...]:
 
 
 @lru_cache(maxsize=65536)
-def _epsilon(events: tuple[RoundEvent, ...], delta: float) -> float:
-    _check_delta(delta)
+def _epsilon(events: Events, delta: float) -> float:
+    check_delta(delta)
     if all(event.sample_rate == 1.0 for event in events):
-        return gaussian_epsilon(composed_mu(events), delta)
+        return discrete(events, KEPT * delta, lambda delta: gaussian_epsilon(composed_mu(events), delta))
     return loss_distribution_epsilon(events, delta)
+
+
+def discrete(events: Events, delta: float, continuous: Callable[[float], float], size: int = 1) -> float:
+    """Epsilon at exactly `delta` for groups of `size`, given it for continuous noise: "Discreteness", above."""
+    if not events:
+        return 0.0
+    unsampled = math.fsum(event.steps / event.noise_multiplier / event.noise_multiplier for event in events)
+    if size * size * unsampled > _MOST_SQUARED_MU:
+        return math.inf
+    return continuous(delta * (1.0 - _DISCRETE)) + _DISCRETE
 
 
 def loss_distribution_epsilon(events: Iterable[RoundEvent], delta: float, interval: float = _INTERVAL) -> float:
     """`epsilon` by privacy loss distributions, for any sample rates. A coarser `interval` is never lower."""
     events = merged(events)
-    _check_delta(delta)
+    check_delta(delta)
     if delta < _SMALLEST_DELTA:
         raise ValueError(f"Expected delta >= {_SMALLEST_DELTA} with Poisson sampling, got {delta}.")
-    from dp_accounting import dp_event
+
+    def continuous(delta: float) -> float:
+        from dp_accounting import dp_event
+
+        mechanisms: list[tuple[Any, int]] = []
+        if full := [event for event in events if event.sample_rate == 1.0]:
+            mechanisms.append((dp_event.GaussianDpEvent(1.0 / composed_mu(full)), 1))
+        for event in (event for event in events if event.sample_rate < 1.0):
+            gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
+            mechanisms.append((dp_event.PoissonSampledDpEvent(event.sample_rate, gaussian), event.steps))
+        return _composed(mechanisms, interval, delta)
+
+    return discrete(events, KEPT * delta, continuous)
+
+
+def _composed(mechanisms: Iterable[tuple[Any, int]], interval: float, delta: float) -> float:
+    """Epsilon of so many of each of dp-accounting's mechanisms, by loss distributions on a grid of `interval`."""
     from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
     from dp_accounting.privacy_accountant import NeighboringRelation
 
     accountant = PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, interval)
-    full = [event for event in events if event.sample_rate == 1.0]
-    if full:
-        accountant.compose(dp_event.GaussianDpEvent(1.0 / composed_mu(full)))
-    for event in (event for event in events if event.sample_rate < 1.0):
-        gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
-        accountant.compose(dp_event.PoissonSampledDpEvent(event.sample_rate, gaussian), event.steps)
+    for mechanism, count in mechanisms:
+        accountant.compose(mechanism, count)
     return float(accountant.get_epsilon(delta))
 
 
@@ -214,19 +219,20 @@ def group_epsilon(events: Iterable[RoundEvent], delta: float, size: int) -> floa
     if size < 1:
         raise ValueError(f"Expected size >= 1, got {size}.")
     events = merged(events)
-    if all(event.sample_rate == 1.0 for event in events):
-        return gaussian_epsilon(size * composed_mu(events), delta)
-    from dp_accounting import dp_event
-    from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
-    from dp_accounting.privacy_accountant import NeighboringRelation
 
-    accountant = PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, _GROUP)
-    present = range(size + 1)
-    for event in events:
-        rate, sigma = event.sample_rate, event.noise_multiplier
-        chances = [math.comb(size, n) * rate**n * (1.0 - rate) ** (size - n) for n in present]
-        accountant.compose(dp_event.MixtureOfGaussiansDpEvent(sigma, present, chances), event.steps)
-    return float(accountant.get_epsilon(delta))
+    def continuous(delta: float) -> float:
+        if all(event.sample_rate == 1.0 for event in events):
+            return gaussian_epsilon(size * composed_mu(events), delta)
+        from dp_accounting import dp_event
+
+        present, mechanisms = range(size + 1), []
+        for event in events:
+            rate, sigma = event.sample_rate, event.noise_multiplier
+            chances = [math.comb(size, n) * rate**n * (1.0 - rate) ** (size - n) for n in present]
+            mechanisms.append((dp_event.MixtureOfGaussiansDpEvent(sigma, present, chances), event.steps))
+        return _composed(mechanisms, _GROUP, delta)
+
+    return discrete(events, KEPT * delta, continuous, size)
 
 
 def epsilon_second_opinion(events: Iterable[RoundEvent], delta: float) -> float | None:
@@ -277,23 +283,9 @@ class _GaussianLoss:
         return np.vectorize(math.erfc, otypes=[float])((self.mean - loss) / (self.std * _SQRT_2)) / 2
 
 
-def _check_delta(delta: float) -> None:
-    if not 0.0 < delta < 1.0:
-        raise ValueError(f"Expected 0 < delta < 1, got {delta}.")
-
-
 def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int:
     """The smallest integer in (low, high] for which `holds`, given that it does at `high`, not at `low`."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
-
-
-def _bisect(low: float, high: float, holds: Callable[[float], bool]) -> float:
-    """The smallest value in (low, high] for which `holds`, given that it does at `high`; never less."""
-    while True:
-        middle = (low + high) / 2
-        if not low < middle < high or high - low <= 1e-12 * max(abs(high), abs(low)):
-            return high
-        low, high = (low, middle) if holds(middle) else (middle, high)

@@ -1,4 +1,4 @@
-"""Gaussian noise and Poisson sampling from a cryptographic stream, drawn only against a ledger entry.
+"""Discrete Gaussian noise and Poisson sampling from a cryptographic stream, drawn only against a ledger entry.
 
 Guarantees:
 
@@ -6,19 +6,15 @@ Guarantees:
   It draws at most as often as the entry paid for, never with less noise, and one entry serves one source.
 * The stream is ChaCha20 under 32 bytes of the operating system's randomness. Nothing can be drawn twice: a
   source has no state to save, so a round that starts again draws anew, against a new debit.
-* A draw is in whole grid steps. What it is added to is an exact integer sum (`Grid`), so the release is one
-  too, and equals the continuous Gaussian mechanism's output rounded to the grid: post-processing, which
-  costs no privacy. The sensitivity is exact, because integer sums don't depend on their order (Casacuberta
-  et al., arXiv 2207.10635).
+* A draw is in whole grid steps, and so is what it is added to, an exact integer sum (`Grid`). The sensitivity
+  is exact, because integer sums don't depend on their order (Casacuberta et al., arXiv 2207.10635).
+* The noise is exactly the discrete Gaussian (`privacy.discrete_gaussian`), and a coin falls true with a
+  probability that is exactly known and never above the rate charged. No floating-point number is released,
+  and none decides, so there are no low bits that betray what was added to (Jin et al., arXiv 2112.05307).
+* What this costs beyond the continuous Gaussian is proven and charged: `privacy.accountant`, "Discreteness".
+  The proof takes at most `MOST_NUMBERS` numbers a release, and a source refuses more.
 
-On floating point. The low bits of a floating-point Gaussian betray the value it was added to (Jin et al.,
-arXiv 2112.05307). Here no low bits are left: the grid is 2^-24 of the clipping norm, so that one cell holds
-some 2^28 floating-point values, and each number is the sum of four Box-Muller normals (Holohan and Braghin,
-arXiv 2107.10138). That closes the published attacks. It is no proof: uniforms have 52 bits, so a cell has
-the Gaussian's probability only to within a small relative error that nobody has bounded here, and noise
-beyond 12 standard deviations never occurs. A discrete Gaussian sampled exactly in integer arithmetic
-(Canonne, Kamath and Steinke, arXiv 2004.00010) would be a proof; it is future work, and until then the claim
-names the mechanism "rounded-gaussian".
+All of it supposes that ChaCha20's output can't be told from true randomness.
 """
 
 from __future__ import annotations
@@ -26,24 +22,22 @@ from __future__ import annotations
 import math
 import secrets
 from dataclasses import dataclass
-from typing import ClassVar
+from fractions import Fraction
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
-from privacy.accountant import RoundEvent
+from privacy.accountant import GRID_BITS, MOST_NUMBERS, RoundEvent
 from privacy.chain import Entry
+from privacy.discrete_gaussian import DiscreteGaussian, Integers
 from privacy.errors import BudgetExhausted
 
-Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+Kind = Literal["discrete-gaussian", "float64-gaussian"]
 
 _SEED_BYTES = 32
-_GRID_BITS = 24
-_SUMMED = 4  # normals summed into one
-_CHUNK = 1 << 16  # numbers made at a time: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,9 @@ class Debit:
 class Grid:
     """The integer grid on which contributions of norm at most `bound` are summed and released.
 
-    `step` is a power of two near `bound * 2^-24`, so that integers and values convert without rounding.
+    `step` is a power of two, more than `bound * 2^-40` and at most twice that, so that integers and values
+    convert without rounding. Eight million contributions fit into an int64 sum; should there be more, sum
+    and noise are both taken modulo 2^64, which is post-processing.
     """
 
     bound: float
@@ -97,11 +93,11 @@ class Grid:
 
     @property
     def step(self) -> float:
-        return math.ldexp(1.0, math.frexp(self.bound)[1] - _GRID_BITS)
+        return math.ldexp(1.0, math.frexp(self.bound)[1] - GRID_BITS)
 
     @property
     def sensitivity(self) -> float:
-        """The norm that one contribution can have, in grid steps."""
+        """The norm that one contribution can have, in grid steps: 2^39 or more, less than 2^40."""
         return self.bound / self.step
 
 
@@ -111,20 +107,23 @@ class NoiseSource:
     Args:
         debit: what was charged; it can be used once.
         seed: 32 bytes that make the draws reproducible; only with a debit for tests.
+        kind: "float64-gaussian" is there to be compared with, and drawn only against a debit for tests.
     """
 
     _spent: ClassVar[set[str]] = set()
 
-    def __init__(self, debit: Debit, *, seed: bytes | None = None) -> None:
+    def __init__(self, debit: Debit, *, seed: bytes | None = None, kind: Kind = "discrete-gaussian") -> None:
         if debit.is_real:
             if seed is not None:
                 raise ValueError("Expected no seed with a real debit: noise that can be repeated hides nothing.")
+            if kind != "discrete-gaussian":
+                raise ValueError(f"Expected discrete-gaussian noise with a real debit, got {kind}.")
             if debit.hash in self._spent:
                 raise BudgetExhausted(f"Ledger entry {debit.seq} has been drawn against before.")
             self._spent.add(debit.hash)
         elif seed is not None and len(seed) != _SEED_BYTES:
             raise ValueError(f"Expected a seed of {_SEED_BYTES} bytes, got {len(seed)}.")
-        self._event = debit.event
+        self._event, self._kind = debit.event, kind
         self._drawn = 0
         self._stream = _Stream(secrets.token_bytes(_SEED_BYTES) if seed is None else seed)
 
@@ -134,12 +133,12 @@ class NoiseSource:
         return self._drawn
 
     def add_to(self, total: Integers, grid: Grid, noise_multiplier: float) -> Integers:
-        """The Gaussian mechanism: `total + round(N(0, (noise_multiplier * bound)^2))`, in grid steps.
+        """The Gaussian mechanism: `total + N_Z(0, (noise_multiplier * bound)^2)`, in grid steps.
 
         `total` (any shape) is a sum of contributions of norm at most `grid.bound`, one a unit of privacy.
 
         Raises:
-            BudgetExhausted: less noise, or more releases, than were charged.
+            BudgetExhausted: less noise, more releases, or more numbers in one, than were charged.
         """
         if total.dtype != np.int64:
             raise ValueError(f"Expected an int64 sum in grid steps, got {total.dtype}.")
@@ -147,17 +146,24 @@ class NoiseSource:
         if not noise_multiplier >= charged.noise_multiplier:
             least = charged.noise_multiplier
             raise BudgetExhausted(f"Expected noise_multiplier >= {least}, as charged, got {noise_multiplier}.")
+        if not noise_multiplier < math.inf:
+            raise ValueError(f"Expected a finite noise_multiplier, got {noise_multiplier}.")
         if self._drawn >= charged.steps:
             raise BudgetExhausted(f"All {charged.steps} releases that were charged have been drawn.")
+        if total.size > MOST_NUMBERS:
+            raise BudgetExhausted(f"Expected at most {MOST_NUMBERS} numbers in a release, got {total.size}.")
+        sigma = Fraction(noise_multiplier) * Fraction(grid.bound) / Fraction(grid.step)
         self._drawn += 1
-        std = noise_multiplier * grid.sensitivity
-        if not std < 2**50:
-            raise ValueError(f"Expected a standard deviation below 2^50 grid steps, got {std}.")
-        noise = np.rint(self._stream.normal(total.size) * std).astype(np.int64)
+        noise = self._draw(sigma, total.size)
         return total + noise.reshape(total.shape)
 
+    def _draw(self, sigma: Fraction, size: int) -> Integers:
+        if self._kind == "float64-gaussian":
+            return np.rint(self._stream.normal(size) * float(sigma)).astype(np.int64)
+        return DiscreteGaussian(sigma).draw(size, self._stream.words)
+
     def poisson(self, size: int, sample_rate: float) -> npt.NDArray[np.bool_]:
-        """Who is in a batch: `size` independent coins that fall true with probability `sample_rate`.
+        """Who is in a batch: `size` independent coins, each true with probability floor(2^64 rate) / 2^64.
 
         Raises:
             BudgetExhausted: a higher rate than was charged.
@@ -166,32 +172,26 @@ class NoiseSource:
             raise BudgetExhausted(
                 f"Expected 0 <= sample_rate <= {self._event.sample_rate}, as charged, got {sample_rate}."
             )
-        return self._stream.uniform(size) < sample_rate
+        if sample_rate == 1.0:
+            return np.ones(size, dtype=np.bool_)
+        return self._stream.words(size) < np.uint64(math.floor(Fraction(sample_rate) * 2**64))
 
 
 class _Stream:
-    """Uniform and normal numbers from ChaCha20 under one key; every call takes a fresh nonce."""
+    """Random words from ChaCha20 under one key; every call takes a fresh nonce."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._calls = 0
 
-    def uniform(self, size: int) -> Floats:
-        """`(size,) float64` in (0, 1): the middles of 2^52 equal intervals, exactly."""
+    def words(self, size: int) -> npt.NDArray[np.uint64]:
+        """`(size,) uint64`, uniform and independent."""
         nonce = bytes(8) + self._calls.to_bytes(8, "little")  # the block counter comes first, from 0
         self._calls += 1
         stream = Cipher(ChaCha20(self._key, nonce), mode=None).encryptor().update(bytes(8 * size))
-        bits = np.frombuffer(stream, dtype="<u8") >> np.uint64(12)
-        return (bits.astype(np.float64) + 0.5) * 2.0**-52
+        return np.frombuffer(stream, dtype="<u8")
 
-    def normal(self, size: int) -> Floats:
-        """`(size,) float64`, standard normal."""
-        chunks = [self._normal(min(_CHUNK, size - start)) for start in range(0, size, _CHUNK)]
-        return np.concatenate(chunks) if chunks else np.zeros(0)
-
-    def _normal(self, size: int) -> Floats:
-        """Box and Muller (1958): sqrt(-2 ln u) (cos 2 pi v, sin 2 pi v) are two normals; four are summed."""
-        pairs = self.uniform(_SUMMED * size).reshape(2, _SUMMED // 2, size)
-        radius, angle = np.sqrt(-2.0 * np.log(pairs[0])), 2.0 * np.pi * pairs[1]
-        total: Floats = (radius * (np.cos(angle) + np.sin(angle))).sum(axis=0)
-        return total / math.sqrt(_SUMMED)
+    def normal(self, size: int) -> npt.NDArray[np.float64]:
+        """`(size,) float64`, standard normal but for rounding: Box and Muller (1958). For comparison only."""
+        radius, angle = ((self.words(2 * size) >> np.uint64(11)) * 2.0**-53).reshape(2, size)
+        return np.asarray(np.sqrt(-2.0 * np.log1p(-radius)) * np.cos(2.0 * np.pi * angle), dtype=np.float64)

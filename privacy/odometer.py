@@ -1,10 +1,10 @@
 """The lifetime privacy loss of every slot: all rounds and queries that ever held it, against one cap.
 
 Pure. A slot's history is the multiset of the events that were charged to it, whatever became of the candidate
-they trained. Slots with equal histories share one record, full-batch histories have a closed form, and of
-Poisson histories only those are composed that no other one contains. So a query over 100,000 slots and 1,000
-rounds takes well under a second where Poisson rounds are equal "tickets", as planned. Poisson rounds with
-parameters of their own cost a composition each (tenths of a second) the first time they are asked about.
+they trained; `privacy.filters` says what it has spent. Slots with equal histories share one record. Full-batch
+histories have a closed form and mixed ones a sum; loss distributions, which take tenths of a second, are
+composed only for tickets, and of those only where a question turns on them. So over 100,000 slots and 1,000
+rounds a question takes well under a second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from privacy import accountant
+from privacy import accountant, filters
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.errors import BudgetExhausted
@@ -86,8 +86,17 @@ class Odometer:
 
     def worst_history(self) -> tuple[RoundEvent, ...]:
         """The events of the slot that has spent the most; empty when nothing was charged."""
-        candidates = _worst_of(self._histories[number] for number in _present(self._of_slot))
-        return max(candidates, key=self._epsilon, default=())
+        full: list[_History] = []
+        tickets: list[_History] = []
+        mixed: list[_History] = []
+        for history in (self._histories[number] for number in _present(self._of_slot)):
+            of_its_rule = full if filters.is_full_batch(history) else tickets if len(history) == 1 else mixed
+            of_its_rule.append(history)
+        worst = max([*sorted(full, key=accountant.composed_mu)[-1:], *mixed], key=self._epsilon, default=())
+        for history in _undominated(tickets):
+            if filters.bound(history, self.cap, self.delta) > self._epsilon(worst):
+                worst = max(worst, history, key=self._epsilon)
+        return worst
 
     def over(self, events: Sequence[RoundEvent], slots: Ranges) -> list[list[int]]:
         """Those of the slots that the events would carry past the cap, as ranges."""
@@ -96,11 +105,9 @@ class Odometer:
         before = np.zeros(len(where), dtype=np.int32)
         before[known] = self._of_slot[where[known]]
         after = {n: accountant.merged((*self._histories[n], *events)) for n in _present(before)}
-        if all(self._epsilon(history) <= self.cap for history in _worst_of(after.values())):
-            return []
         passes = np.zeros(len(self._histories), dtype=np.bool_)
         for number, history in after.items():
-            passes[number] = self._epsilon(history) > self.cap
+            passes[number] = filters.passes(history, self.cap, self.delta)
         return ranges(where[passes[before]].tolist())
 
     def would_exceed(self, events: Sequence[RoundEvent], slots: Ranges) -> bool:
@@ -113,8 +120,8 @@ class Odometer:
         if over:
             raise BudgetExhausted(f"{over} slots would pass the lifetime epsilon of {self.cap} at {self.delta}.")
 
-    def _epsilon(self, events: Sequence[RoundEvent]) -> float:
-        return accountant.epsilon(events, self.delta)
+    def _epsilon(self, history: _History) -> float:
+        return filters.spent(history, self.cap, self.delta)
 
     def _intern(self, history: _History) -> int:
         if history not in self._number:
@@ -152,19 +159,10 @@ def _present(numbers: npt.NDArray[np.int32]) -> list[int]:
     return np.flatnonzero(np.bincount(numbers)).tolist() if len(numbers) else []
 
 
-def _worst_of(histories: Iterable[_History]) -> list[_History]:
-    """A few of the histories, the worst among them.
-
-    Of the full-batch ones that is the one with the largest mu. A history that another one contains has lost
-    at most as much, so it is left out.
-    """
-    full: list[_History] = []
-    kept: list[tuple[_History, dict[tuple[float, float], int]]] = []
-    for history in sorted(histories, key=lambda history: -sum(event.steps for event in history)):
-        if all(event.sample_rate == 1.0 for event in history):
-            full.append(history)
-            continue
-        steps = {(event.sample_rate, event.noise_multiplier): event.steps for event in history}
-        if not any(all(other.get(k, 0) >= n for k, n in steps.items()) for _, other in kept):
-            kept.append((history, steps))
-    return [*sorted(full, key=accountant.composed_mu)[-1:], *(history for history, _ in kept)]
+def _undominated(tickets: Iterable[_History]) -> list[_History]:
+    """Those than which no other has a higher rate, more steps and less noise all at once; the dearest are kept."""
+    kept: list[RoundEvent] = []
+    for [event] in sorted(tickets, key=lambda history: (-history[0].sample_rate, -history[0].steps)):
+        if not any(other.steps >= event.steps and other.noise_multiplier <= event.noise_multiplier for other in kept):
+            kept.append(event)
+    return [(event,) for event in kept]

@@ -9,11 +9,12 @@ import sys
 import time
 
 import dp_accounting
+import mpmath
 import pytest
-from dp_accounting import dp_event, gaussian_mechanism, rdp
-from scipy import integrate, special, stats
+from dp_accounting import dp_event, rdp
+from scipy import optimize, stats
 
-from privacy import accountant
+from privacy import accountant, gdp
 from privacy.accountant import RoundEvent
 
 DELTA = 1e-6
@@ -22,6 +23,11 @@ SAMPLED = [RoundEvent(0.256, 2.07, 150)]
 SPARSE = [RoundEvent(0.01, 1.5, 1000)]
 MIXED = [RoundEvent(0.1, 3.0, 50), RoundEvent(1.0, 20.0, 50), RoundEvent(0.05, 3.0, 500), RoundEvent(1.0, 30.0, 1)]
 SCHEDULES = [FULL, SAMPLED, SPARSE, MIXED]
+
+
+def closed_form(mu: float) -> float:
+    """At 0.999 delta: the rest is for `privacy.filters`; the nanonat is for the noise's discreteness."""
+    return gdp.gaussian_epsilon(mu, 0.999 * DELTA * (1 - 1e-9)) + 1e-9
 
 
 def _renyi(events: list[RoundEvent], delta: float) -> float:
@@ -34,10 +40,6 @@ def _renyi(events: list[RoundEvent], delta: float) -> float:
 
 
 # Figures that were computed elsewhere, before this module.
-
-
-def test_a_cap_of_8_is_a_sum_of_squared_mu_of_2_34() -> None:
-    assert accountant.gaussian_mu(8.0, DELTA) ** 2 == pytest.approx(2.345, abs=0.005)
 
 
 @pytest.mark.parametrize(("rounds", "each"), [(1, 8.0), (2, 5.4), (4, 3.7), (10, 2.2)])
@@ -68,40 +70,10 @@ def test_line_level_privacy_is_not_document_level_privacy(lines: int, expected: 
 # Theory.
 
 
-@pytest.mark.parametrize("mu", [0.01, 0.3, 1.5315, 6.0])
-@pytest.mark.parametrize("epsilon", [0.0, 0.5, 8.0, 40.0])
-def test_delta_is_the_hockey_stick_integral(mu: float, epsilon: float) -> None:
-    """delta(epsilon) = E[(1 - e^(epsilon - L))_+] for the loss L ~ N(mu^2 / 2, mu^2)."""
-    loss = stats.norm(mu * mu / 2, mu)
-    top = mu * mu / 2 + 40 * mu
-    start = max(epsilon, mu * mu / 2 - 40 * mu)
-    integral, _ = integrate.quad(
-        lambda x: -math.expm1(epsilon - x) * loss.pdf(x), start, max(top, start), epsabs=0, limit=500
-    )
-    assert math.exp(accountant.gaussian_log_delta(mu, epsilon)) == pytest.approx(integral, rel=1e-6, abs=1e-300)
-
-
-def test_the_normal_distributions_tail_is_exact_far_out() -> None:
-    places = [*(x / 8 for x in range(-400, 64) if x), -1e3, -1e5, 20.0, 50.0]
-    for x in places:
-        assert accountant.log_normal_cdf(x) == pytest.approx(float(special.log_ndtr(x)), rel=1e-11)
-
-
-@pytest.mark.parametrize("epsilon", [0.01, 0.3, 1.0, 8.0, 50.0])
-@pytest.mark.parametrize("delta", [1e-3, 1e-6, 1e-12, 1e-30])
-def test_mu_and_epsilon_are_inverse_and_agree_with_dp_accounting(epsilon: float, delta: float) -> None:
-    mu = accountant.gaussian_mu(epsilon, delta)
-    assert accountant.gaussian_epsilon(mu, delta) == pytest.approx(epsilon, rel=1e-9)
-    assert accountant.gaussian_epsilon(mu, delta) <= epsilon * (1 + 2e-12)  # both round up
-    assert 1 / mu == pytest.approx(gaussian_mechanism.get_sigma_gaussian(epsilon, delta), rel=1e-6)
-
-
 def test_limits() -> None:
     assert accountant.epsilon([], DELTA) == 0.0
-    assert accountant.gaussian_epsilon(1e-9, DELTA) == 0.0
-    assert accountant.gaussian_log_delta(0.0, 1.0) == -math.inf
-    assert accountant.epsilon([RoundEvent(1.0, 1e9, 1)], DELTA) == 0.0
-    assert accountant.epsilon([RoundEvent(1.0, 0.01, 1)], DELTA) > 5000
+    assert accountant.epsilon([RoundEvent(1.0, 1e9, 1)], DELTA) == 1e-9
+    assert 5000 < accountant.epsilon([RoundEvent(1.0, 0.01, 1)], DELTA) < math.inf
     assert accountant.epsilon([RoundEvent(1e-9, 1.0, 1)], DELTA) == pytest.approx(0.0, abs=1e-3)
 
 
@@ -109,7 +81,7 @@ def test_full_batch_rounds_compose_by_the_sum_of_squares() -> None:
     events = [RoundEvent(1.0, 10.0, 30), RoundEvent(1.0, 25.0, 80), RoundEvent(1.0, 4.0, 1)]
     mu = accountant.composed_mu(events)
     assert mu**2 == pytest.approx(30 / 100 + 80 / 625 + 1 / 16)
-    assert accountant.epsilon(events, DELTA) == accountant.gaussian_epsilon(mu, DELTA)
+    assert accountant.epsilon(events, DELTA) == pytest.approx(closed_form(mu), abs=1e-12)
 
 
 def test_loss_distributions_agree_with_the_closed_form() -> None:
@@ -149,35 +121,65 @@ def test_more_of_anything_costs_more() -> None:
 
 def test_a_group_of_full_batch_units_costs_its_size_in_mu() -> None:
     mu = accountant.composed_mu(FULL)
-    assert accountant.group_epsilon(FULL, DELTA, 3) == accountant.gaussian_epsilon(3 * mu, DELTA)
+    assert accountant.group_epsilon(FULL, DELTA, 3) == pytest.approx(closed_form(3 * mu), abs=1e-12)
     assert accountant.group_epsilon(SAMPLED, DELTA, 1) == pytest.approx(accountant.epsilon(SAMPLED, DELTA), abs=1e-2)
 
 
 # Other accountants.
 
 
-@pytest.mark.parametrize("events", SCHEDULES)
-def test_epsilon_agrees_with_opacus(events: list[RoundEvent]) -> None:
-    ours, second = accountant.epsilon(events, DELTA), accountant.epsilon_second_opinion(events, DELTA)
-    assert second is not None
-    assert ours == pytest.approx(second, abs=accountant.SECOND_OPINION_ERROR)
-    assert ours >= second - 1e-4, "epsilon is below what an independent accountant says"
+def near(ours: float, other: float) -> bool:
+    """Never below another accountant's figure, but for what that errs by, and within max(0.5%, 0.02) of it."""
+    return other - 1e-4 <= ours <= other + max(0.005 * other, 0.02)
 
 
-def test_epsilon_never_falls_below_the_second_opinion() -> None:
+def _drawn_schedules(count: int) -> list[list[RoundEvent]]:
     draw = random.Random(7)
-    for _ in range(6):
-        events = [
-            RoundEvent(
-                draw.choice([1.0, draw.uniform(0.01, 0.6)]),
-                round(draw.uniform(4.0, 30.0), 3),
-                draw.randint(1, 120),
-            )
-            for _ in range(draw.randint(1, 3))
-        ]
-        second = accountant.epsilon_second_opinion(events, DELTA)
-        assert second is not None
-        assert accountant.epsilon(events, DELTA) >= second - accountant.SECOND_OPINION_ERROR, events
+
+    def event() -> RoundEvent:
+        rate = draw.choice([1.0, draw.uniform(0.01, 0.6)])
+        return RoundEvent(rate, round(draw.uniform(4.0, 30.0), 3), draw.randint(1, 120))
+
+    return [[event() for _ in range(draw.randint(1, 3))] for _ in range(count)]
+
+
+@pytest.mark.parametrize("events", [*SCHEDULES, *_drawn_schedules(8), [RoundEvent(0.05, 30.0, 100)]])
+def test_epsilon_agrees_with_opacus(events: list[RoundEvent]) -> None:
+    second = accountant.epsilon_second_opinion(events, DELTA)
+    assert second is not None
+    assert near(accountant.epsilon(events, DELTA), second)
+
+
+@pytest.mark.parametrize("events", [[RoundEvent(0.01, 13.06, 100)], [RoundEvent(0.01, 3.4, 100)], MIXED])
+def test_where_opacus_says_more_it_is_its_own_error(events: list[RoundEvent], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of it, and Opacus lies below."""
+    monkeypatch.setattr(accountant, "SECOND_OPINION_ERROR", 1e-3)
+    second = accountant.epsilon_second_opinion(events, DELTA)
+    assert second is not None
+    assert second < accountant.epsilon(events, DELTA) < second + 1e-3
+
+
+@pytest.mark.parametrize(("rate", "noise"), [(0.25, 1.0), (0.01, 0.7), (0.6, 5.0), (0.9, 2.0), (1e-3, 0.5)])
+def test_one_sampled_release_is_its_own_definition(rate: float, noise: float) -> None:
+    """delta(epsilon) = sup P - e^epsilon Q over events, P and Q being N(0, s^2) and its mixture with N(1, s^2)."""
+
+    def delta(epsilon: float) -> float:
+        def tail(x: float, mean: float) -> float:
+            return float(stats.norm.sf((x - mean) / noise))
+
+        def below(x: float, mean: float) -> float:
+            return float(stats.norm.cdf((x - mean) / noise))
+
+        x = 0.5 + noise**2 * math.log((math.exp(epsilon) - 1 + rate) / rate)
+        one = rate * tail(x, 1) + (1 - rate - math.exp(epsilon)) * tail(x, 0)
+        if math.exp(-epsilon) <= 1 - rate:
+            return one
+        x = 0.5 + noise**2 * math.log((math.exp(-epsilon) - 1 + rate) / rate)
+        return max(one, below(x, 0) - math.exp(epsilon) * (rate * below(x, 1) + (1 - rate) * below(x, 0)))
+
+    exact = optimize.brentq(lambda epsilon: delta(epsilon) - DELTA, 1e-9, 50)
+    assert near(accountant.epsilon([RoundEvent(rate, noise, 1)], DELTA), exact)
+    assert accountant.epsilon([RoundEvent(rate, noise, 1)], DELTA) >= exact
 
 
 @pytest.mark.parametrize("events", SCHEDULES)
@@ -198,6 +200,64 @@ def test_a_wrong_sigma_is_told_apart(events: list[RoundEvent], wrong: float) -> 
 
 def test_the_second_opinion_may_be_missing() -> None:
     assert accountant.epsilon_second_opinion(SAMPLED, 1e-25) is None
+
+
+# Discreteness: what the discrete Gaussian q costs beyond the rounded one p.
+
+
+def _masses(s: float) -> tuple[range, list[mpmath.mpf], list[mpmath.mpf]]:
+    """The integers within 14 s, and p and q there, from their definitions."""
+    where = range(-math.ceil(14 * s), math.ceil(14 * s) + 1)
+
+    def tail(x: float) -> mpmath.mpf:
+        return mpmath.erfc(x / (s * mpmath.sqrt(2))) / 2
+
+    p = [tail(abs(x) - 0.5) - tail(abs(x) + 0.5) if x else 1 - 2 * tail(0.5) for x in where]
+    weights = [mpmath.exp(-mpmath.mpf(x * x) / (2 * s * s)) for x in where]
+    return where, p, [weight / mpmath.fsum(weights) for weight in weights]
+
+
+@pytest.mark.parametrize("s", [1.0, 1.5, 4.0, 20.0])
+def test_the_lemma_on_discreteness_holds_and_is_not_loose(s: float) -> None:
+    def holds(h: float) -> bool:
+        near = 1 + 3 * mpmath.exp(-2 * mpmath.pi**2 * s * s)
+        above = all(p <= q * near * mpmath.exp(h * x * x / s**2) for x, p, q in zip(*masses, strict=True))
+        return above and all(q <= p / (1 - h) for _, p, q in zip(*masses, strict=True))
+
+    with mpmath.workdps(80):
+        masses, h = _masses(s), 1 / (24 * s * s)
+        assert holds(h)
+        assert not holds(0.9 * h)
+        for share in (1.0, 0.1):
+            moment = mpmath.fsum(p * mpmath.exp(share * x * x / (4 * s * s)) for x, p, _ in zip(*masses, strict=True))
+            assert moment <= mpmath.exp(share / 2)
+
+
+@pytest.mark.parametrize("s", [2.0, 8.0])
+@pytest.mark.parametrize("epsilon", [0.5, 2.0, 8.0])
+def test_a_discrete_release_is_as_private_as_the_accountant_says(s: float, epsilon: float) -> None:
+    """One number, sensitivity s, on a grid so coarse that the lemma's terms show: delta is below the bound."""
+    shift, h, most = int(s), 1 / (24 * s * s), 30.0
+    with mpmath.workdps(60):
+        _, _, q = _masses(s)
+        away = [mpmath.mpf(0)] * shift + q[:-shift]
+        delta = mpmath.fsum(max(one - math.exp(epsilon) * other, 0) for one, other in zip(away, q, strict=True))
+    continuous = math.exp(gdp.gaussian_log_delta(1.0, epsilon - 3.1 * h - 4 * most * h))
+    assert delta <= math.exp(1.1 * h) * (continuous + math.exp(epsilon - most))
+
+
+def test_on_the_grid_that_is_used_discreteness_is_within_a_nanonat() -> None:
+    sensitivity = 2.0 ** (accountant.GRID_BITS - 1)
+    least = 1 / (24 * sensitivity**2)  # of numbers with noise multiplier 1
+    together, largest, most = accountant.MOST_NUMBERS * 2**20 * least, 2**20 * least, 2**20
+    assert together < 1e-11
+    assert 3.1 * together + 4 * most * largest < 1e-9
+    for mu in (1.0, 1024.0):
+        assert gdp.gaussian_epsilon(mu, 1e-300) < 600_000 < most
+    assert accountant.epsilon([RoundEvent(1.0, 1 / 1024, 1)], DELTA) < math.inf
+    for events, size in (([RoundEvent(1.0, 1 / 1025, 1)], 1), ([RoundEvent(0.1, 1e-200, 1)], 1), (FULL, 2000)):
+        assert accountant.group_epsilon(events, DELTA, size) == math.inf
+    assert accountant.epsilon([RoundEvent(0.5, 1e-3, 10)], DELTA) == math.inf
 
 
 # Calibration.
@@ -279,7 +339,7 @@ def test_the_readmes_plain_words_are_the_accountants() -> None:
     """78 and 65 right answers in 100, and epsilon 189 for ten documents of one person."""
     from statistics import NormalDist
 
-    mu = accountant.gaussian_mu(8.0, 1e-6)
+    mu = gdp.gaussian_mu(8.0, 1e-6)
     right = [round(100 * NormalDist().cdf(each / 2)) for each in (mu, mu / 2)]
     assert right == [78, 65]
     assert round(accountant.group_epsilon([RoundEvent(1.0, 1 / mu, 1)], 1e-6, 10)) == 189

@@ -85,7 +85,7 @@ def test_it_says_what_a_claim_must(made: Claim) -> None:
     mechanism = said["mechanism"]
     assert {**EVENT.to_body(), "max_grad_norm": 0.2, "capacity": 200}.items() <= mechanism.items()
     assert mechanism["expected_documents"] == 200
-    assert mechanism["name"] == "rounded-gaussian"
+    assert mechanism["name"] == "discrete-gaussian"
     assert "ChaCha20" in mechanism["noise_source"]
     assert [access["purpose"] for access in said["accesses"]] == ["training", "gate", "pseudo-labels"]
     assert said["public_data"] == ["generated documents 0.1.0"]

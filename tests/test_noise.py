@@ -1,4 +1,4 @@
-"""The noise is Gaussian with the sigma that was asked for, and is drawn only against a debit."""
+"""The noise is a discrete Gaussian of the sigma that was asked for, and is drawn only against a debit."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from scipy import stats
 
-from privacy.accountant import RoundEvent
+from privacy.accountant import MOST_NUMBERS, RoundEvent
 from privacy.errors import BudgetExhausted
 from privacy.ledger import Entry, Ledger
-from privacy.noise import Debit, Grid, NoiseSource
+from privacy.noise import Debit, Grid, Kind, NoiseSource, _Stream
 from privacy.signing import SigningKey
 
 SEED = bytes(range(32))
@@ -25,9 +28,11 @@ DRAWS = 200_000
 WRONG = (2 / 3, 3 / 2)
 
 
-def _noise(std: float, size: int = DRAWS, seed: bytes | None = SEED) -> npt.NDArray[np.float64]:
-    source = NoiseSource(Debit.for_tests(), seed=seed)
-    return source.add_to(np.zeros(size, dtype=np.int64), GRID, std) * GRID.step
+def _noise(
+    std: float, size: int = DRAWS, seed: bytes | None = SEED, kind: Kind = "discrete-gaussian"
+) -> npt.NDArray[np.float64]:
+    source = NoiseSource(Debit.for_tests(), seed=seed, kind=kind)
+    return source.add_to(np.zeros(size, dtype=np.int64), GRID, std).astype(np.float64) * GRID.step
 
 
 def _is_gaussian(draws: npt.NDArray[np.float64], std: float) -> bool:
@@ -38,9 +43,10 @@ def _is_gaussian(draws: npt.NDArray[np.float64], std: float) -> bool:
     return bool(likely and abs(tail - expected) < 6 * math.sqrt(expected))
 
 
-@pytest.mark.parametrize("std", [0.5, 1.0, 13.059])
-def test_the_noise_has_the_sigma_asked_for_and_no_other(std: float) -> None:
-    draws = _noise(std)
+@pytest.mark.parametrize("std", [1e-9, 0.5, 1.0, 13.059])
+@pytest.mark.parametrize("kind", ["discrete-gaussian", "float64-gaussian"])
+def test_the_noise_has_the_sigma_asked_for_and_no_other(std: float, kind: Kind) -> None:
+    draws = _noise(std, kind=kind)
     assert _is_gaussian(draws, std)
     for wrong in WRONG:
         assert not _is_gaussian(draws, wrong * std)
@@ -51,6 +57,12 @@ def test_the_system_generator_gives_the_same_distribution() -> None:
     draws = _noise(2.0, seed=None)
     assert _is_gaussian(draws, 2.0)
     assert not np.array_equal(draws, _noise(2.0, seed=None))
+
+
+def test_a_float64_gaussian_is_for_comparison_only(entry: Entry, key: SigningKey) -> None:
+    assert not np.array_equal(_noise(1.0, 100), _noise(1.0, 100, kind="float64-gaussian"))
+    with pytest.raises(ValueError, match="discrete-gaussian noise with a real debit"):
+        NoiseSource(Debit.of(entry, key.public), kind="float64-gaussian")
 
 
 def test_moments() -> None:
@@ -96,8 +108,8 @@ def test_shapes_and_types(size: int) -> None:
 
 
 def test_what_is_added_to_shifts_the_release_exactly() -> None:
-    """The noise does not depend on the sum: no low bits of it can tell two sums apart."""
-    total = np.random.default_rng(0).integers(-(2**40), 2**40, 1000)
+    """The noise does not depend on the sum: no low bits of it can tell two sums apart, nor an overflow."""
+    total = np.append(np.random.default_rng(0).integers(-(2**40), 2**40, 1000), [2**63 - 1, -(2**63)] * 50)
     release = NoiseSource(Debit.for_tests(), seed=SEED).add_to(total, GRID, 1.0)
     noise = NoiseSource(Debit.for_tests(), seed=SEED).add_to(np.zeros_like(total), GRID, 1.0)
     assert np.array_equal(release - total, noise)
@@ -106,7 +118,7 @@ def test_what_is_added_to_shifts_the_release_exactly() -> None:
 @pytest.mark.parametrize("bound", [1.0, 0.2, 0.5, 1e-6, 3.7e5])
 def test_the_grid_is_fine_and_exact(bound: float) -> None:
     grid = Grid(bound)
-    assert 2**22 < bound / grid.step <= 2**24
+    assert 2**39 <= bound / grid.step < 2**40
     assert math.frexp(grid.step)[0] == 0.5
     assert grid.sensitivity * grid.step == bound
     std = float(np.std(NoiseSource(Debit.for_tests(), seed=SEED).add_to(np.zeros(DRAWS, np.int64), grid, 2.0)))
@@ -120,8 +132,34 @@ def test_a_bound_that_is_none_is_refused(bound: float) -> None:
 
 
 def test_noise_beyond_the_integers_is_refused() -> None:
-    with pytest.raises(ValueError, match="2\\^50"):
-        NoiseSource(Debit.for_tests()).add_to(np.zeros(1, np.int64), GRID, 1e9)
+    source = NoiseSource(Debit.for_tests())
+    for beyond in (2.0**17, 1e300):
+        with pytest.raises(ValueError, match="2\\^56"):
+            source.add_to(np.zeros(1, np.int64), GRID, beyond)
+    with pytest.raises(ValueError, match="finite noise_multiplier"):
+        source.add_to(np.zeros(1, np.int64), GRID, math.inf)
+
+
+def _chacha(call: int, size: int) -> list[int]:
+    """A source's words under SEED, by the cipher alone: the nonce is the number of the call."""
+    nonce = bytes(8) + call.to_bytes(8, "little")
+    stream = Cipher(ChaCha20(SEED, nonce), mode=None).encryptor().update(bytes(8 * size))
+    return [int.from_bytes(stream[8 * k : 8 * k + 8], "little") for k in range(size)]
+
+
+def test_the_stream_is_chacha20() -> None:
+    """The first key stream block of RFC 8439, appendix A.1, test vector 1: key, nonce and counter zero."""
+    stream = _Stream(bytes(32)).words(2).tobytes()
+    assert stream.hex() == "76b8e0ada0f13d90405d6ae55386bd28"
+    one = _Stream(SEED)
+    assert [one.words(5).tolist() for _ in range(3)] == [_chacha(call, 5) for call in range(3)]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3, 5e-20, 2.0**-64, 1.0 - 2.0**-53])
+def test_a_coin_is_an_exact_comparison_of_integers(rate: float) -> None:
+    """True with probability floor(2^64 rate) / 2^64: never above the rate charged."""
+    mask = NoiseSource(Debit.for_tests(), seed=SEED).poisson(1000, rate)
+    assert mask.tolist() == [word < math.floor(Fraction(rate) * 2**64) for word in _chacha(0, 1000)]
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.01, 0.25, 1.0])
@@ -180,6 +218,13 @@ def test_a_source_draws_what_was_charged_and_no_more(entry: Entry, key: SigningK
         source.add_to(zeros, GRID, 2.0)
     with pytest.raises(BudgetExhausted, match="All 3 releases"):
         source.add_to(zeros, GRID, 2.0)
+
+
+def test_a_release_has_no_more_numbers_than_the_proof_covers(entry: Entry, key: SigningKey) -> None:
+    source = NoiseSource(Debit.of(entry, key.public))
+    with pytest.raises(BudgetExhausted, match=f"at most {MOST_NUMBERS} numbers in a release, got {MOST_NUMBERS + 1}"):
+        source.add_to(np.broadcast_to(np.int64(0), (MOST_NUMBERS + 1,)), GRID, 2.0)
+    assert source.drawn == 0
 
 
 def test_a_debit_serves_one_source(entry: Entry, key: SigningKey) -> None:

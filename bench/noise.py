@@ -1,0 +1,164 @@
+"""What exact noise and lifetime accounting cost, on one thread.
+
+    python bench/noise.py [--seed 1] [--quick] [--json FILE]
+
+Noise: the discrete Gaussian of `privacy.noise`, from ChaCha20 to int64 grid steps, against torch.randn (which is
+neither exact nor cryptographic) and against sums of four Box-Muller normals from ChaCha20, which it replaced. Best
+of several runs, in seconds of processor time. Accounting: one figure each, computed for the first time; then an
+odometer over 1,000 rounds and 100,000 slots, its first answer to each question. Needs no data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from privacy import accountant
+from privacy.accountant import RoundEvent
+from privacy.noise import Debit, Grid, NoiseSource, _Stream
+from privacy.odometer import Odometer, ranges
+
+DELTA, CAP = 1e-6, 8.0
+SIZES = (10_000, 2_600_000)
+ROUNDS, SLOTS = 1000, 100_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--data", help="not needed")
+    parser.add_argument("--quick", action="store_true", help="fewer runs")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {
+        "noise": [noise(size, given.seed, 3 if given.quick else 9) for size in SIZES],
+        "accountant": figures(),
+        "agreement": agreement(),
+        "odometer": [odometer(name) for name in SCHEDULES],
+    }
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1))
+    return 0
+
+
+def noise(size: int, seed: int, runs: int) -> dict[str, Any]:
+    """Seconds for `size` numbers, and for as many coins."""
+    key = seed.to_bytes(32, "big")
+    source, stream = NoiseSource(Debit.for_tests(), seed=key), _Stream(key)
+    total, grid = np.zeros(size, np.int64), Grid(0.2)
+    generator = torch.Generator().manual_seed(seed)
+    ways: dict[str, Callable[[], object]] = {
+        "discrete Gaussian": lambda: source.add_to(total, grid, 13.06),
+        "four Box-Muller": lambda: four_normals(stream, size),
+        "torch.randn": lambda: torch.randn(size, generator=generator),
+        "Poisson coins": lambda: source.poisson(size, 0.25),
+    }
+    seconds = {name: min(_seconds(way) for _ in range(runs)) for name, way in ways.items()}
+    print(f"\n{size:,} numbers{'':12} seconds  numbers/s  x torch.randn")
+    for name, taken in seconds.items():
+        print(f"  {name:25} {taken:9.5f} {size / taken:10.2e} {taken / seconds['torch.randn']:10.1f}")
+    return {"size": size, "seconds": seconds}
+
+
+def four_normals(stream: _Stream, size: int, chunk: int = 1 << 16) -> np.ndarray[Any, Any]:
+    """What was drawn before: sums of four normals (Holohan and Braghin, arXiv 2107.10138), rounded to the grid."""
+    parts = []
+    for start in range(0, size, chunk):
+        count = min(chunk, size - start)
+        uniform = ((stream.words(4 * count) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+        radius, angle = uniform.reshape(2, 2, count)
+        radius, angle = np.sqrt(-2.0 * np.log(radius)), 2.0 * np.pi * angle
+        parts.append((radius * (np.cos(angle) + np.sin(angle))).sum(axis=0) / 2.0)
+    return np.rint(np.concatenate(parts) * 13.06 * 2.0**23).astype(np.int64)
+
+
+FULL, TICKET = RoundEvent(1.0, 13.06, 100), RoundEvent(0.25, 3.388, 100)
+
+
+def figures() -> dict[str, float]:
+    """Seconds for each figure that a round needs, the first time."""
+    accountant.epsilon([RoundEvent(0.5, 9.0, 1)], DELTA)  # loads dp-accounting
+    accountant.epsilon_second_opinion([RoundEvent(0.5, 9.0, 1)], DELTA)
+    questions: dict[str, Callable[[], float | None]] = {
+        "epsilon, 4 full-batch rounds": lambda: accountant.epsilon([FULL] * 4, DELTA),
+        "epsilon, 4 sampled rounds": lambda: accountant.epsilon([TICKET] * 4, DELTA),
+        "second opinion on it": lambda: accountant.epsilon_second_opinion([TICKET] * 4, DELTA),
+        "epsilon of 10 documents, full batch": lambda: accountant.group_epsilon([FULL] * 4, DELTA, 10),
+        "epsilon of 10 documents, sampled": lambda: accountant.group_epsilon([TICKET] * 4, DELTA, 10),
+        "calibration, full batch": lambda: accountant.calibrate(1.0, 100, 4, CAP, DELTA),
+        "calibration, sampled": lambda: accountant.calibrate(0.25, 100, 4, CAP, DELTA),
+    }
+    print(f"\naccountant at delta {DELTA}{'':16} answer  seconds")
+    found = {}
+    for name, question in questions.items():
+        begun = time.process_time()
+        answer = question()
+        found[name] = time.process_time() - begun
+        print(f"  {name:37} {answer or math.nan:8.3f} {found[name]:8.4f}")
+    return found
+
+
+def agreement() -> dict[str, float]:
+    """Epsilon less the second opinion's, over schedules: the least and the greatest difference, in nats."""
+    events = [
+        RoundEvent(rate, sigma, steps)
+        for rate in (0.01, 0.1, 0.25, 0.6, 1.0)
+        for sigma, steps in ((1.5, 10), (3.4, 100), (13.06, 100), (20.0, 1000))
+    ]
+    apart = []
+    for event in events:
+        second = accountant.epsilon_second_opinion([event], DELTA)
+        apart.append(math.nan if second is None else accountant.epsilon([event], DELTA) - second)
+    found = {"schedules": len(apart), "least": min(apart), "greatest": max(apart)}
+    print("\nepsilon less Opacus's, {schedules} schedules: {least:+.6f} to {greatest:+.6f}".format(**found))
+    return found
+
+
+SCHEDULES: dict[str, Callable[[int], RoundEvent]] = {
+    "full batch, all different": lambda number: RoundEvent(1.0, 13.06 + number, 100),
+    "tickets, all equal": lambda number: TICKET,
+    "sampled, all different": lambda number: RoundEvent(0.25, 3.388 + number / 100, 100),
+    "sampled and full batch": lambda number: (TICKET, FULL)[number % 2],
+}
+
+
+def odometer(schedule: str) -> dict[str, Any]:
+    """Seconds for the first answer to each question; every slot but each tenth was in about four rounds."""
+    event, asked = SCHEDULES[schedule], Odometer(CAP, DELTA)
+    begun = time.process_time()
+    for number in range(ROUNDS):
+        first = SLOTS // ROUNDS * number
+        asked.charge([event(number)], ranges(slot for slot in range(first, min(first + 400, SLOTS)) if slot % 10))
+    charged = time.process_time() - begun
+    questions: dict[str, Callable[[], object]] = {
+        "worst": asked.worst,
+        "one slot": lambda: asked.epsilon_of(SLOTS // 2),
+        "another round for all": lambda: asked.would_exceed([event(ROUNDS)], [[0, SLOTS]]),
+        "who of the last 2,000": lambda: asked.over([event(ROUNDS)], [[SLOTS - 2000, SLOTS]]),
+    }
+    seconds = {}
+    for name, question in questions.items():
+        accountant._epsilon.cache_clear()
+        seconds[name] = _seconds(question)
+    print(f"\nodometer, {ROUNDS:,} rounds, {SLOTS:,} slots: {schedule}; worst {asked.worst():.3f}")
+    print("  " + ", ".join(f"{name} {taken:.3f} s" for name, taken in seconds.items()) + f"; charging {charged:.1f} s")
+    return {"schedule": schedule, "seconds": seconds, "charging": charged}
+
+
+def _seconds(what: Callable[[], object]) -> float:
+    begun = time.process_time()
+    what()
+    return time.process_time() - begun
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
