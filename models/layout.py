@@ -223,7 +223,7 @@ def require_shapes(expected: Mapping[str, Shape], found: Mapping[str, Shape], wh
         if expected[name] != found[name]
     ]
     if problems:
-        raise WeightsMismatch(f"{what} do not fit PP-OCRv4's recogniser: " + "; ".join(problems) + ".")
+        raise WeightsMismatch(f"{what} do not fit the model's layers: " + "; ".join(problems) + ".")
 
 
 def _checked(arrays: Mapping[str, npt.ArrayLike], expected: dict[str, Shape], what: str) -> dict[str, Array]:
