@@ -26,7 +26,8 @@ import torch
 from learners import evaluate, finetune
 from learners import plan as planning
 from learners.adapters import Adapter, Charset, HeadAdapter
-from learners.gradients import Seen, cache, look
+from learners.catalogue import Looks
+from learners.chunks import cache, look
 from learners.labels import attach
 from learners.lines import TrainDocument, document
 from learners.plan import Plan, Settings
@@ -105,7 +106,7 @@ class Bench:
             "chinese": look(self.model, _lines(first, 3 * tests, "chinese")),
         }
         self.capacity = documents
-        self.public = look(self.model, public_documents(first + 700_000))
+        self.public = Looks(self.model, public_documents(first + 700_000))
         self._stock = {False: self._all(self.model), True: self._all(self._closed())}
 
     def stock(self, closed: bool = False) -> dict[str, Any]:
@@ -116,18 +117,15 @@ class Bench:
         """Plans, trains and scores one row; a round that is refused says why."""
         _say(row.name.strip())
         settings = replace(row.settings, capacity=self.capacity)
-        charset = Charset.of(settings.characters, self.alphabet, settings.closed)
-        adapter = planning.build(settings.adapter, self.model, charset, settings.rank, self.public)
-        recipe = planning.RECIPES[settings.adapter]
-        agreement = planning.agreement(adapter, self.public, recipe.max_grad_norm)
-        plan = planning.planned(settings, planning.Surveyed(adapter, agreement), self.capacity)
+        [surveyed] = planning.survey(settings, self.alphabet, self.public)
+        adapter, plan = surveyed.adapter, planning.planned(settings, surveyed, self.capacity)
         if not row.private:
             epsilon = math.inf if row.learn else 0.0
             plan = replace(plan, noise_multiplier=1e-6, epsilon_round=epsilon, noise_over_signal=0.0)
         slots = range(len(self.train))
         cached = dict(zip(slots, cache(adapter, self.train), strict=True)) if row.learn else {}
         begun = time.perf_counter()
-        rehearsed: Sequence[Seen] = self.public if row.rehearse else ()
+        rehearsed = self.public.at(adapter.depth) if row.rehearse else ()
         theta = finetune.learn(plan, adapter, slots, cached, rehearsed, _source(plan))
         seconds = (time.perf_counter() - begun) / plan.steps
         scores, stock = self._all(self._merged(adapter, theta)), self._stock[settings.closed]

@@ -1,7 +1,7 @@
-"""What slots may still be charged: the ledger is the truth, the odometer its sum, and a debit comes before noise.
+"""What units may still be charged: the ledger is the truth, the odometer its sum, and a debit comes before noise.
 
-`charge` refuses what would carry any slot past its lifetime cap, then writes the debit into the ledger
-and returns once it is on the medium. Nothing else spends.
+`charge` refuses what would carry any unit past its lifetime cap, then writes the debit into the ledger
+and returns once it is on the medium. Nothing else spends. A unit stands in the ledger as its first slot.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
+from daemon.errors import BadSetting
 from daemon.home import Home
 from daemon.state import Database
 from daemon.status import BUDGET_KEY
 from learners import replay
-from learners.replay import Pool, Slot, SlotState
+from learners.replay import Pool, SlotState, Unit
 from privacy import accountant
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
@@ -25,6 +27,8 @@ from privacy.odometer import Odometer, ranges
 DEBIT = "debit"
 POOLS = {"round": Pool.TRAIN, "gate": Pool.HOLDOUT}
 """What is charged for, and whom."""
+UNIT_KEY = "unit"
+"""In `meta`: by which unit the documents here were taken."""
 
 _STATES = {
     "claimed": SlotState.WAITING,
@@ -36,11 +40,16 @@ _STATES = {
 
 
 class Budget:
-    """The odometers of one state folder: training slots and hold-out slots, which are never the same."""
+    """The odometers of one state folder: training units and hold-out units, which are never the same.
+
+    Raises:
+        BadSetting: the documents here were taken by another unit than the settings'.
+    """
 
     def __init__(self, home: Home, database: Database, ledger: Ledger) -> None:
         self._database, self._ledger = database, ledger
         self._learning = learning = home.settings.learning
+        self._keep_unit(learning.unit)
         self._tickets = {
             Pool.TRAIN: learning.rounds_per_document,
             Pool.HOLDOUT: learning.gate_looks_per_document,
@@ -60,30 +69,53 @@ class Budget:
         looks = learning.gate_looks_per_document
         return RoundEvent(1.0, accountant.calibrate(1.0, 1, looks, learning.epsilon, learning.delta), 1)
 
-    def snapshot(self, pool: Pool, last: int) -> replay.Snapshot:
-        """The slots of the pool's window up to slot `last` that still have a ticket, by public rule.
+    def _keep_unit(self, unit: str) -> None:
+        """A unit is for life: neither kind can be told from what the other has spent (ADR 2)."""
+        if self._database.row("SELECT 1 FROM documents LIMIT 1") is None:
+            self._database.set(UNIT_KEY, unit)
+        elif (taken := self._database.get(UNIT_KEY) or "document") != unit:
+            raise BadSetting(
+                f'Expected learning.unit = "{taken}", by which the documents here were taken and charged, '
+                f'got "{unit}". Set it back, or make a new state folder for "{unit}".'
+            )
 
-        A hold-out slot that cannot pay for another look (the settings changed) is left out like one without a
+    def snapshot(self, pool: Pool, last: int) -> replay.Snapshot:
+        """The units of the pool's window that still have a ticket, with what came up to slot `last`, by public rule.
+
+        A hold-out unit that cannot pay for another look (the settings changed) is left out like one without a
         ticket: a round must not spend and then fail at its gate.
         """
-        sql = (
-            "SELECT slot, state, taught, labelled FROM documents WHERE pool = ? AND slot <= ? "
-            "ORDER BY slot DESC LIMIT ?"
-        )
-        slots = [
-            Slot(row["slot"], self._state(row, pool), pool, self._used[pool][row["slot"]])
-            for row in self._database.rows(sql, str(pool), last, self._capacity)
+        units = [
+            Unit(number, tuple(self._state(row, pool) for row in rows), pool, self._used[pool][number])
+            for number, rows in groupby(self._window(pool, last), lambda row: int(row["unit"]))
         ]
-        found = replay.snapshot(slots, self._capacity, self._tickets[pool], pool)
+        found = replay.snapshot(units, self._capacity, self._tickets[pool], pool)
         if pool is Pool.TRAIN:
             return found
         over = self._odometers[pool].over([self.gate_event], ranges(found.members))
-        poor = {slot for first, after in over for slot in range(first, after)}
+        poor = {unit for first, after in over for unit in range(first, after)}
         return replay.Snapshot(
             found.capacity,
-            tuple(slot for slot in found.members if slot not in poor),
-            tuple(slot for slot in found.present if slot not in poor),
+            tuple(unit for unit in found.members if unit not in poor),
+            tuple(unit for unit in found.present if unit not in poor),
         )
+
+    def documents(self, pool: Pool, last: int, units: Sequence[int]) -> dict[int, list[str]]:
+        """Ids of these units' documents up to slot `last` that have something to learn from, in order of arrival."""
+        wanted, found = set(units), dict[int, list[str]]()
+        for row in self._window(pool, last):
+            if row["unit"] in wanted and self._state(row, pool) is SlotState.READY:
+                found.setdefault(row["unit"], []).append(row["id"])
+        return found
+
+    def _window(self, pool: Pool, last: int) -> list[Any]:
+        """The documents up to slot `last` of the pool's last units, by unit and slot."""
+        sql = (
+            "SELECT unit, id, state, taught, labelled FROM documents WHERE slot <= ? AND unit IN "
+            "(SELECT DISTINCT unit FROM documents WHERE pool = ? AND unit <= ? ORDER BY unit DESC LIMIT ?) "
+            "ORDER BY unit, slot"
+        )
+        return self._database.rows(sql, last, str(pool), last, self._capacity)
 
     @staticmethod
     def _state(row: Any, pool: Pool) -> SlotState:
@@ -93,19 +125,13 @@ class Budget:
         usable = row["taught"] and (pool is Pool.TRAIN or row["labelled"])
         return SlotState.READY if usable else SlotState.UNLABELLED
 
-    def ids(self, slots: Sequence[int]) -> dict[int, str]:
-        """The documents in these slots."""
-        wanted = set(slots)
-        rows = self._database.rows("SELECT slot, id FROM documents WHERE state = 'done' ORDER BY slot")
-        return {row["slot"]: row["id"] for row in rows if row["slot"] in wanted}
-
     def charge(
         self, number: int, purpose: str, members: Sequence[int], event: RoundEvent, **more: float | None
     ) -> Entry:
         """Debits a round's or a gate's members; on disk when it returns. `more` is recorded beside the event.
 
         Raises:
-            BudgetExhausted: a slot would pass its lifetime cap; nothing is written.
+            BudgetExhausted: a unit would pass its lifetime cap; nothing is written.
         """
         slots, odometer = ranges(members), self._odometers[POOLS[purpose]]
         odometer.refuse_over([event], slots)
@@ -128,16 +154,16 @@ class Budget:
         return sum(entry.kind == DEBIT and entry.body["purpose"] == "round" for entry in self._ledger.entries)
 
     def worst(self) -> float:
-        """The largest lifetime epsilon of any slot."""
+        """The largest lifetime epsilon of any unit."""
         return max(odometer.worst() for odometer in self._odometers.values())
 
     def worst_history(self) -> tuple[RoundEvent, ...]:
-        """The events of the slot that has spent the most."""
+        """The events of the unit that has spent the most."""
         worst = max(self._odometers.values(), key=Odometer.worst)
         return worst.worst_history()
 
     def _spend(self, entry: Entry) -> None:
-        """Adds a debit that is in the ledger to what its slots have spent."""
+        """Adds a debit that is in the ledger to what its units have spent."""
         pool = POOLS[entry.body["purpose"]]
         self._odometers[pool].charge([RoundEvent.from_body(entry.body["event"])], entry.body["slots"])
         for first, after in entry.body["slots"]:

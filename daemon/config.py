@@ -65,9 +65,10 @@ class Learning(Section):
     delta: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-6
     rounds_per_document: Annotated[int, Field(ge=1, le=100)] = 4
     gate_looks_per_document: Annotated[int, Field(ge=1, le=1000)] = 16
-    unit: Literal["document"] = "document"
-    adapter: Literal["auto", "head", "top", "bias"] = "auto"
+    unit: Literal["document", "source"] = "document"
+    adapter: Literal["auto", "head", "bias", "top", "lora", "norm", "neck", "all"] = "auto"
     charset: Literal["latin", "ascii"] = "latin"
+    closed: bool = False
     label_confidence: Annotated[float, Field(ge=0, le=1)] = 0.95
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -229,15 +230,16 @@ TEMPLATE = """\
 
 [learning]                   # public numbers: choose them before you look at the documents
 # calendar = "0 2 * * sun"   # rounds run on this public calendar (cron, UTC): Sundays at two
-# capacity = 2000            # slots of the pool; a full one drops its oldest slot
-# holdout_share = 0.2        # slots that never train; they judge candidates
-# epsilon = 8.0              # what a document may cost over its whole life ...
+# capacity = 2000            # units of the pool; a full one drops its oldest
+# holdout_share = 0.2        # units that never train; they judge candidates
+# epsilon = 8.0              # what a unit may cost over its whole life ...
 # delta = 1e-6               # ... except with this probability
-# rounds_per_document = 4    # a document's budget is divided into so many equal tickets
-# gate_looks_per_document = 16   # likewise for a hold-out document and the gate's looks at it
-# unit = "document"          # what is protected as one
-# adapter = "auto"           # auto, head, top or bias: which parameters learn
+# rounds_per_document = 4    # a unit's budget is divided into so many equal tickets
+# gate_looks_per_document = 16   # likewise for a hold-out unit and the gate's looks at it
+# unit = "document"          # or "source": all that is under one sub-folder of the inbox; cannot be changed later
+# adapter = "auto"           # which parameters learn: auto tries head, then bias; also top, lora, norm, neck, all
 # charset = "latin"          # which characters may change: latin or ascii
+# closed = false             # true: a trained model writes no other characters, and reads these better
 # label_confidence = 0.95    # an unlabelled line teaches above this smallest character confidence
 # device = "auto"
 

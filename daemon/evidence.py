@@ -49,6 +49,7 @@ class Examiner:
         candidate: its weights, by the recogniser's names.
         anchor_documents: how many documents the anchor has.
         attempt: which try this is, from 1; the anchor's seeds follow from it.
+        characters: those that the candidate can write; None: all of its dictionary. The anchor has no others.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class Examiner:
         candidate: Weights,
         anchor_documents: int,
         attempt: int,
+        characters: str | None = None,
     ) -> None:
         files = weights.v4_files(stock)
         self._scratch, self._anchor, self._attempt = scratch, anchor_documents, attempt
+        self._characters = None if characters is None else frozenset(characters)
         self._current = reader.Reader(weights.ReaderFiles(files.det, files.cls, current), "v4")
         self._candidate = reader.Reader(weights.ReaderFiles(files.det, files.cls, scratch / "rec.onnx"), "v4")
         self._model = Recogniser()
@@ -114,10 +117,9 @@ class Examiner:
             tell(f"public anchor: document {index + 1} of {self._anchor}")
             seed = FIRST_ANCHOR_SEED + self._attempt * 100_000 + index
             made = synthesis.generate(synthesis.KINDS[index % len(synthesis.KINDS)], seed)
-            crops = [reader.crop(made.image, line.quad) for line in made.lines]
-            now, new = (
-                self._score(r, crops, [line.text for line in made.lines]) for r in (self._current, self._candidate)
-            )
+            lines = [each for each in made.lines if self._characters is None or self._characters >= set(each.text)]
+            crops, texts = [reader.crop(made.image, each.quad) for each in lines], [each.text for each in lines]
+            now, new = (self._score(r, crops, texts) for r in (self._current, self._candidate))
             if now.characters:
                 rows.append(
                     {
@@ -154,9 +156,9 @@ class Examiner:
         noise_multiplier: float,
         noise: NoiseSource,
     ) -> dict[str, Any]:
-        """The noisy mean gain in exact lines (case-folded) over `members` slots; a slot without a document gains 0.
+        """The noisy mean gain in exact lines (case-folded) over `members` units; a unit without a document gains 0.
 
-        One document moves the sum by at most 1, the bound of its gain, so noise of `noise_multiplier` on the
+        One unit moves the sum by at most 1, the bound of its gain, so noise of `noise_multiplier` on the
         sum is the Gaussian mechanism of sensitivity 1 under zero-out adjacency.
         """
         grid = Grid(1.0)

@@ -43,14 +43,24 @@ class Home:
     def __repr__(self) -> str:
         return f"Home({self.settings.home})"
 
-    def pool_of(self, slot: int) -> str:
-        """The keyed coin of a slot: it depends on the slot's number alone."""
+    def pool_of(self, unit: int) -> str:
+        """The keyed coin of a unit: it depends on the unit's number, its first slot, alone."""
         share = self.settings.learning.holdout_share
-        return "holdout" if self.master.coin("pool", slot) < share else "train"
+        return "holdout" if self.master.coin("pool", unit) < share else "train"
 
     def name_digest(self, name: str) -> bytes:
         """What `ocrd find` looks a file's name up by."""
         return self.master.digest("name", os.fsencode(name))
+
+    def source_digest(self, path: str) -> bytes | None:
+        """Which source a path in the inbox is of: its top sub-folder's keyed digest.
+
+        None for a file that is a unit of its own: directly in the inbox, or each with `unit = "document"`.
+        """
+        top, slash, _ = path.partition("/")
+        if self.settings.learning.unit == "document" or not slash:
+            return None
+        return self.master.digest("source", os.fsencode(top))
 
 
 def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) -> None:

@@ -13,6 +13,7 @@ import logging
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,11 +118,12 @@ class Learning:
 
     def _converse(self, number: int, scratch: Path) -> None:
         """The child asks, this side answers, until the evidence is there."""
-        train, holdout = self._snapshots(self._settled())
+        last = self._settled()
+        train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
-            raise Refused("no slot is left that may take part: drop documents, or wait for new ones")
+            raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
         self._worker = workers.Worker("daemon.round", {}, ROUND_LIMITS, recycle_after=None)
-        header, blobs = self._opening(number, scratch, train, holdout)
+        header, blobs = self._opening(number, scratch, train, holdout, last)
         plan: dict[str, Any] = {}
         current = self._serving.live
         debits: dict[str, Entry] = {}
@@ -209,11 +211,8 @@ class Learning:
             self._database.set(PROGRESS_KEY, "waiting for documents that came before the round")
         return last
 
-    def _snapshots(self, last: int) -> tuple[replay.Snapshot, replay.Snapshot]:
-        return self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
-
     def _opening(
-        self, number: int, scratch: Path, train: replay.Snapshot, holdout: replay.Snapshot
+        self, number: int, scratch: Path, train: replay.Snapshot, holdout: replay.Snapshot, last: int
     ) -> tuple[dict[str, Any], list[bytes | int]]:
         """What the child needs: public settings, and the unsealed lines of both pools in memory files."""
         settings = self._home.settings
@@ -230,20 +229,24 @@ class Learning:
             "gate_event": self._budget.gate_event.to_body(),
             "attempt": 1 + self._budget.rounds_charged(),
         }
-        for name, snapshot in (("train", train), ("holdout", holdout)):
+        for pool, snapshot in ((Pool.TRAIN, train), (Pool.HOLDOUT, holdout)):
             index, parts, offset = [], [], 0
-            for slot, id in self._budget.ids(snapshot.present).items():
-                try:
-                    part = self._home.vault.get(id, LINES_BLOB)
-                except (SealBroken, NotSealed) as error:  # an empty slot, as for any document that teaches nothing
-                    log.error("document %s teaches nothing: %s", id, error)
-                    continue
-                index.append((slot, offset, len(part)))
+            for unit, part in self._lines(pool, snapshot, last):
+                index.append((unit, offset, len(part)))
                 parts.append(part)
                 offset += len(part)
-            header[name] = index
+            header[str(pool)] = index
             blobs.append(b"".join(parts))
         return header, blobs
+
+    def _lines(self, pool: Pool, snapshot: replay.Snapshot, last: int) -> Iterator[tuple[int, bytes]]:
+        """Each unit with the unsealed lines of one of its documents, as often as it has documents."""
+        for unit, ids in self._budget.documents(pool, last, snapshot.present).items():
+            for id in replay.spread(ids, replay.MAX_DOCUMENTS):
+                try:
+                    yield unit, self._home.vault.get(id, LINES_BLOB)
+                except (SealBroken, NotSealed) as error:  # an empty slot, as for any document that teaches nothing
+                    log.error("document %s teaches nothing: %s", id, error)
 
 
 def _made(kind: type[T], values: dict[str, Any] | None) -> T | None:

@@ -90,8 +90,9 @@ class Pipeline:
 
     def arrive(self, claim: taking.Claim) -> Arrival:
         """Records the claim and gives it the next slot; once only, however often it is called."""
-        name = claim.name.rpartition("/")[2]
-        return self._documents.arrive(claim.id, time.time(), self._home.name_digest(name), self._home.pool_of)
+        home = self._home
+        name, source = home.name_digest(claim.name.rpartition("/")[2]), home.source_digest(claim.name)
+        return self._documents.arrive(claim.id, time.time(), name, home.pool_of, source)
 
     def give_up(self, claim: taking.Claim, fault: str) -> None:
         """Ends a document that fails again and again for no reason we know: sealed, with a receipt."""

@@ -34,7 +34,7 @@ def show(status: Status, console: Console) -> None:
         table.add_row(name, value)
     console.print(table)
     for line in status.rounds:
-        for part in _round(line):
+        for part in _round(line, status.unit):
             console.print(part)
     for problem in status.problems:
         console.print(Text(f"! {problem}", style="bold red"))
@@ -54,18 +54,17 @@ def _facts(status: Status) -> list[tuple[str, RenderableType]]:
     order = ("done", "duplicate", "quarantined", "failed", "claimed", "withdrawn")
     counts = [f"{states[s]} {s}" for s in order if states.get(s)] or ["none yet"]
     removed = [f"{n} {kind}" for kind, n in sorted(status.removed.items(), key=lambda kv: -kv[1])] or ["nothing yet"]
-    slots = status.slots
-    cap, delta = status.epsilon_cap, status.delta
+    units = status.units
     ledger = status.ledger
     facts: list[tuple[str, RenderableType]] = [
         ("Documents", f"{', '.join(counts)}; {status.inbox_waiting} in the inbox"),
         ("Removed", ", ".join(removed)),
         (
-            "Slots",
-            f"{slots.get('train', 0)} train ({slots.get('teaching', 0)} teach), {slots.get('holdout', 0)} hold-out; "
+            "Units",
+            f"{units.get('train', 0)} train ({units.get('teaching', 0)} teach), {units.get('holdout', 0)} hold-out; "
             f"pool of {status.capacity}",
         ),
-        ("Privacy", _privacy(status.worst_epsilon, cap, delta)),
+        ("Privacy", _privacy(status)),
         (
             "Ledger",
             f"{ledger['entries']} entries, {ledger['debits']} debits, "
@@ -84,20 +83,23 @@ def _facts(status: Status) -> list[tuple[str, RenderableType]]:
     return facts
 
 
-def _privacy(worst: dict[str, float], cap: float, delta: float) -> str:
-    if not worst:
-        return f"nothing charged yet; cap epsilon {cap:g} at delta {delta:g}, for life, a document"
-    spent = ", ".join(f"{pool} {epsilon:.2f}" for pool, epsilon in sorted(worst.items()))
-    return f"worst document so far: {spent}; cap epsilon {cap:g} at delta {delta:g}, for life, a document"
+def _privacy(status: Status) -> str:
+    cap = f"cap epsilon {status.epsilon_cap:g} at delta {status.delta:g}, for life, a {status.unit}"
+    if not status.worst_epsilon:
+        return f"nothing charged yet; {cap}"
+    spent = ", ".join(f"{pool} {epsilon:.2f}" for pool, epsilon in sorted(status.worst_epsilon.items()))
+    return f"worst {status.unit} so far: {spent}; {cap}"
 
 
-def _round(line: RoundLine) -> Iterator[RenderableType]:
+def _round(line: RoundLine, unit: str) -> Iterator[RenderableType]:
     """The round's line, then each gate's, indented."""
-    epsilon = "" if line.epsilon is None else f", epsilon {line.epsilon:.2f} a document"
+    epsilon = "" if line.epsilon is None else f", epsilon {line.epsilon:.2f} a {unit}"
     state = (line.state, _STYLES.get(line.state, ""))
     yield Text.assemble(f"Round {line.id}, {line.started} ({line.cause}): ", state, epsilon)
     if line.reason and not line.gates:
         yield Padding(Text(line.reason), (0, 0, 0, 3))
+    for adapter in line.plan:
+        yield Padding(Text(f"adapter {adapter}"), (0, 0, 0, 3))
     for name, verdict in line.gates.items():
         outcome, _, why = verdict.partition(": ")
         found = Text.assemble(f"{name}: ", (outcome, _STYLES.get(outcome, "")), f"; {why}" if why else "")

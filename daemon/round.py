@@ -21,8 +21,9 @@ import torch
 from daemon import evidence, wire, workers
 from learners import finetune
 from learners import plan as planning
+from learners.catalogue import Looks
 from learners.errors import TooFewDocuments
-from learners.lines import TrainDocument, unpack
+from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
 from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
@@ -37,13 +38,14 @@ TICK_SECONDS = 0.5
 
 
 def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDocument]:
-    """The unsealed documents of a pool, by slot."""
+    """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate."""
     view = memoryview(message.blob(blob, 2**36))
-    found = {}
-    for slot, start, size in message.header[pool]:
+    parts: dict[int, list[TrainDocument]] = {}
+    for unit, start, size in message.header[pool]:
         with contextlib.suppress(ValueError, KeyError, OSError, EOFError):  # an empty slot: it fails no other document
-            found[slot] = unpack(slot, bytes(view[start : start + size]))
-    return found
+            part = unpack(unit, bytes(view[start : start + size]))
+            parts.setdefault(unit, []).append(part)
+    return {unit: joined(unit, found) for unit, found in parts.items()}
 
 
 def converse(message: wire.Message) -> Talk:
@@ -55,9 +57,9 @@ def converse(message: wire.Message) -> Talk:
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))
     yield {"ask": "progress", "text": "planning on public documents"}
     settings = _settings(header["learning"])
-    public = public_documents(evidence.FIRST_PLANNING_SEED)
+    public = Looks(model, public_documents(evidence.FIRST_PLANNING_SEED))
     try:
-        plan, adapter = planning.plan(settings, model, alphabet, len(header["members"]), public)
+        plan, adapter = planning.plan(settings, alphabet, len(header["members"]), public)
     except TooFewDocuments as error:
         yield {"ask": "refuse", "reason": str(error)}
         return
@@ -95,6 +97,7 @@ def converse(message: wire.Message) -> Talk:
         candidate,
         header["gates"]["anchor_documents"],
         header["attempt"],
+        settings.characters if settings.closed else None,
     )
     found = yield from _in_thread(examiner.public)
     found["holdout"] = yield from _holdout(header, holdout, examiner)
@@ -108,6 +111,7 @@ def _settings(learning: dict[str, Any]) -> planning.Settings:
         delta=learning["delta"],
         rounds_per_document=learning["rounds_per_document"],
         charset=learning["charset"],
+        closed=learning["closed"],
         adapter=learning["adapter"],
     )
 
@@ -124,7 +128,7 @@ def _noise(answer: dict[str, Any]) -> NoiseSource:
 
 
 def _holdout(header: dict[str, Any], holdout: dict[int, TrainDocument], examiner: evidence.Examiner) -> Talk:
-    """The mean gain on hold-out slots, noisy and charged to them. Nothing is asked when there is no such slot."""
+    """The mean gain on hold-out units, noisy and charged to them. Nothing is asked when there is no such unit."""
     members, learning = header["holdout_members"], header["learning"]
     if not members:
         return None

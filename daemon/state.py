@@ -3,7 +3,8 @@
 WAL with `synchronous=FULL`: what a method has returned from survives a power cut. The database
 holds no content and no name in clear: a document is known by a random id, keyed digests and
 numbers. Every arrival takes the next slot, for ever, duplicates and failures too; a slot number
-therefore says nothing about anybody's content (docs/adr/0002-unit-of-privacy.md).
+therefore says nothing about anybody's content. Arrivals of one source share a unit, whose number is
+its first slot's (docs/adr/0002-unit-of-privacy.md).
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
-    id TEXT PRIMARY KEY, slot INTEGER NOT NULL UNIQUE, pool TEXT NOT NULL, state TEXT NOT NULL,
-    arrived REAL NOT NULL, ended REAL, digest BLOB, name_digest BLOB, original_of TEXT, reason TEXT,
+    id TEXT PRIMARY KEY, slot INTEGER NOT NULL UNIQUE, unit INTEGER NOT NULL, pool TEXT NOT NULL, state TEXT NOT NULL,
+    arrived REAL NOT NULL, ended REAL, digest BLOB, name_digest BLOB, source_digest BLOB, original_of TEXT, reason TEXT,
     pages INTEGER, lines INTEGER, taught INTEGER, labelled INTEGER, removed TEXT, confidence REAL, brightness REAL,
     contrast REAL, model TEXT, original_until REAL, receipt_pending INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX documents_by_digest ON documents (digest) WHERE state = 'done';
 CREATE INDEX documents_by_name ON documents (name_digest);
+CREATE INDEX documents_by_source ON documents (source_digest) WHERE source_digest IS NOT NULL;
 CREATE INDEX documents_by_state ON documents (state);
 CREATE INDEX documents_with_original ON documents (original_until) WHERE original_until IS NOT NULL;
 CREATE INDEX documents_pending ON documents (id) WHERE receipt_pending = 1;
@@ -42,10 +44,11 @@ CREATE TABLE detectors (name TEXT PRIMARY KEY, state TEXT NOT NULL, seen_slot IN
 
 @dataclass(frozen=True)
 class Arrival:
-    """A claimed document."""
+    """A claimed document; its pool is its unit's."""
 
     id: str
     slot: int
+    unit: int
     pool: str
     state: str
 
@@ -147,21 +150,27 @@ class Documents:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def arrive(self, id: str, now: float, name_digest: bytes, pool_of: Any) -> Arrival:
-        """Gives the document the next slot; calling again with the same id changes nothing.
+    def arrive(
+        self, id: str, now: float, name_digest: bytes, pool_of: Callable[[int], str], source_digest: bytes | None = None
+    ) -> Arrival:
+        """Gives the document the next slot, and its source's unit; calling again with the same id changes nothing.
 
         Args:
             id: the document's random id.
             now: seconds since the epoch.
             name_digest: keyed digest of the file's name, for `ocrd find`.
-            pool_of: slot number -> "train" or "holdout", the keyed coin.
+            pool_of: number of a new unit -> "train" or "holdout", the keyed coin. A unit keeps its pool.
+            source_digest: keyed digest of the source's name; None for a document that is a unit of its own.
         """
         with self._db.transaction() as db:
             if not db.execute("SELECT 1 FROM documents WHERE id = ?", (id,)).fetchone():
                 slot = db.execute("SELECT COALESCE(MAX(slot) + 1, 0) FROM documents").fetchone()[0]
+                known = "SELECT unit, pool FROM documents WHERE source_digest = ? LIMIT 1"  # NULL equals nothing
+                unit, pool = db.execute(known, (source_digest,)).fetchone() or (slot, pool_of(slot))
                 db.execute(
-                    "INSERT INTO documents (id, slot, pool, state, arrived, name_digest) VALUES (?, ?, ?, ?, ?, ?)",
-                    (id, slot, pool_of(slot), "claimed", now, name_digest),
+                    "INSERT INTO documents (id, slot, unit, pool, state, arrived, name_digest, source_digest) "
+                    "VALUES (?, ?, ?, ?, 'claimed', ?, ?, ?)",
+                    (id, slot, unit, pool, now, name_digest, source_digest),
                 )
         arrival = self.find(id)
         if arrival is None:
@@ -169,7 +178,7 @@ class Documents:
         return arrival
 
     def find(self, id: str) -> Arrival | None:
-        row = self._db.row("SELECT id, slot, pool, state FROM documents WHERE id = ?", id)
+        row = self._db.row("SELECT id, slot, unit, pool, state FROM documents WHERE id = ?", id)
         return None if row is None else Arrival(**dict(row))
 
     def original_of(self, digest: bytes) -> str | None:

@@ -38,6 +38,8 @@ class RoundLine:
     state: str
     epsilon: float | None
     reason: str | None
+    plan: tuple[str, ...] = ()
+    """Which adapters were considered, and why each was taken or passed over."""
     gates: dict[str, str] = field(default_factory=dict)
 
 
@@ -53,7 +55,9 @@ class Status:
     documents: dict[str, int]
     inbox_waiting: int
     removed: dict[str, int]
-    slots: dict[str, int]
+    unit: str
+    """What is protected as one: "document" or "source"."""
+    units: dict[str, int]
     capacity: int
     epsilon_cap: float
     delta: float
@@ -75,14 +79,14 @@ def collect(home: Path) -> Status:
     if model is None:
         problems.append("no model is in service yet: start the service once")
     empty: dict[str, int] = {}
-    documents, removed, slots = empty, empty, empty
+    documents, removed, units = empty, empty, empty
     budget: dict[str, float] = {}
     rounds: tuple[RoundLine, ...] = ()
     drift: dict[str, dict[str, str | None]] = {}
     if settings.database_path.exists():
         database = Database(settings.database_path, read_only=True)
         try:
-            documents, removed, slots = _documents(database)
+            documents, removed, units = _documents(database)
             budget = json.loads(database.get(BUDGET_KEY) or "{}")
             waiting = json.loads(database.get(WAITING_KEY) or "{}")
             problems += [f"{n} in the inbox: {why}" for why, n in waiting.items() if "waits for" not in why]
@@ -100,7 +104,8 @@ def collect(home: Path) -> Status:
         documents=documents,
         inbox_waiting=_waiting(settings.inbox_dir),
         removed=removed,
-        slots=slots,
+        unit=settings.learning.unit,
+        units=units,
         capacity=settings.learning.capacity,
         epsilon_cap=settings.learning.epsilon,
         delta=settings.learning.delta,
@@ -157,10 +162,11 @@ def _documents(database: Database) -> tuple[dict[str, int], dict[str, int], dict
     )
     for row in database.rows(sql):
         removed[row["kind"]] = row["n"]
-    slots = {r["pool"]: r["n"] for r in database.rows("SELECT pool, COUNT(*) AS n FROM documents GROUP BY pool")}
-    taught = "SELECT COUNT(*) FROM documents WHERE state = 'done' AND taught > 0 AND pool = 'train'"
-    slots["teaching"] = _count(database, taught)
-    return states, removed, slots
+    pools = database.rows("SELECT pool, COUNT(DISTINCT unit) AS n FROM documents GROUP BY pool")
+    units = {r["pool"]: r["n"] for r in pools}
+    taught = "SELECT COUNT(DISTINCT unit) FROM documents WHERE state = 'done' AND taught > 0 AND pool = 'train'"
+    units["teaching"] = _count(database, taught)
+    return states, removed, units
 
 
 def _count(database: Database, sql: str) -> int:
@@ -181,6 +187,7 @@ def _rounds(database: Database) -> tuple[RoundLine, ...]:
                 state=row["state"],
                 epsilon=plan.get("epsilon_round"),
                 reason=row["reason"],
+                plan=tuple(plan.get("considered", ())),
                 gates=report.get("gates", {}),
             )
         )

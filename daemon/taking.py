@@ -159,14 +159,15 @@ class Claims:
     def undo(self, folder: Path) -> None:
         """Puts the files of a claim back into the folder they came from, or the inbox itself if that has gone.
 
-        What lies there now is not replaced. Repeating it after a crash leaves no second copy.
+        What lies there now is not replaced. Repeating it after a crash leaves no second copy. Labels that lost
+        their folder get a name that no image has: they must not teach in another unit than their own.
         """
         for path in [p for p in folder.rglob("*") if not p.is_dir()]:
             relative = path.relative_to(folder)
             try:
                 self._put_back(path, relative)
             except OSError:
-                self._put_back(path, Path(relative.name))
+                self._put_back(path, Path(f"{folder.name}-{relative.name}"))
             path.unlink()
         files.remove_tree(folder)
 

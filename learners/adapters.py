@@ -1,15 +1,16 @@
 """Which parameters learn, and what the rest of the recogniser says about a line once and for all.
 
-An adapter splits the recogniser into a frozen part, computed once a line (`trunk`, then `inputs`), and
-a few parameters given as one flat vector that starts at zero (`logits`). `merge` writes the vector back
-into plain weights of the released shapes. Small is what makes privacy cheap: noise grows with the root of
-the number of parameters.
+An adapter splits the recogniser into a frozen part, computed once a line (`frozen` at the adapter's depth,
+then `inputs`), and parameters given as one flat vector that starts at zero (`logits`). `merge` writes the
+vector back into plain weights of the released shapes. Small is what makes privacy cheap: noise grows with
+the root of the number of parameters.
 
 - `bias`: the scores of a public set of characters, shifted (one number each).
 - `head`: their rows of the classifier and their bias. Rows move only within the directions in which
   public, generated lines want them to move: the top right-singular vectors of the head's gradients
   (Yu et al. 2021, arXiv 2007.03813, with public data as in Kairouz et al. 2020, arXiv 2008.06570).
 - `top`: the neck's last projection and the full rows.
+- `lora`, `norm`, `neck`, `all`: what lies deeper, see `learners.neck_adapters`.
 
 Scores of the characters that do not learn are kept: they enter as one more class whose score is their
 log-sum-exp, so that the softmax is the full one, exactly. `closed` shuts them out instead, in training
@@ -21,7 +22,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from functools import cached_property
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -30,6 +32,8 @@ from torch.nn import functional
 from models.ctc import BLANK, Alphabet
 from models.recogniser import Recogniser
 
+Depth = Literal["projection", "backbone", "image"]
+"""Where the frozen part ends: before the neck's last projection, before the neck, or at the pixels."""
 CLOSED_BIAS = -1e4
 """Bias of a class that is shut out: its probability is zero in float32, whatever its row says."""
 ASCII = "".join(chr(code) for code in range(32, 127))
@@ -58,6 +62,12 @@ class Charset:
         """Local classes of a text; None when a character of it does not learn."""
         return [self.local[c] for c in text] if self.local.keys() >= set(text) else None
 
+    @cached_property
+    def cases(self) -> tuple[list[int], list[int]]:
+        """Local classes of the letters that learn in both cases: the small ones, and their capitals in that order."""
+        small = [c for c in self.local if c.islower() and c.upper() in self.local]
+        return [self.local[c] for c in small], [self.local[c.upper()] for c in small]
+
 
 class Adapter(Protocol):
     """Flat parameters between a frozen part and the loss."""
@@ -65,15 +75,16 @@ class Adapter(Protocol):
     name: str
     size: int
     charset: Charset
+    depth: Depth
 
     def inputs(self, frames: Tensor) -> Tensor:
-        """What `trunk` says, `(N, T, 60)`, to what the frozen part says, `(N, T, width)`."""
+        """From what `frozen` says of `N` lines of one width to what the adapter's own frozen part says."""
         ...
 
-    def logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
-        """`(N, size)`, one copy of the parameters a line, and `(N, T, width)`, to `(N, T, classes)`.
+    def logits(self, theta: Tensor, groups: Sequence[Tensor]) -> Tensor:
+        """`(size,)` and lines' inputs, `(N, ...)` of one width a group, to `(frames, classes)`, end to end.
 
-        With a copy a line, the gradient of a sum of losses is every line's own gradient at once.
+        The classes are the charset's, and one for the rest if that is open.
         """
         ...
 
@@ -84,7 +95,7 @@ class Adapter(Protocol):
 
 @torch.no_grad()
 def trunk(model: Recogniser, images: Tensor) -> Tensor:
-    """`(N, 3, 48, W)` to `(N, T, 60)`, what enters the neck's last projection: no adapter moves it."""
+    """`(N, 3, 48, W)` to `(N, T, 60)`, what enters the neck's last projection."""
     seen: list[Tensor] = []
     hook = model.neck.project.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
@@ -94,36 +105,83 @@ def trunk(model: Recogniser, images: Tensor) -> Tensor:
     return seen[0].squeeze(2).transpose(1, 2).contiguous()
 
 
-class _Rows:
+@torch.no_grad()
+def frozen(model: Recogniser, images: Tensor, depth: Depth) -> Tensor:
+    """`(N, 3, 48, W)` to what no adapter of this depth moves.
+
+    `(N, T, 60)` before the last projection, `(N, 480, 1, T)` after the backbone, or the images themselves.
+    """
+    if depth == "image":
+        return images
+    return trunk(model, images) if depth == "projection" else cast(Tensor, model.backbone(images))
+
+
+def end_to_end(groups: Sequence[Tensor]) -> Tensor:
+    """Groups of lines `(N, T, width)` to all their frames, `(frames, width)`."""
+    parts = [group.flatten(0, 1) for group in groups]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class Rows:
     """The classifier's rows that learn, and those that do not."""
 
     def __init__(self, model: Recogniser, charset: Charset) -> None:
-        self.model, self.charset = model, charset
         weight, bias = model.head.weight.detach(), model.head.bias.detach()
         chosen = torch.zeros(len(weight), dtype=torch.bool)
         chosen[list(charset.classes)] = True
-        self.index = torch.tensor(charset.classes)
+        self.charset = charset
+        self.index = torch.tensor(charset.classes, device=weight.device)
+        self.others = torch.nonzero(~chosen).flatten().to(weight.device)
         self.weight, self.bias = weight[self.index], bias[self.index]
-        self.rest_weight, self.rest_bias = weight[~chosen], bias[~chosen]
         self.open = not charset.closed and bool((~chosen).any())
+        self._full = weight, bias
+        self._rest = weight[self.others], bias[self.others]
 
     def rest(self, features: Tensor) -> Tensor:
-        """log-sum-exp of the scores that do not learn, `(N, T, 1)`; a chunk of frames at a time."""
-        flat = features.reshape(-1, features.shape[-1])
-        weight, bias = self.rest_weight.to(flat.dtype), self.rest_bias.to(flat.dtype)
-        scores = [torch.logsumexp(functional.linear(part, weight, bias), dim=1) for part in torch.split(flat, 2048)]
-        return torch.cat(scores).view(*features.shape[:2], 1)
+        """`(F, 120)` to `(F, 1)`: log-sum-exp of the scores that do not learn, at the head as it was released."""
+        weight, bias = (part.to(features.dtype) for part in self._rest)
+        found: Tensor = _LogSumExp.apply(features, weight, bias)  # type: ignore[no-untyped-call]
+        return found.unsqueeze(1)
 
     def merge(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-        full_weight, full_bias = (
-            self.model.head.weight.detach().clone(),
-            self.model.head.bias.detach().clone(),
-        )
+        full_weight, full_bias = (part.clone() for part in self._full)
         if self.charset.closed:
             full_bias.fill_(CLOSED_BIAS)
         full_weight[self.index] = weight.to(full_weight.dtype)
         full_bias[self.index] = bias.to(full_bias.dtype)
         return {"head.weight": full_weight, "head.bias": full_bias}
+
+
+class _LogSumExp(torch.autograd.Function):
+    """`(F, 120)` features to `(F,)`: log-sum-exp of frozen linear scores.
+
+    Its Jacobian, softmax times the rows, is 120 numbers a frame: it is found on the way forward, while the
+    scores are at hand, so that no frame's 6,000 scores are ever kept.
+    """
+
+    FRAMES = 256
+    """At a time: their scores stay in the processor's cache."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        values = features.new_empty(len(features))
+        slopes = torch.empty_like(features) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(features), _LogSumExp.FRAMES):
+            part = slice(start, start + _LogSumExp.FRAMES)
+            scores = functional.linear(features[part], weight, bias)
+            top = scores.amax(dim=1, keepdim=True)
+            total = scores.sub_(top).exp_().sum(dim=1, keepdim=True)
+            values[part] = (total.log() + top).squeeze(1)
+            if slopes is not None:
+                slopes[part] = scores @ weight / total
+        if slopes is not None:
+            ctx.save_for_backward(slopes)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return slopes * grads[0].unsqueeze(1), None, None
 
 
 class HeadAdapter:
@@ -132,10 +190,13 @@ class HeadAdapter:
     With rank 0 only the bias learns.
     """
 
+    depth: Depth = "projection"
+
     def __init__(self, model: Recogniser, charset: Charset, basis: Tensor | None) -> None:
-        self._rows = _Rows(model, charset)
+        self._rows, self._model = Rows(model, charset), model
         self.charset = charset
-        self.basis = torch.zeros(model.head.in_features, 0) if basis is None else basis.detach().clone()
+        weight = self._rows.weight
+        self.basis = weight.new_zeros(weight.shape[1], 0) if basis is None else basis.detach().to(weight, copy=True)
         self.rank = self.basis.shape[1]
         self.name = "head" if self.rank else "bias"
         self.size = len(charset.classes) * (self.rank + 1)
@@ -143,48 +204,44 @@ class HeadAdapter:
     @torch.no_grad()
     def inputs(self, frames: Tensor) -> Tensor:
         """Features within the basis, the stock scores of the charset, and the rest's log-sum-exp."""
-        project = self._rows.model.neck.project
+        project = self._model.neck.project
         features = functional.silu(functional.linear(frames, project.weight.flatten(1), project.bias))
         parts = [features @ self.basis, functional.linear(features, self._rows.weight, self._rows.bias)]
         if self._rows.open:
-            parts.append(self._rows.rest(features))
+            parts.append(self._rows.rest(features.flatten(0, 1)).view(*features.shape[:2], 1))
         return torch.cat(parts, dim=2)
 
-    def logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
-        count = len(self.charset.classes)
+    def logits(self, theta: Tensor, groups: Sequence[Tensor]) -> Tensor:
+        count, inputs = len(self.charset.classes), end_to_end(groups)
         rows, shift = self._split(theta)
-        moved = inputs[..., : self.rank] @ rows.transpose(1, 2) + shift.unsqueeze(1)
-        stock = inputs[..., self.rank :]
-        return torch.cat((stock[..., :count] + moved, stock[..., count:]), dim=2)
+        within, stock = torch.split(inputs, [self.rank, inputs.shape[1] - self.rank], dim=1)
+        moved = functional.linear(within, rows, shift) + stock[:, :count]
+        return torch.cat((moved, stock[:, count:]), dim=1)
 
     def merge(self, theta: Tensor) -> dict[str, Tensor]:
-        rows, shift = self._split(theta.unsqueeze(0))
-        weight = self._rows.weight + rows[0] @ self.basis.T.to(theta.dtype)
-        return self._rows.merge(weight, self._rows.bias + shift[0])
+        rows, shift = self._split(theta)
+        return self._rows.merge(self._rows.weight + rows @ self.basis.T.to(theta.dtype), self._rows.bias + shift)
 
     def _split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         count = len(self.charset.classes)
-        rows, shift = torch.split(theta, [count * self.rank, count], dim=1)
-        return rows.view(len(theta), count, self.rank), shift
+        rows, shift = torch.split(theta, [count * self.rank, count])
+        return rows.view(count, self.rank), shift
 
 
 class TopAdapter:
     """The neck's last projection, 60 to 120 channels, and the charset's rows in full."""
 
     name = "top"
+    depth: Depth = "projection"
 
     def __init__(self, model: Recogniser, charset: Charset) -> None:
-        self._rows = _Rows(model, charset)
+        self._rows = Rows(model, charset)
         self.charset = charset
         project = model.neck.project
-        self._weight = project.weight.detach().flatten(1)
-        self._bias = cast(Tensor, project.bias).detach()
-        count, width = len(charset.classes), model.head.in_features
-        self._shapes: Sequence[tuple[int, ...]] = (
-            tuple(self._weight.shape),
-            (width,),
-            (count, width),
-            (count,),
+        self._kernel = project.weight.shape
+        self._base = (project.weight.detach().flatten(1), cast(Tensor, project.bias).detach())
+        self._shapes: Sequence[tuple[int, ...]] = tuple(
+            tuple(part.shape) for part in (*self._base, self._rows.weight, self._rows.bias)
         )
         self.size = sum(math.prod(shape) for shape in self._shapes)
 
@@ -192,23 +249,21 @@ class TopAdapter:
         """The trunk's frames as they are."""
         return frames
 
-    def logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
-        project, offset, rows, shift = self._split(theta)
-        hidden = torch.baddbmm((self._bias + offset).unsqueeze(1), inputs, (self._weight + project).transpose(1, 2))
-        features = functional.silu(hidden)
-        scores = torch.baddbmm(
-            (self._rows.bias + shift).unsqueeze(1), features, (self._rows.weight + rows).transpose(1, 2)
-        )
-        return torch.cat((scores, self._rows.rest(features)), dim=2) if self._rows.open else scores
+    def logits(self, theta: Tensor, groups: Sequence[Tensor]) -> Tensor:
+        weight, bias, rows, shift = self._moved(theta)
+        features = functional.silu(functional.linear(end_to_end(groups), weight, bias))
+        scores = functional.linear(features, rows, shift)
+        return torch.cat((scores, self._rows.rest(features)), dim=1) if self._rows.open else scores
 
     def merge(self, theta: Tensor) -> dict[str, Tensor]:
-        project, offset, rows, shift = (part[0] for part in self._split(theta.unsqueeze(0)))
-        changed = self._rows.merge(self._rows.weight + rows, self._rows.bias + shift)
-        old = self._rows.model.neck.project.weight.detach()
-        changed["neck.project.weight"] = (self._weight + project).view_as(old).to(old.dtype)
-        changed["neck.project.bias"] = (self._bias + offset).to(old.dtype)
+        weight, bias, rows, shift = self._moved(theta)
+        dtype = self._base[0].dtype
+        changed = self._rows.merge(rows, shift)
+        changed["neck.project.weight"] = weight.view(self._kernel).to(dtype)
+        changed["neck.project.bias"] = bias.to(dtype)
         return changed
 
-    def _split(self, theta: Tensor) -> list[Tensor]:
-        parts = torch.split(theta, [math.prod(shape) for shape in self._shapes], dim=1)
-        return [part.view(-1, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
+    def _moved(self, theta: Tensor) -> list[Tensor]:
+        parts = torch.split(theta, [math.prod(shape) for shape in self._shapes])
+        base = (*self._base, self._rows.weight, self._rows.bias)
+        return [old.to(part.dtype) + part.view_as(old) for old, part in zip(base, parts, strict=True)]

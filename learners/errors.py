@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class BadLabel(ValueError):
     """A label sidecar that cannot be read."""
@@ -14,14 +16,15 @@ class BadLabel(ValueError):
 class TooFewDocuments(RuntimeError):
     """A round that noise would drown: nothing was spent. `needed` is None where no number would do."""
 
-    def __init__(self, present: int, needed: int | None) -> None:
+    def __init__(self, present: int, needed: int | None, considered: Sequence[str] = ()) -> None:
         self.present, self.needed = present, needed
         self.missing = None if needed is None else needed - present
         asked = "more documents than can be said" if needed is None else f"{needed} documents"
         super().__init__(
             f"A round needs {asked} with unspent budget and there are {present}"
             + (f": {self.missing} are missing" if self.missing else "")
-            + ". Nothing was spent."
+            + ". Nothing was spent. "
+            + "; ".join(considered)
         )
 
 

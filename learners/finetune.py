@@ -8,11 +8,14 @@ count, no stopping time. `progress` hears the number of the step.
 Rehearsal: each step adds the mean clipped gradient of a few public, generated documents, so that the
 candidate goes on reading what the private documents do not show. Lines in characters that do not learn
 are held where they were. It costs no privacy.
+
+Several processes (`learners.distributed`) share the slots. All take the same steps, whatever their batches; what
+is public each computes for itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,22 +23,14 @@ import torch
 from torch import Tensor
 
 from learners.adapters import Adapter
-from learners.gradients import (
-    Cached,
-    Chunk,
-    Seen,
-    cache,
-    chunks,
-    collate,
-    document_drifts,
-    document_gradients,
-    document_losses,
-    foreign,
-    look,
-)
+from learners.catalogue import Looks
+from learners.chunks import Cached, Chunk, Seen, cache, collate, foreign, look
+from learners.distributed import ALONE, Team
+from learners.gradients import document_drifts, document_gradients, document_losses, gradient_blocks
 from learners.lines import TrainDocument
-from learners.plan import PUBLIC_DOCUMENTS, PUBLIC_LINES, Plan
+from learners.plan import Plan
 from models.recogniser import Recogniser
+from privacy.coins import Coins
 from privacy.dpsgd import private_gradient
 from privacy.noise import NoiseSource
 
@@ -57,33 +52,42 @@ def fit(
     members: Sequence[int],
     plan: Plan,
     adapter: Adapter,
-    noise: NoiseSource,
+    noise: NoiseSource | Coins,
     progress: Progress | None = None,
-    public: Sequence[TrainDocument] = (),
+    public: Looks | None = None,
+    team: Team = ALONE,
 ) -> Weights:
     """The candidate's full set of weights, by the recogniser's names; `model` is left as it was.
 
     Args:
-        documents: by slot; a member without a document is a gradient of zero.
+        documents: by slot; a member without a document is a gradient of zero. Only this process's are looked at.
         members: the slots that were charged for `plan.event`.
-        noise: made from that debit.
-        public: generated documents to rehearse, of the kinds that must not be forgotten.
+        noise: made from that debit, by `team.source`.
+        public: generated documents to rehearse, of the kinds that must not be forgotten, as `model` sees them.
+        team: the processes that share the slots; each calls this with the same plan, members and public documents.
 
     Raises:
-        ValueError: a document whose slot is no member, other members than planned, another adapter.
+        ValueError: a document whose slot is no member, other members than planned, another adapter; or processes
+            that differ in what is public.
         BudgetExhausted: the debit does not cover the plan.
+        ProcessLost: another process died, or did not answer in time.
     """
     slots = sorted(set(members))
     if len(slots) != plan.members or not documents.keys() <= set(slots):
         raise ValueError(f"Expected documents of the {plan.members} planned members only.")
+    if public and public.model is not model:
+        raise ValueError("Expected public documents as this model sees them.")
     if (adapter.name, adapter.size) != (plan.adapter, plan.parameters):
         raise ValueError(f"Expected the planned adapter {plan.adapter}, got {adapter.name}.")
-    present = [slot for slot in slots if slot in documents]
-    seen = look(model, [documents[slot] for slot in present], plan.lines)
+    present = [slot for slot in team.share(slots) if slot in documents]
+    seen = look(model, [documents[slot] for slot in present], plan.lines, adapter.depth)
     cached = dict(zip(present, cache(adapter, seen), strict=True))
-    rehearsed = look(model, public[:PUBLIC_DOCUMENTS], PUBLIC_LINES) if plan.rehearsal else []
-    theta = learn(plan, adapter, slots, cached, rehearsed, noise, progress)
-    return model.weights() | {name: value.numpy() for name, value in adapter.merge(theta).items()}
+    rehearsed = public.at(adapter.depth) if public and plan.rehearsal else []
+    device = model.head.weight.device
+    probe = adapter.merge(torch.ones(adapter.size, device=device)).values()
+    team.check_same("plan, members and public parts", plan, slots, [each.texts for each in rehearsed], *probe)
+    theta = learn(plan, adapter, slots, cached, rehearsed, noise, progress, team, device)
+    return model.weights() | {name: value.cpu().numpy() for name, value in adapter.merge(theta).items()}
 
 
 def learn(
@@ -92,23 +96,25 @@ def learn(
     slots: Sequence[int],
     cached: Mapping[int, Cached],
     rehearsed: Sequence[Seen],
-    noise: NoiseSource,
+    noise: NoiseSource | Coins,
     progress: Progress | None = None,
+    team: Team = ALONE,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """The adapter's parameters after the round: Adam (Kingma and Ba 2015) from zero on the noisy gradients.
 
-    What comes back is the mean of the last iterates.
+    What comes back is the mean of the last iterates, on `device`, where the adapter's own tensors are.
     """
-    rehearsal = Rehearsal(adapter, plan, rehearsed)
-    theta = torch.zeros(adapter.size, requires_grad=True)
+    rehearsal, slots = Rehearsal(adapter, plan, rehearsed), team.share(slots)
+    theta = torch.zeros(adapter.size, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([theta], lr=plan.learning_rate, betas=BETAS)
     warm = max(1, round(WARM_UP * plan.steps))
     averaged = max(1, round(AVERAGED * plan.steps))
-    mean = torch.zeros(adapter.size)
+    mean = torch.zeros(adapter.size, device=device)
     for step in range(plan.steps):
         at = theta.detach()
         optimiser.param_groups[0]["lr"] = plan.learning_rate * min(1.0, (step + 1) / warm)
-        theta.grad = _step(plan, adapter, slots, cached, noise, at) + rehearsal.gradient(at)
+        theta.grad = _step(plan, adapter, slots, cached, noise, at, team) + rehearsal.gradient(at)
         optimiser.step()
         if step >= plan.steps - averaged:
             mean += theta.detach() / averaged
@@ -150,24 +156,25 @@ def _step(
     adapter: Adapter,
     slots: Sequence[int],
     cached: Mapping[int, Cached],
-    noise: NoiseSource,
+    noise: NoiseSource | Coins,
     theta: Tensor,
+    team: Team = ALONE,
 ) -> Tensor:
-    """The noisy mean gradient at `theta`. Every member has its coin, whether or not it has a document."""
+    """The noisy mean gradient at `theta`. Every member has its coin, whether or not it has a document.
+
+    `slots` and `noise` are this process's.
+    """
     if plan.sample_rate < 1.0:
         coins = noise.poisson(len(slots), plan.sample_rate)
         slots = [slot for slot, coin in zip(slots, coins, strict=True) if coin]
     batch = [cached[slot] for slot in slots if slot in cached]
     return private_gradient(
-        _gradients(adapter, theta, batch),
+        gradient_blocks(adapter, theta, batch),
         size=adapter.size,
         max_grad_norm=plan.max_grad_norm,
         noise_multiplier=plan.noise_multiplier,
         expected_documents=plan.expected_documents,
         noise=noise,
+        device=theta.device,
+        once=team.once,
     )
-
-
-def _gradients(adapter: Adapter, theta: Tensor, batch: Sequence[Cached]) -> Iterator[Tensor]:
-    for chunk in chunks(batch):
-        yield from document_gradients(adapter, theta, chunk)

@@ -7,7 +7,6 @@ dropped and counted. Nothing here prints a label: labels are as private as the i
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +24,6 @@ MAX_DISTANCE = 0.5
 """Normalised edit distance up to which a row of plain text and a reading are the same line."""
 COVERED, MUCH_LARGER = 0.9, 1.8
 """A read line holds a label when it covers this share of it and is not larger by this factor."""
-_CASE_BLIND = set("cosuvwxzkpCOSUVWXZKP")
-"""Letters whose two cases have one shape: a reading does not tell which it was."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +51,12 @@ def attach(
     Labels with a place go to the read line that they overlap best, and are cut out as the detector saw
     them, or by their own place where it saw more or less of the line; rows of plain text are aligned with
     the readings in order. A line that touches a masked region teaches nothing, nor does a label with a
-    character outside `characters` (the recogniser's dictionary). Labels of a document that is labelled
-    in capitals throughout take the case of the reading.
+    character outside `characters` (the recogniser's dictionary). Labels keep their case; where a document's
+    labels have one case only, the loss asks for no case (`learners.gradients`).
     """
     known, dropped = set(characters), Counter[str]()
     placed = _by_place(labels, lines) if any(label.quad for label in labels) else _by_text(labels, lines)
     dropped["unmatched"] = len(labels) - len(placed)
-    shouting = _shouts(labels)
     matches = []
     for label, line in sorted(placed, key=lambda pair: pair[1]):
         quad = _where(label.quad, lines[line].quad)
@@ -71,8 +67,7 @@ def attach(
         elif not known.issuperset(label.text):
             dropped["outside the dictionary"] += 1
         else:
-            text = take_case(label.text, lines[line].text) if shouting else label.text
-            matches.append(Match(line, text, quad))
+            matches.append(Match(line, label.text, quad))
     return Attached(tuple(matches), {why: count for why, count in dropped.items() if count})
 
 
@@ -98,38 +93,6 @@ def pseudo_labels(lines: Sequence[Line], regions: Sequence[Region], bound: float
 def touches(quad: Quad, regions: Sequence[Region]) -> bool:
     """Whether a line has a pixel in common with any region."""
     return any(_overlap(quad, region.quad)[0] > 0 for region in regions)
-
-
-def take_case(label: str, reading: str) -> str:
-    """A label in capitals, with the case in which the line was read; unchanged if they differ too much.
-
-    Letters with one shape for both cases (c, o, s, ...) and letters that were read as something else go
-    with the rest of their word: lower unless they begin a word that was begun with a capital.
-    """
-    folded, heard = label.lower(), reading.lower()
-    if _distance(label, reading) > MAX_DISTANCE or (len(folded), len(heard)) != (len(label), len(reading)):
-        return label
-    read_as: dict[int, str] = {}
-    for op in Levenshtein.opcodes(folded, heard):
-        if op.tag == "equal":
-            read_as |= {op.src_start + k: reading[op.dest_start + k] for k in range(op.src_end - op.src_start)}
-    out = list(label)
-    for word in re.finditer(r"[^\W\d_]+", label):
-        seen = {k: read_as[k] for k in range(*word.span()) if k in read_as}
-        if not any(c.islower() for c in seen.values() if c not in _CASE_BLIND):
-            continue
-        for k in range(*word.span()):
-            told = seen.get(k)
-            if told is not None and (told not in _CASE_BLIND or k == word.start()):
-                out[k] = told
-            elif k != word.start():
-                out[k] = folded[k]
-    return "".join(out)
-
-
-def _shouts(labels: Sequence[Label]) -> bool:
-    letters = [c for label in labels if label.legible for c in label.text if c.isupper() or c.islower()]
-    return bool(letters) and all(c.isupper() for c in letters)
 
 
 def _by_place(labels: Sequence[Label], lines: Sequence[Line]) -> list[tuple[Label, int]]:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from learners.replay import spread
 from privacy.page import Image
 
 HEIGHT = 48
@@ -23,7 +24,7 @@ MIN_WIDTH = 320
 MAX_WIDTH = 2400
 """A longer line (50 times its height) is left out; on receipts and letters there is none."""
 MAX_LINES = 16
-"""Lines of a document that are learned from: its first ones."""
+"""Lines of a document that are learned from, spread over it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class TrainLine:
 
 @dataclass(frozen=True)
 class TrainDocument:
-    """What one slot teaches."""
+    """What one unit of privacy teaches: a document, or all that a source has; `slot` is the unit's number."""
 
     slot: int
     lines: tuple[TrainLine, ...] = field(repr=False)
@@ -63,14 +64,22 @@ def to_height(crop: Image) -> Image:
 
 
 def document(slot: int, crops: Iterable[tuple[Image, str]], cap: int = MAX_LINES) -> TrainDocument | None:
-    """The first `cap` usable lines of a document; None when it has none to learn from."""
-    lines = []
-    for crop, text in crops:
-        if text and crop.shape[0] and 0 < HEIGHT * crop.shape[1] / crop.shape[0] <= MAX_WIDTH:
-            lines.append(TrainLine(to_height(crop), text))
-        if len(lines) == cap:
-            break
-    return TrainDocument(slot, tuple(lines)) if lines else None
+    """At most `cap` usable lines, spread evenly over a document: its first ones alone would all be letterhead.
+
+    None when it has none to learn from.
+    """
+    usable = [(crop, text) for crop, text in crops if text and _fits(crop)]
+    chosen = [TrainLine(to_height(crop), text) for crop, text in spread(usable, cap)]
+    return TrainDocument(slot, tuple(chosen)) if chosen else None
+
+
+def joined(slot: int, documents: Iterable[TrainDocument]) -> TrainDocument:
+    """The documents of one unit as one, to have one gradient: at most `MAX_LINES` lines, spread evenly over all."""
+    return TrainDocument(slot, tuple(spread([line for each in documents for line in each.lines], MAX_LINES)))
+
+
+def _fits(crop: Image) -> bool:
+    return bool(crop.shape[0]) and 0 < HEIGHT * crop.shape[1] / crop.shape[0] <= MAX_WIDTH
 
 
 def pack(document: TrainDocument) -> bytes:

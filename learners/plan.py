@@ -17,17 +17,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from learners.adapters import CHARSETS, Adapter, Charset, HeadAdapter, TopAdapter
+from learners.adapters import CHARSETS, Adapter, Charset
+from learners.catalogue import Looks, build, start_gradients
+from learners.chunks import Seen
 from learners.errors import TooFewDocuments
-from learners.gradients import Seen, cache, chunks, document_gradients, look
-from learners.lines import MAX_LINES, TrainDocument
+from learners.lines import MAX_LINES
 from models.ctc import Alphabet
-from models.recogniser import Recogniser
 from privacy import accountant
 from privacy.accountant import RoundEvent
 
@@ -35,8 +35,6 @@ FULL_BATCH_UP_TO = 2000
 """Slots up to which every step takes the whole pool: less noise than sampling, and less to prove."""
 SAMPLED = 1000
 """Documents a step expects of a larger pool."""
-PUBLIC_DOCUMENTS, PUBLIC_LINES = 60, 3
-"""How much of the public documents is looked at: enough for a basis of rank 64."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,18 @@ class Recipe:
     rehearsal: float
     """Weight of the public documents' gradient beside the private one."""
     noise_bound: float
-    """noise / signal up to which a round with this adapter made generated documents read better."""
+    """noise / signal up to which a round with this adapter made generated documents read better; 1, noise no larger
+    than signal, where no bench has shown more."""
 
 
 RECIPES: Mapping[str, Recipe] = {
     "top": Recipe(max_grad_norm=0.05, learning_rate=4e-3, steps=50, rehearsal=1.0, noise_bound=3.0),
-    "head": Recipe(max_grad_norm=0.05, learning_rate=2e-2, steps=50, rehearsal=1.0, noise_bound=4.0),
+    "head": Recipe(max_grad_norm=0.05, learning_rate=1e-2, steps=50, rehearsal=1.0, noise_bound=4.0),
     "bias": Recipe(max_grad_norm=0.05, learning_rate=1e-1, steps=50, rehearsal=1.0, noise_bound=1.0),
+    "lora": Recipe(max_grad_norm=0.05, learning_rate=2e-3, steps=50, rehearsal=1.0, noise_bound=1.0),
+    "norm": Recipe(max_grad_norm=0.05, learning_rate=2e-3, steps=50, rehearsal=1.0, noise_bound=1.0),
+    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, steps=50, rehearsal=1.0, noise_bound=1.0),
+    "all": Recipe(max_grad_norm=0.05, learning_rate=1e-4, steps=50, rehearsal=1.0, noise_bound=1.0),
 }
 AUTOMATIC = ("head", "bias")
 """What is tried, in order. `top` has never been seen to beat `head` and costs many times its time."""
@@ -90,6 +93,25 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Considered:
+    """An adapter that a plan looked at, and why it was taken or passed over."""
+
+    adapter: str
+    parameters: int
+    noise_over_signal: float
+    noise_bound: float
+
+    @property
+    def works(self) -> bool:
+        return self.noise_over_signal <= self.noise_bound
+
+    def __str__(self) -> str:
+        verdict = "taken" if self.works else "passed over"
+        ratio = f"noise {self.noise_over_signal:.2f} times the signal, at most {self.noise_bound:g}"
+        return f"{self.adapter} ({self.parameters} parameters) {verdict}: {ratio}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """One round, in numbers that may be published; `event` is what it costs each of its slots."""
 
@@ -111,6 +133,7 @@ class Plan:
     epsilon_lifetime: float
     rounds_per_document: int
     noise_over_signal: float
+    considered: tuple[Considered, ...] = ()
 
     @property
     def event(self) -> RoundEvent:
@@ -121,25 +144,19 @@ class Plan:
         """The public divisor of a step: sample rate x capacity, whoever is there."""
         return self.sample_rate * self.capacity
 
-    def to_body(self) -> dict[str, str | float | int | bool]:
-        """For the ledger and the claim."""
-        return asdict(self)
+    def to_body(self) -> dict[str, Any]:
+        """For the ledger, the claim and `ocrd status`."""
+        return {**asdict(self), "considered": [str(each) for each in self.considered]}
 
 
-def plan(
-    settings: Settings,
-    model: Recogniser,
-    alphabet: Alphabet,
-    members: int,
-    public: Sequence[TrainDocument],
-) -> tuple[Plan, Adapter]:
-    """The round for `members` slots (public: those charged), and the adapter built from `public` documents.
+def plan(settings: Settings, alphabet: Alphabet, members: int, public: Looks) -> tuple[Plan, Adapter]:
+    """The round for `members` units (public: those charged), and the adapter of `public.model`, built from `public`.
 
     Raises:
         TooFewDocuments: noise would drown every adapter that is allowed; says how many are missing.
         ValueError: no slot at all, more than the capacity, or public documents with nothing to learn.
     """
-    return choose(settings, survey(settings, model, alphabet, public), members)
+    return choose(settings, survey(settings, alphabet, public), members)
 
 
 @dataclass(frozen=True)
@@ -150,16 +167,13 @@ class Surveyed:
     agreement: float
 
 
-def survey(
-    settings: Settings, model: Recogniser, alphabet: Alphabet, public: Sequence[TrainDocument]
-) -> list[Surveyed]:
+def survey(settings: Settings, alphabet: Alphabet, public: Looks) -> list[Surveyed]:
     """The adapters that the settings allow, the richest first, measured on public documents."""
     charset = Charset.of(settings.characters, alphabet, settings.closed)
-    seen = look(model, public[:PUBLIC_DOCUMENTS], PUBLIC_LINES)
     found = []
     for name in AUTOMATIC if settings.adapter == "auto" else (settings.adapter,):
-        adapter = build(name, model, charset, settings.rank, seen)
-        found.append(Surveyed(adapter, agreement(adapter, seen, RECIPES[name].max_grad_norm)))
+        adapter = build(name, charset, settings.rank, public)
+        found.append(Surveyed(adapter, agreement(adapter, public.at(adapter.depth), RECIPES[name].max_grad_norm)))
     return found
 
 
@@ -167,40 +181,17 @@ def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tu
     """The first adapter whose noise stays under its bound with `members` slots. Raises as `plan` does."""
     if not 0 < members <= settings.capacity:
         raise ValueError(f"Expected 1 to {settings.capacity} members, got {members}.")
+    considered: list[Considered] = []
     needed = []
     for each in surveyed:
         found = planned(settings, each, members)
         bound = RECIPES[each.adapter.name].noise_bound
-        if found.noise_over_signal <= bound:
-            return found, each.adapter
+        considered.append(Considered(each.adapter.name, each.adapter.size, found.noise_over_signal, bound))
+        if considered[-1].works:
+            return replace(found, considered=tuple(considered)), each.adapter
         if math.isfinite(found.noise_over_signal):
             needed.append(math.ceil(members * found.noise_over_signal / bound))
-    raise TooFewDocuments(members, min(needed, default=None))
-
-
-def build(name: str, model: Recogniser, charset: Charset, rank: int, public: Sequence[Seen]) -> Adapter:
-    """An adapter by name; the head's basis comes from `public` documents."""
-    if name == "top":
-        return TopAdapter(model, charset)
-    if name == "bias":
-        return HeadAdapter(model, charset, None)
-    return HeadAdapter(model, charset, gradient_basis(model, charset, rank, public))
-
-
-def gradient_basis(model: Recogniser, charset: Charset, rank: int, public: Sequence[Seen]) -> Tensor:
-    """`(120, rank)`: the directions of the features along which public documents move the rows most.
-
-    The top right-singular vectors of the documents' gradients of the rows, all rows and documents
-    stacked (arXiv 2007.03813, section 3).
-    """
-    width = model.head.in_features
-    adapter = HeadAdapter(model, charset, torch.eye(width))
-    second = torch.zeros(width, width, dtype=torch.float64)
-    for gradients in _gradients(adapter, public):
-        rows = gradients[:, : len(charset.classes) * width].reshape(-1, width).double()
-        second += rows.T @ rows
-    directions: Tensor = torch.linalg.eigh(second).eigenvectors
-    return directions.flip(1)[:, :rank].float().contiguous()
+    raise TooFewDocuments(members, min(needed, default=None), [str(each) for each in considered])
 
 
 def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) -> float:
@@ -209,19 +200,11 @@ def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) ->
     Without the part that comes from their finite number: `(n |mean|^2 - mean |g|^2) / (n - 1)` is
     unbiased for the squared norm.
     """
-    gradients = torch.cat([part.double() for part in _gradients(adapter, public)])
+    gradients = torch.cat([part.double() for part in start_gradients(adapter, public)])
     clipped = gradients * (max_grad_norm / gradients.norm(dim=1, keepdim=True).clamp_min(max_grad_norm))
     count = len(clipped)
     squared = count * clipped.mean(0).square().sum() - clipped.square().sum(1).mean()
     return math.sqrt(max(float(squared) / (count - 1), 0.0))
-
-
-def _gradients(adapter: Adapter, public: Sequence[Seen]) -> list[Tensor]:
-    start = torch.zeros(adapter.size)
-    found = [document_gradients(adapter, start, chunk) for chunk in chunks(cache(adapter, public))]
-    if sum(map(len, found)) < 2:
-        raise ValueError(f"Expected two or more public documents to learn from, got {sum(map(len, found))}.")
-    return found
 
 
 def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:

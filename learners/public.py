@@ -7,8 +7,8 @@ these Chinese: with pages alone, clean print and Chinese slip.
 
 from __future__ import annotations
 
+from learners.catalogue import PUBLIC_DOCUMENTS, PUBLIC_LINES
 from learners.lines import TrainDocument, document
-from learners.plan import PUBLIC_DOCUMENTS, PUBLIC_LINES
 from learners.synthesis import generate, line
 from models.reader import crop
 from privacy.page import Image

@@ -36,11 +36,18 @@ ADVERSARY = (
 RELEASED = ("model files", "claims", "roll-out states and their timing", "public reports")
 EXCLUSIONS = (
     "the inbox, the outbox, review, the journal and status, which lie inside the operator's boundary",
-    "the number of slots and the times of arrival, which are public",
+    "the number of slots, the times of arrival and which slots make up a unit, which are public",
     "what an operator decides by hand on figures that were not charged",
     "timing and other side channels of the machine",
-    "several documents about one person count as several units, unless the unit is the source: see group",
 )
+_UNITS = {
+    "document": ("document", "several documents about one person count as several units: see group"),
+    "source": (
+        "source: everything under one sub-folder of the inbox, or a file directly in the inbox",
+        "what is about one person in several sub-folders counts as several units: see group",
+    ),
+}
+"""What the unit is, and what it leaves out."""
 _TOLERANCE = 1e-6
 _GROUP = 10
 
@@ -89,7 +96,7 @@ class Claim:
     notes: Sequence[str] = field(default=())
 
     def __post_init__(self) -> None:
-        if self.unit not in ("document", "source"):
+        if self.unit not in _UNITS:
             raise ValueError(f"Expected unit 'document' or 'source', got {self.unit!r}.")
         if not self.files:
             raise ValueError("Expected at least one file that the claim is about.")
@@ -107,13 +114,14 @@ class Claim:
         }
 
     def _definition(self) -> dict[str, Any]:
+        unit, left_out = _UNITS[self.unit]
         return {
             "adversary": ADVERSARY,
             "released": list(RELEASED),
-            "unit": self.unit,
+            "unit": unit,
             "adjacency": "zero-out of all slots of one unit (dp-accounting: REPLACE_SPECIAL)",
             "contribution": {"gradients_per_unit_and_step": 1, "max_grad_norm": self.max_grad_norm},
-            "exclusions": list(EXCLUSIONS),
+            "exclusions": [*EXCLUSIONS, left_out],
         }
 
     def _cost(self) -> dict[str, Any]:
@@ -128,6 +136,7 @@ class Claim:
             "lifetime_cap": self.cap,
             "group": {
                 "size": _GROUP,
+                "of": f"{self.unit}s",
                 "epsilon": accountant.group_epsilon(self.history, self.delta, _GROUP),
             },
             "accountant": _accountant(),

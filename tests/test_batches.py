@@ -39,12 +39,15 @@ def test_a_line_is_the_same_in_any_company() -> None:
     assert all(torch.equal(seen[k], to_tensor(image)) for k, image in enumerate(images))
 
 
-def test_a_document_is_its_first_usable_lines() -> None:
-    good = (crop(20, 60), "a")
-    made = document(7, [(crop(20, 60), ""), (crop(0, 10), "b"), (crop(10, MAX_WIDTH), "c"), *[good] * 20])
+def test_a_document_is_usable_lines_spread_over_it() -> None:
+    useless = [(crop(20, 60), ""), (crop(0, 10), "b"), (crop(10, MAX_WIDTH), "c")]
+    made = document(7, [*useless, *((crop(20, 60), str(k)) for k in range(40))])
     assert made is not None
-    assert (made.slot, len(made.lines)) == (7, 16)
-    assert document(8, []) is None
+    assert [line.text for line in made.lines] == [str(k * 40 // 16) for k in range(16)]
+    few = document(7, [*useless, *((crop(20, 60), str(k)) for k in range(5))])
+    assert few is not None
+    assert [line.text for line in few.lines] == list("01234")
+    assert document(8, useless) is None
 
 
 def test_a_document_survives_packing_and_prints_nothing() -> None:

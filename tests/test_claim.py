@@ -206,3 +206,11 @@ def test_a_claim_must_list_its_own_round(made: Claim) -> None:
         replace(made, unit="line")
     with pytest.raises(ValueError, match="file"):
         replace(made, files={})
+
+
+def test_a_source_is_said_to_be_a_sub_folder_and_what_it_leaves_out(made: Claim) -> None:
+    said = replace(made, unit="source").statement()["predicate"]
+    assert said["unit"].startswith("source: everything under one sub-folder of the inbox")
+    assert (said["group"]["size"], said["group"]["of"]) == (10, "sources")
+    assert any("several sub-folders" in exclusion for exclusion in said["exclusions"])
+    assert not any("several documents" in exclusion for exclusion in said["exclusions"])

@@ -148,6 +148,16 @@ def test_the_step_that_ships_holds(check: Callable[[Step], None]) -> None:
     check(Step())
 
 
+def check_blocks_do_not_count(step: Step) -> None:
+    """Documents may come one by one or many at a time."""
+    gradients = [step.of(document) for document in POOL]
+    blocks = [torch.stack(gradients[:5]), gradients[5], torch.stack(gradients[6:]), torch.zeros(0, SIZE)]
+    assert torch.equal(step.release(blocks, _source(), len(POOL)), step(POOL, _source()))
+
+
+CHECKS.append(check_blocks_do_not_count)
+
+
 class ClipsLines(Step):
     """Each line is an example of its own, as per-sample machinery does it: a document has many."""
 
@@ -283,6 +293,68 @@ def test_clipping_keeps_direction_and_never_passes_the_bound(bound: float) -> No
         assert length == pytest.approx(min(float(gradient.norm()), bound), rel=1e-3, abs=bound * 1e-4)
         if length > bound * 1e-2:
             assert torch.cosine_similarity(clipped.double(), gradient.double(), dim=0) > 0.9999
+
+
+def test_a_documents_contribution_is_the_same_alone_and_in_any_block() -> None:
+    """To the last grid step, with wild neighbours, in any order, and from memory of any layout."""
+    grid = Grid(CLIP)
+    rows = torch.stack([torch.stack(document).mean(0) for document in [*POOL, *WILD]])
+    alone = torch.stack([clip(row, grid) for row in rows])
+    given = rows.clone()
+    assert torch.equal(clip(rows, grid), alone)
+    assert torch.equal(clip(rows.flip(0), grid), alone.flip(0))
+    assert torch.equal(clip(rows[3:9], grid), alone[3:9])
+    assert torch.equal(clip(rows.T.contiguous().T, grid), alone)
+    assert torch.equal(rows.nan_to_num(), given.nan_to_num())  # what came in is left as it was
+    assert not alone[-2:].any()
+
+
+class _ByTheBlock:
+    """A clip of a whole block at once: one norm for all, as when a batch's mean gradient is clipped."""
+
+    def __call__(self, gradients: Tensor, grid: Grid) -> Tensor:
+        scale = min(1.0, grid.bound / float(gradients.double().norm()))
+        return (gradients.double() * scale / grid.step).long()
+
+
+def test_a_clip_by_the_block_is_caught() -> None:
+    mutant, grid = _ByTheBlock(), Grid(CLIP)
+    rows = torch.stack([torch.stack(document).mean(0) for document in POOL])
+    assert not torch.equal(mutant(rows, grid), torch.stack([mutant(row, grid) for row in rows]))
+
+
+def test_a_sum_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand documents fit in 64 bits, all at the bound in one coordinate; the limit is named."""
+    for bound in (0.05, 1.0, math.nextafter(1.0, 0.0)):
+        assert 2**62 // math.ceil(Grid(bound).sensitivity) > 100_000
+    row = torch.tensor([[1e9]])
+    one = clip(row, Grid(1.0))
+    found = private_gradient(
+        (row.expand(1000, 1) for _ in range(100)),
+        size=1,
+        max_grad_norm=1.0,
+        noise_multiplier=SIGMA,
+        expected_documents=1e5,
+        noise=_Silent(),  # type: ignore[arg-type]
+    )
+    assert float(found) == pytest.approx(float(one) * Grid(1.0).step, rel=1e-6)
+    monkeypatch.setattr(Grid, "sensitivity", 2.0**60)
+    with pytest.raises(ValueError, match="at most 4 documents a step, so that their sum fits, got 5"):
+        private_gradient(
+            [row.expand(5, 1)],
+            size=1,
+            max_grad_norm=1.0,
+            noise_multiplier=SIGMA,
+            expected_documents=1.0,
+            noise=_Silent(),  # type: ignore[arg-type]
+        )
+
+
+def test_the_bound_holds_for_as_many_numbers_as_a_recogniser_has() -> None:
+    grid = Grid(0.05)
+    clipped = clip(torch.linspace(0.9, 1.1, 2_687_653), grid)
+    length = math.sqrt(sum(n * n for n in clipped.tolist())) * grid.step  # exact, in integers
+    assert grid.bound * (1 - 1e-6) < length <= grid.bound
 
 
 def test_a_single_large_number_does_not_pass_the_bound() -> None:

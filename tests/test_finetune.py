@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +13,12 @@ import torch
 from torch.nn import functional
 
 from learners import finetune
-from learners import plan as planning
 from learners.adapters import ASCII, Adapter, Charset, HeadAdapter, TopAdapter
 from learners.batches import to_tensor
+from learners.catalogue import Looks, gradient_basis
+from learners.chunks import Cached, Seen, cache, chunks, collate, foreign, look
 from learners.evaluate import score_documents, total
-from learners.gradients import (
-    Seen,
-    cache,
-    chunks,
-    collate,
-    document_drifts,
-    document_gradients,
-    document_losses,
-    foreign,
-    look,
-)
+from learners.gradients import document_drifts, document_gradients, document_losses
 from learners.lines import TrainDocument, document
 from learners.plan import Plan
 from learners.synthesis import line
@@ -57,7 +48,7 @@ def alphabet(weights_dir: Path) -> Alphabet:
 def head(model: Recogniser, alphabet: Alphabet) -> HeadAdapter:
     public = look(model, taught(range(1000, 1012)))
     charset = Charset.of(ASCII, alphabet)
-    return HeadAdapter(model, charset, planning.gradient_basis(model, charset, 32, public))
+    return HeadAdapter(model, charset, gradient_basis(model, charset, 32, public))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +80,11 @@ def reference(
     return dict(zip(names, found, strict=True))
 
 
+def by_the_letter(batch: Sequence[Cached]) -> list[Cached]:
+    """The reference knows nothing of labels with one case (tests/test_one_case.py)."""
+    return [replace(cached, one_case=False) for cached in batch]
+
+
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours.double() - theirs).norm() / theirs.norm())
 
@@ -97,7 +93,7 @@ def test_a_documents_gradient_is_its_own(
     model: Recogniser, alphabet: Alphabet, head: HeadAdapter, private: list[TrainDocument], seen: list[Seen]
 ) -> None:
     rows, basis = list(head.charset.classes), head.basis.double()
-    batch = cache(head, seen[:5])
+    batch = by_the_letter(cache(head, seen[:5]))
     together = document_gradients(head, torch.zeros(head.size), collate(batch))
     for k in (0, 4):
         truth = reference(model, alphabet, private[k], ["head.weight", "head.bias"])
@@ -113,7 +109,7 @@ def test_the_tops_gradient_is_the_references(
     adapter = TopAdapter(model, Charset.of(ASCII, alphabet))
     names = ["neck.project.weight", "neck.project.bias", "head.weight", "head.bias"]
     rows = list(adapter.charset.classes)
-    together = document_gradients(adapter, torch.zeros(adapter.size), collate(cache(adapter, seen[:2])))
+    together = document_gradients(adapter, torch.zeros(adapter.size), collate(by_the_letter(cache(adapter, seen[:2]))))
     truth = reference(model, alphabet, private[1], names)
     parts = [truth[names[0]], truth[names[1]], truth[names[2]][rows], truth[names[3]][rows]]
     assert relative(together[1], torch.cat([part.flatten() for part in parts])) < 1e-5
@@ -202,7 +198,7 @@ class Spy:
         self._adapter = adapter
         self.at = torch.zeros(adapter.size)
         self.name, self.size, self.charset = adapter.name, adapter.size, adapter.charset
-        self.inputs, self.logits = adapter.inputs, adapter.logits
+        self.inputs, self.logits, self.depth = adapter.inputs, adapter.logits, adapter.depth
 
     def merge(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
         self.at = theta
@@ -212,7 +208,7 @@ class Spy:
 def test_rehearsal_is_training_on_the_public_documents(model: Recogniser, head: HeadAdapter) -> None:
     """With nobody there and next to no noise, they are all that moves the model."""
     public, plan, spy = taught(range(2000, 2004)), planned(head, 4, rehearsal=3.0, noise_multiplier=1e-9), Spy(head)
-    finetune.fit(model, {}, range(4), plan, spy, source(plan), public=public)
+    finetune.fit(model, {}, range(4), plan, spy, source(plan), public=Looks(model, public))
     chunk = collate(cache(head, look(model, public)))
 
     def loss(theta: torch.Tensor) -> float:

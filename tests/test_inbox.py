@@ -203,7 +203,7 @@ def test_undoing_into_a_folder_that_has_gone_uses_the_inbox(box, folder, claims)
     (folder / "ward").rmdir()
     (folder / "ward").write_bytes(b"now a file")
     claims.undo(claim.folder)
-    assert (folder / "a.txt").read_bytes() == b"label"
+    assert (folder / f"{claim.id}-a.txt").read_bytes() == b"label", "it would label another unit's a.png"
 
 
 def test_a_refused_file_holds_up_nobody(box, folder):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from learners.errors import BadLabel
-from learners.labels import attach, pseudo_labels, take_case, touches
+from learners.labels import attach, pseudo_labels, touches
 from learners.sidecars import MAX_BYTES, Label, read_sidecar, write_sidecar
 from privacy.page import Line, Quad, Region
 
@@ -161,32 +161,10 @@ def test_pseudo_labels_go_by_the_least_certain_character_and_a_public_bound() ->
         pseudo_labels(lines, [], bound=95)
 
 
-@pytest.mark.parametrize(
-    ("label", "reading", "expected"),
-    [
-        ("CASH RECEIPT", "CashReceipt", "Cash Receipt"),
-        ("SUNDRY SHOP", "sundry shop", "sundry shop"),
-        ("CO2 AND O2", "Co2 and o2", "CO2 and O2"),
-        ("TOTAL", "TOTAL", "TOTAL"),
-        ("TEL: 03-55", "Te1: O3-55", "Tel: 03-55"),
-        ("STRASSE 5", "Straße5", "Strasse 5"),
-        ("HELLO", "completely other", "HELLO"),
-    ],
-)
-def test_case_of_capitals_follows_the_reading(label: str, reading: str, expected: str) -> None:
-    assert take_case(label, reading) == expected
-
-
-def test_case_is_left_alone_where_the_labels_have_both() -> None:
+def test_labels_keep_their_case_whatever_the_reading_says() -> None:
     lines = [line("total", box(0, 0, 90, 20)), line("Thanks", box(0, 30, 90, 50))]
-    assert [m.text for m in attach([Label("TOTAL"), Label("Thanks")], lines, [], ASCII).matches] == [
-        "TOTAL",
-        "Thanks",
-    ]
-    assert [m.text for m in attach([Label("TOTAL"), Label("THANKS")], lines, [], ASCII).matches] == [
-        "total",
-        "Thanks",
-    ]
+    found = attach([Label("TOTAL"), Label("THANKS")], lines, [], ASCII)
+    assert [match.text for match in found.matches] == ["TOTAL", "THANKS"]
 
 
 def test_nothing_prints_a_label() -> None:

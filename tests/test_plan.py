@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from learners import plan as planning
+from learners.catalogue import PUBLIC_LINES, Looks
+from learners.chunks import look
 from learners.errors import TooFewDocuments
-from learners.gradients import look
-from learners.lines import TrainDocument, document
+from learners.lines import document
 from learners.plan import Settings, Surveyed
 from learners.public import KINDS, public_documents
 from learners.synthesis import line
@@ -31,14 +32,14 @@ def alphabet(weights_dir: Path) -> Alphabet:
 
 
 @pytest.fixture(scope="module")
-def public() -> list[TrainDocument]:
+def public(model: Recogniser) -> Looks:
     made = [document(s, [line(2 * s + k, "thermal") for k in range(2)]) for s in range(1000, 1012)]
-    return [found for found in made if found is not None]
+    return Looks(model, [found for found in made if found is not None])
 
 
 @pytest.fixture(scope="module")
-def surveyed(model: Recogniser, alphabet: Alphabet, public: list[TrainDocument]) -> list[Surveyed]:
-    return planning.survey(Settings(charset="ascii", adapter="head"), model, alphabet, public)
+def surveyed(model: Recogniser, alphabet: Alphabet, public: Looks) -> list[Surveyed]:
+    return planning.survey(Settings(charset="ascii", adapter="head"), alphabet, public)
 
 
 def test_a_plan_spends_one_ticket_of_the_lifetime(surveyed: list[Surveyed]) -> None:
@@ -73,10 +74,10 @@ def test_documents_that_agree_on_nothing_are_refused(surveyed: list[Surveyed]) -
 
 
 def test_a_smaller_adapter_is_taken_where_the_richer_one_would_drown(
-    model: Recogniser, alphabet: Alphabet, public: list[TrainDocument]
+    model: Recogniser, alphabet: Alphabet, public: Looks
 ) -> None:
     settings = Settings(charset="ascii")
-    found = planning.survey(settings, model, alphabet, public)
+    found = planning.survey(settings, alphabet, public)
     assert [each.adapter.name for each in found] == ["head", "bias"]
     assert found[0].adapter.size > found[1].adapter.size
     plenty = Surveyed(found[1].adapter, max(found[1].agreement, 0.04))
@@ -109,7 +110,7 @@ def test_public_documents_are_pages_and_clean_lines_and_always_the_same() -> Non
     found = public_documents(5_000_000, 7)
     again = public_documents(5_000_000, 7)
     assert [[one.text for one in each.lines] for each in found] == [[one.text for one in each.lines] for each in again]
-    assert [len(each.lines) for each in found[::2]] == [planning.PUBLIC_LINES] * 4
+    assert [len(each.lines) for each in found[::2]] == [PUBLIC_LINES] * 4
     assert all(any("\u4e00" <= c <= "\u9fff" for c in one.text) for one in found[4].lines)
     assert all(one.text.isascii() for one in found[0].lines)
     assert "label" not in KINDS
@@ -123,10 +124,29 @@ def test_a_plan_for_nobody_or_too_many_is_refused(surveyed: list[Surveyed], memb
 
 def test_public_documents_with_nothing_to_learn_are_refused(model: Recogniser, alphabet: Alphabet) -> None:
     with pytest.raises(ValueError, match="public"):
-        planning.plan(Settings(), model, alphabet, 100, [])
+        planning.plan(Settings(), alphabet, 100, Looks(model, []))
 
 
-@pytest.mark.parametrize("wrong", [{"capacity": 0}, {"delta": 1.0}, {"adapter": "all"}, {"lines": 17}, {"rank": 121}])
+@pytest.mark.parametrize(
+    "wrong", [{"capacity": 0}, {"delta": 1.0}, {"adapter": "everything"}, {"lines": 17}, {"rank": 121}]
+)
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="Expected"):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_plan_says_what_it_considered_and_why(surveyed: list[Surveyed]) -> None:
+    found, _ = planning.choose(Settings(), surveyed, 256)
+    [only] = found.to_body()["considered"]
+    assert only.startswith(f"head ({found.parameters} parameters) taken: noise {found.noise_over_signal:.2f} times")
+    with pytest.raises(TooFewDocuments, match="head .* passed over: noise .* at most 4"):
+        planning.choose(Settings(), surveyed, 5)
+
+
+@pytest.mark.parametrize("name", ["lora", "norm", "neck", "all"])
+def test_deep_adapters_are_planned_by_name(name: str, model: Recogniser, alphabet: Alphabet, public: Looks) -> None:
+    [found] = planning.survey(Settings(charset="ascii", adapter=name, rank=8), alphabet, public)
+    assert found.adapter.name == name
+    planned = planning.planned(Settings(), found, 256)
+    assert planned.parameters == found.adapter.size
+    assert 0 < planned.noise_over_signal < math.inf

@@ -80,7 +80,7 @@ def test_the_round_was_paid_for_first(home):
 
 
 def test_a_document_without_a_ticket_is_not_asked_again(home):
-    assert "refused: no slot is left" in (home / "second.txt").read_text()
+    assert "refused: no unit is left" in (home / "second.txt").read_text()
 
 
 def test_the_candidate_carries_a_claim_that_checks(home):
@@ -96,6 +96,7 @@ def test_status_tells_the_round_and_its_price(home):
     status = json.loads(ocrd(home, "status", "--json").stdout)
     assert status["worst_epsilon"]["train"] == pytest.approx(20.0, abs=0.05)
     assert status["rounds"][-1]["gates"]["privacy"].startswith("pass")
+    assert "taken: noise" in status["rounds"][-1]["plan"][-1]
     assert status["ledger"]["debits"] == 2
 
 

@@ -1,0 +1,93 @@
+"""Documents to learn from and to test on: lines with their true text, by document, and vendors kept apart."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+import zipfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from learners.synthesis import thermal_label
+from models.reader import crop
+from privacy.page import Image
+
+_REGISTRATION, _TAX = re.compile(r"\b(\d{5,7}) ?- ?[A-Z]\b"), re.compile(r"\b(\d{12})\b")
+_TRADE = re.compile(r"SDN|BHD|ENTERPRISE|TRADING|RESTAURANT|RESTORAN|SHOP|STORE|MARKET|HARDWARE|KEDAI|CAFE|PERNIAGAAN")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One document: crops `(H, W, 3) uint8` RGB and what they say."""
+
+    name: str
+    lines: tuple[tuple[Image, str], ...] = field(repr=False)
+
+
+def load(domain: str, data: Path, count: int, seed: int) -> list[Paper]:
+    """All `receipts` or `forms` of the benchmark data, or `count` generated thermal `labels`."""
+    if domain == "labels":
+        return [_label(seed * 1_000_000 + k) for k in range(count)]
+    folder = data / domain
+    if not (folder / "lines.tsv").is_file():
+        sys.exit(f"Expected {folder}/lines.tsv and lines.zip; name the data with --data DIR.")
+    by_document: dict[str, list[tuple[Image, str]]] = defaultdict(list)
+    with zipfile.ZipFile(folder / "lines.zip") as images, (folder / "lines.tsv").open(encoding="utf-8") as table:
+        rows = csv.reader(table, delimiter="\t", quoting=csv.QUOTE_NONE)
+        next(rows)
+        for name, text, document in rows:
+            if text.strip() and "*" not in text:  # SROIE writes "*" for what it does not transcribe
+                by_document[document].append((_opened(images.read(name)), text))
+    return [Paper(name, tuple(lines)) for name, lines in by_document.items()]
+
+
+def folds(papers: Sequence[Paper], count: int, seed: int) -> list[list[int]]:
+    """`count` test sets of about equal size that hold every document once; vendors are never split."""
+    groups = vendors(papers)
+    np.random.default_rng(seed).shuffle(groups)
+    found: list[list[int]] = [[] for _ in range(count)]
+    for group in sorted(groups, key=len, reverse=True):
+        min(found, key=len).extend(group)
+    return found
+
+
+def vendors(papers: Sequence[Paper]) -> list[list[int]]:
+    """Documents that share a registration number, a tax number or a trade name near their top."""
+    parent = list(range(len(papers)))
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            k = parent[k]
+        return k
+
+    first: dict[str, int] = {}
+    for k, paper in enumerate(papers):
+        for key in _keys([text for _, text in paper.lines[:15]]):
+            parent[root(k)] = root(first.setdefault(key, k))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for k in range(len(papers)):
+        groups[root(k)].append(k)
+    return list(groups.values())
+
+
+def _keys(texts: Sequence[str]) -> set[str]:
+    numbers = {found for text in texts for rule in (_REGISTRATION, _TAX) for found in rule.findall(text)}
+    names = {re.sub(r"[^A-Z]", "", text) for text in texts[:6]}
+    return numbers | {name for name in names if len(name) >= 8 and _TRADE.search(name)}
+
+
+def _opened(data: bytes) -> Image:
+    with Pillow.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _label(seed: int) -> Paper:
+    made = thermal_label(seed)
+    return Paper(str(seed), tuple((crop(made.image, each.quad), each.text) for each in made.lines))

@@ -1,0 +1,92 @@
+"""The adapters by name, built from public documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from learners import neck_adapters
+from learners.adapters import Adapter, Charset, Depth, HeadAdapter, TopAdapter
+from learners.chunks import Seen, cache, chunks, look
+from learners.gradients import document_gradients
+from learners.lines import TrainDocument
+from models.recogniser import Recogniser
+
+PUBLIC_DOCUMENTS, PUBLIC_LINES = 300, 5
+"""How much of the public documents is looked at: few of them are learned by heart, and receipts then read worse."""
+LORA_RANK = 2
+_FAINTEST = 1e-5
+"""A row whose gradients are fainter than this share of the strongest row's is as good as never seen."""
+
+
+class Looks:
+    """Public documents as a model sees them: at each depth once."""
+
+    def __init__(self, model: Recogniser, documents: Sequence[TrainDocument]) -> None:
+        self.model, self._documents = model, documents[:PUBLIC_DOCUMENTS]
+        self._found: dict[Depth, list[Seen]] = {}
+
+    def at(self, depth: Depth) -> list[Seen]:
+        """What `learners.chunks.look` says of them."""
+        if depth not in self._found:
+            self._found[depth] = look(self.model, self._documents, PUBLIC_LINES, depth)
+        return self._found[depth]
+
+
+def build(name: str, charset: Charset, rank: int, public: Looks) -> Adapter:
+    """An adapter of `public.model` by name; its subspaces come from the public documents.
+
+    All but "bias" and "top" move the charset's rows within a public basis of `rank` directions.
+    """
+    model = public.model
+    match name:
+        case "bias":
+            return HeadAdapter(model, charset, None)
+        case "top":
+            return TopAdapter(model, charset)
+        case "all":
+            return neck_adapters.everything(model, charset)
+    basis = gradient_basis(model, charset, rank, public.at("projection"))
+    match name:
+        case "head":
+            return HeadAdapter(model, charset, basis)
+        case "lora":
+            factors = neck_adapters.gradient_factors(model, charset, LORA_RANK, public.at("backbone"))
+            return neck_adapters.lora(model, charset, factors, basis)
+        case "norm":
+            return neck_adapters.norm(model, charset, basis=basis)
+        case "neck":
+            return neck_adapters.neck(model, charset, basis)
+    raise ValueError(f"Expected an adapter's name, got {name!r}.")
+
+
+def gradient_basis(model: Recogniser, charset: Charset, rank: int, public: Sequence[Seen]) -> Tensor:
+    """`(120, rank)`: the directions of the features along which public documents move the rows most.
+
+    The top right-singular vectors of the documents' gradients of the rows, all rows and documents
+    stacked (arXiv 2007.03813, section 3), each row's at the same scale: the blank's and the space's gradients
+    are a hundred times those of the letters, and would take the basis for themselves.
+    """
+    width, classes = model.head.in_features, len(charset.classes)
+    adapter = HeadAdapter(model, charset, torch.eye(width))
+    found = torch.cat(start_gradients(adapter, public))[:, : classes * width].reshape(-1, classes, width).double()
+    scale = found.square().mean((0, 2), keepdim=True).sqrt()
+    rows = (found / scale.clamp_min(_FAINTEST * float(scale.max()))).reshape(-1, width)
+    second = rows.T @ rows
+    directions: Tensor = torch.linalg.eigh(second).eigenvectors
+    return directions.flip(1)[:, :rank].float().contiguous()
+
+
+def start_gradients(adapter: Adapter, public: Sequence[Seen]) -> list[Tensor]:
+    """The public documents' gradients where the adapter starts: blocks `(n, size)`.
+
+    Raises:
+        ValueError: fewer than two documents have something to learn.
+    """
+    start = torch.zeros(adapter.size)
+    found = [document_gradients(adapter, start, chunk) for chunk in chunks(cache(adapter, public))]
+    if sum(map(len, found)) < 2:
+        raise ValueError(f"Expected two or more public documents to learn from, got {sum(map(len, found))}.")
+    return found
