@@ -162,6 +162,10 @@ class Budget:
         worst = max(self._odometers.values(), key=Odometer.worst)
         return worst.worst_history()
 
+    def extremes(self) -> tuple[tuple[RoundEvent, ...], ...]:
+        """The histories of which one is the worst for several units together."""
+        return tuple(history for odometer in self._odometers.values() for history in odometer.extremes())
+
     def _spend(self, entry: Entry) -> None:
         """Adds a debit that is in the ledger to what its units have spent."""
         pool = POOLS[entry.body["purpose"]]

@@ -38,6 +38,7 @@ def compose(
         max_grad_norm=plan["max_grad_norm"],
         capacity=learning.capacity,
         history=budget.worst_history(),
+        extremes=budget.extremes(),
         cap=learning.epsilon,
         delta=learning.delta,
         second_opinion=plan["second_opinion"],

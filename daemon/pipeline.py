@@ -116,6 +116,8 @@ class Pipeline:
         for vault in (home.vault, home.originals, home.quarantine, home.failed):
             if vault not in kept.get(state, ()) and vault.exists(claim.id):
                 vault.shred(claim.id)
+        if state == "duplicate" and claim.sidecar is not None and not home.failed.exists(claim.id):
+            self._keep(home.failed, claim, b"", taking.read(claim.sidecar, home.settings.ingest.max_file_bytes))
         receipts.write(home, self._database, claim.id)
         taking.discard(claim)
         self._documents.receipt_written(claim.id)
@@ -133,8 +135,8 @@ class Pipeline:
             self._keep_large(claim)
             return Ending("failed", reason=str(error))
         digest = self._home.master.digest("content", data)
-        twin = self._documents.original_of(digest)
-        if twin is not None and twin != claim.id:
+        twin = self._documents.original_of(claim.id, digest)
+        if twin is not None:
             reason = None
             if sidecar:
                 self._keep(self._home.failed, claim, b"", sidecar)

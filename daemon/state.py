@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon.errors import NotInitialised
+
 SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -93,18 +95,25 @@ class Database:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA secure_delete = ON")
-            self._migrate()
+            self._make()
+        self._check()
 
-    def _migrate(self) -> None:
+    def _make(self) -> None:
         with self.transaction() as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
+            if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                 for statement in _SCHEMA.split(";\n"):
                     if statement.strip():
                         db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise RuntimeError(f"Expected schema version {SCHEMA_VERSION} in state.db, got {version}.")
+
+    def _check(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            self._connection.close()
+            raise NotInitialised(
+                f"Expected state.db of version {SCHEMA_VERSION}, got version {version}, of another release of ocrd. "
+                "Use that release, or make a new state folder with `ocrd init`."
+            )
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -123,9 +132,9 @@ class Database:
         with self._lock:
             return self._connection.execute(sql, values).fetchall()
 
-    def row(self, sql: str, *values: Any) -> sqlite3.Row | None:
+    def row(self, sql: str, *values: Any, **named: Any) -> sqlite3.Row | None:
         with self._lock:
-            row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+            row: sqlite3.Row | None = self._connection.execute(sql, named or values).fetchone()
             return row
 
     def get(self, key: str) -> str | None:
@@ -142,6 +151,15 @@ class Database:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+_OWN = "JOIN documents AS own ON own.id = :id"
+_COPIES = "documents.digest = :digest AND documents.state = 'done' AND documents.source_digest IS own.source_digest"
+"""Finished copies of a content: among the documents of one source, or among those that are units of their own."""
+_LATER_TEACH_NOTHING = (
+    "UPDATE documents SET taught = 0, labelled = 0 WHERE id IN "  # noqa: S608
+    f"(SELECT documents.id FROM documents {_OWN} WHERE {_COPIES} AND documents.slot > own.slot)"
+)
 
 
 class Documents:
@@ -181,24 +199,28 @@ class Documents:
         row = self._db.row("SELECT id, slot, unit, pool, state FROM documents WHERE id = ?", id)
         return None if row is None else Arrival(**dict(row))
 
-    def original_of(self, digest: bytes) -> str | None:
-        """The id of the finished document with this content, if there is one."""
-        row = self._db.row("SELECT id FROM documents WHERE digest = ? AND state = 'done'", digest)
+    def original_of(self, id: str, digest: bytes) -> str | None:
+        """The finished document of which this one, with that content, is a copy: one source, a lower slot."""
+        row = self._db.row(
+            f"SELECT documents.id FROM documents {_OWN} WHERE {_COPIES} AND documents.slot < own.slot",  # noqa: S608
+            id=id,
+            digest=digest,
+        )
         return None if row is None else str(row["id"])
 
     def end(self, id: str, ending: Ending, now: float) -> Ending:
         """Records the ending, with a receipt still to be written; returns the ending that holds.
 
-        Two equal documents read at the same time both reach this point as `done`: the second to
-        commit becomes the duplicate of the first. An ended document keeps its first ending.
+        Of copies of one content the one in the lowest slot teaches, in whatever order they are read: that must not
+        hang on how long other documents take. A round waits for all slots before it, so none has learned from a
+        later copy before. An ended document keeps its first ending.
         """
         with self._db.transaction() as db:
             if ending.state == "done" and ending.digest is not None:
-                twin = db.execute(
-                    "SELECT id FROM documents WHERE digest = ? AND state = 'done'", (ending.digest,)
-                ).fetchone()
-                if twin is not None and twin["id"] != id:
-                    ending = Ending("duplicate", digest=ending.digest, original_of=twin["id"])
+                if (twin := self.original_of(id, ending.digest)) is not None:
+                    ending = Ending("duplicate", digest=ending.digest, original_of=twin)
+                else:
+                    db.execute(_LATER_TEACH_NOTHING, {"id": id, "digest": ending.digest})
             values = dict(ending.__dict__)
             values["removed"] = None if ending.removed is None else json.dumps(ending.removed, sort_keys=True)
             names = ", ".join(f"{name} = :{name}" for name in values)

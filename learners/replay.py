@@ -2,9 +2,9 @@
 
 Every arrival takes the next slot, and a unit of privacy is one slot, or all slots of one source (one
 sub-folder of the inbox); its number is its first slot's. Adjacency is zero-out: a neighbouring history
-has the same slots in the same units, and nothing in any slot of one unit. A content is its first
-document's, with all copies: a copy, in whichever unit, is `DUPLICATE` and stays empty. The guarantee
-needs the rules below to read only what both histories share:
+has the same slots in the same units, and nothing in any slot of one unit. Copies of a document that is
+a unit of its own are one unit with it; so are copies within a source. Only the lowest slot's teaches. The
+guarantee needs the rules below to read only what both histories share:
 
 - a unit's pool (train or hold-out) is a keyed coin of its number;
 - the window is the last `capacity` train units by number, whatever became of their documents;

@@ -70,6 +70,7 @@ class Claim:
         unit: "document" or "source".
         event: the round's event; `max_grad_norm` its clipping norm; `capacity` its slots.
         history: all events of the unit that has spent most, this round's included.
+        extremes: the histories of which one is the worst for several units together (`Odometer.extremes`).
         cap, delta: the lifetime epsilon that no unit passes, at this delta.
         second_opinion: `accountant.epsilon_second_opinion` of the round.
         accesses: every access to private data: training, tuning, gating, drift, metrics.
@@ -85,6 +86,7 @@ class Claim:
     max_grad_norm: float
     capacity: int
     history: Sequence[RoundEvent]
+    extremes: Sequence[Sequence[RoundEvent]]
     cap: float
     delta: float
     second_opinion: float | None
@@ -134,11 +136,7 @@ class Claim:
                 "epsilon": filters.spent(self.history, self.cap, self.delta),
             },
             "lifetime_cap": self.cap,
-            "group": {
-                "size": _GROUP,
-                "of": f"{self.unit}s",
-                "epsilon": accountant.group_epsilon(self.history, self.delta, _GROUP),
-            },
+            "group": {"size": _GROUP, "of": f"{self.unit}s", **_group(self.extremes, self.delta)},
             "accountant": _accountant(),
             "sampler": {"used": sampler, "assumed": sampler},
             "mechanism": {
@@ -214,10 +212,13 @@ def recompute(statement: Mapping[str, Any]) -> list[str]:
             true = filters.spent(events, predicate["lifetime_cap"], predicate["delta"])
         if loss["epsilon"] < true - _TOLERANCE:
             problems.append(f"{name}: epsilon {loss['epsilon']} is stated, and its events give {true}")
+        if (mu := loss.get("mu")) is not None and mu < accountant.composed_mu(events) - _TOLERANCE:
+            problems.append(f"{name}: mu {mu} is stated, and its events give {accountant.composed_mu(events)}")
     if [RoundEvent.from_body(body) for body in now["events"]] != [RoundEvent.from_body(predicate["mechanism"])]:
         problems.append("round: its event is not the mechanism's")
     if life["epsilon"] < now["epsilon"] - _TOLERANCE:
         problems.append("lifetime_of_worst_unit: it is less than the round's")
+    problems += _group_problems(predicate)
     if life["epsilon"] > predicate["lifetime_cap"] + _TOLERANCE:
         problems.append("lifetime_of_worst_unit: it passes the cap")
     return problems
@@ -231,6 +232,31 @@ def _loss(events: Sequence[RoundEvent], delta: float) -> dict[str, Any]:
         "mu": accountant.composed_mu(merged) if full else None,
         "events": [event.to_body() for event in merged],
     }
+
+
+def _group(extremes: Sequence[Sequence[RoundEvent]], delta: float) -> dict[str, Any]:
+    """The worst of these histories for `_GROUP` units together; no figure where a schedule mixed its rules.
+
+    There no filter holds for a group, so nothing is promised.
+    """
+    histories = [accountant.merged(history) for history in extremes]
+    if not all(filters.is_full_batch(history) or filters.is_tickets(history) for history in histories):
+        return {"epsilon": None, "events": None}
+    found = [(accountant.group_epsilon(history, delta, _GROUP), history) for history in histories]
+    epsilon, worst = max(found, default=(0.0, ()))
+    return {"epsilon": epsilon, "events": [event.to_body() for event in worst]}
+
+
+def _group_problems(predicate: Mapping[str, Any]) -> list[str]:
+    group, life = predicate["group"], predicate["lifetime_of_worst_unit"]
+    if group["epsilon"] is None:
+        return []
+    problems = []
+    for body in (group["events"], life["events"]):
+        true = accountant.group_epsilon([RoundEvent.from_body(event) for event in body], predicate["delta"], _GROUP)
+        if group["epsilon"] < true - _TOLERANCE:
+            problems.append(f"group: epsilon {group['epsilon']} is stated, and events in the claim give {true}")
+    return problems
 
 
 def _accountant() -> dict[str, str]:

@@ -86,17 +86,25 @@ class Odometer:
 
     def worst_history(self) -> tuple[RoundEvent, ...]:
         """The events of the slot that has spent the most; empty when nothing was charged."""
+        full, tickets, mixed = self._extremes()
+        worst = max([*full, *mixed], key=self._epsilon, default=())
+        for history in tickets:
+            if filters.bound(history, self.cap, self.delta) > self._epsilon(worst):
+                worst = max(worst, history, key=self._epsilon)
+        return worst
+
+    def extremes(self) -> tuple[tuple[RoundEvent, ...], ...]:
+        """The histories of which one is the worst, whatever the measure (of several slots together, say)."""
+        return tuple(history for histories in self._extremes() for history in histories)
+
+    def _extremes(self) -> tuple[list[_History], list[_History], list[_History]]:
         full: list[_History] = []
         tickets: list[_History] = []
         mixed: list[_History] = []
         for history in (self._histories[number] for number in _present(self._of_slot)):
             of_its_rule = full if filters.is_full_batch(history) else tickets if len(history) == 1 else mixed
             of_its_rule.append(history)
-        worst = max([*sorted(full, key=accountant.composed_mu)[-1:], *mixed], key=self._epsilon, default=())
-        for history in _undominated(tickets):
-            if filters.bound(history, self.cap, self.delta) > self._epsilon(worst):
-                worst = max(worst, history, key=self._epsilon)
-        return worst
+        return sorted(full, key=accountant.composed_mu)[-1:], _undominated(tickets), mixed
 
     def over(self, events: Sequence[RoundEvent], slots: Ranges) -> list[list[int]]:
         """Those of the slots that the events would carry past the cap, as ranges."""

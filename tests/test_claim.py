@@ -44,6 +44,7 @@ def made(tmp_path: Path, key: SigningKey) -> Claim:
         max_grad_norm=0.2,
         capacity=200,
         history=[EVENT, QUERY, EVENT],
+        extremes=[[EVENT, QUERY, EVENT], [QUERY]],
         cap=8.0,
         delta=DELTA,
         second_opinion=3.6156,
@@ -214,3 +215,20 @@ def test_a_source_is_said_to_be_a_sub_folder_and_what_it_leaves_out(made: Claim)
     assert (said["group"]["size"], said["group"]["of"]) == (10, "sources")
     assert any("several sub-folders" in exclusion for exclusion in said["exclusions"])
     assert not any("several documents" in exclusion for exclusion in said["exclusions"])
+
+
+def test_the_group_figure_is_that_of_the_worst_history_for_a_group(made: Claim) -> None:
+    """One that is the worst for a single unit need not be: the order changes with the size."""
+    ticket = RoundEvent(0.1, 0.9, 200)
+    said = replace(made, extremes=[*made.extremes, [ticket]]).statement()["predicate"]["group"]
+    assert said["epsilon"] == max(accountant.group_epsilon(h, DELTA, 10) for h in ([ticket], made.history))
+    mixed = replace(made, extremes=[[EVENT, ticket]]).statement()["predicate"]["group"]
+    assert mixed["epsilon"] is None
+
+
+@pytest.mark.parametrize(("part", "figure"), [("group", "epsilon"), ("round", "mu"), ("lifetime_of_worst_unit", "mu")])
+def test_a_figure_that_is_too_small_is_seen(made: Claim, part: str, figure: str) -> None:
+    statement = made.statement()
+    assert claim.recompute(statement) == []
+    statement["predicate"][part][figure] = 0.01
+    assert [problem for problem in claim.recompute(statement) if problem.startswith(part)]

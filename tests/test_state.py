@@ -31,7 +31,27 @@ def test_the_second_of_two_equal_documents_becomes_the_duplicate(database):
     assert documents.end("a", Ending("done", digest=b"d"), 2.0).state == "done"
     second = documents.end("b", Ending("done", digest=b"d", confidence=0.5), 3.0)
     assert (second.state, second.original_of, second.confidence) == ("duplicate", "a", None)
-    assert documents.original_of(b"d") == "a"
+    assert documents.original_of("b", b"d") == "a"
+    assert documents.original_of("a", b"d") is None
+
+
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a"), ("b", "a", "c"), ("b", "c", "a")])
+def test_of_equal_documents_the_lowest_slot_teaches_in_whatever_order_they_end(database, order):
+    documents = Documents(database)
+    for id in ("a", "b", "c"):
+        arrive(documents, id)
+    for id in order:
+        documents.end(id, Ending("done", digest=b"d", taught=3, labelled=True), 2.0)
+    teach = database.rows("SELECT id FROM documents WHERE state = 'done' AND taught > 0")
+    assert [row["id"] for row in teach] == ["a"]
+
+
+def test_copies_in_other_sources_are_no_copies(database):
+    documents = Documents(database)
+    for id, source in (("a", b"x"), ("b", b"y"), ("c", None), ("d", b"x")):
+        documents.arrive(id, 1.0, b"name", lambda slot: "train", source)
+    states = [documents.end(id, Ending("done", digest=b"d", taught=1), 2.0).state for id in "abcd"]
+    assert states == ["done", "done", "done", "duplicate"]
 
 
 def test_an_ending_is_final(database):
