@@ -34,7 +34,7 @@ Truth = tuple[str, npt.NDArray[np.float32]]
 
 PARITY_LINES = 200
 TIMED_LINES = 6
-TIMED_PAIRS = 30
+TIMED_PAIRS = 60
 FIRST_ANCHOR_SEED, FIRST_LINE_SEED, FIRST_PLANNING_SEED = 10_000_000, 20_000_000, 30_000_000
 """Ranges of seeds that no demo, test or bench draws from."""
 
