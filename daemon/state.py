@@ -158,7 +158,8 @@ _COPIES = "documents.digest = :digest AND documents.state = 'done' AND documents
 """Finished copies of a content: among the documents of one source, or among those that are units of their own."""
 _LATER_TEACH_NOTHING = (
     "UPDATE documents SET taught = 0, labelled = 0 WHERE id IN "  # noqa: S608
-    f"(SELECT documents.id FROM documents {_OWN} WHERE {_COPIES} AND documents.slot > own.slot)"
+    f"(SELECT documents.id FROM documents {_OWN} WHERE {_COPIES} "
+    "AND documents.slot > own.slot AND own.state = 'claimed')"
 )
 
 

@@ -46,6 +46,19 @@ def test_of_equal_documents_the_lowest_slot_teaches_in_whatever_order_they_end(d
     assert [row["id"] for row in teach] == ["a"]
 
 
+def test_a_document_that_failed_takes_nothing_from_its_copy(database):
+    documents = Documents(database)
+    for id in ("a", "b"):
+        arrive(documents, id)
+    documents.end("a", Ending("failed", reason="first"), 2.0)
+    documents.end("b", Ending("done", digest=b"d", taught=3), 2.0)
+    documents.end("a", Ending("done", digest=b"d", taught=3), 3.0)  # too late: it has ended
+    assert [tuple(row) for row in database.rows("SELECT state, taught FROM documents")] == [
+        ("failed", None),
+        ("done", 3),
+    ]
+
+
 def test_copies_in_other_sources_are_no_copies(database):
     documents = Documents(database)
     for id, source in (("a", b"x"), ("b", b"y"), ("c", None), ("d", b"x")):
