@@ -41,7 +41,8 @@ class Ends:
         """Raises `UnsupportedGraph` if the graph does not end as a recogniser's does."""
         made = {node.output[0]: node for node in file.graph.node}
         held = {initializer.name for initializer in file.graph.initializer}
-        found, chain = file.graph.output[0].name, []
+        found = file.graph.output[0].name
+        chain: list[onnx.NodeProto] = []
         while found in made and len(chain) < 3:
             if made[found].op_type != "Identity":
                 chain.append(made[found])
@@ -107,6 +108,10 @@ class GraphRecogniser(nn.Module):
     def _begin(self, depth: Depth) -> str:
         return self.ends.image if depth == "image" else self.ends.pooled
 
+    @property
+    def _shapes(self) -> dict[str, layout.Shape]:
+        return {name: tuple(value.shape) for name, value in self.named_parameters()}
+
     def weights(self) -> dict[str, layout.Array]:
         """See `Trainee`; also for `write`."""
         return {name: value.detach().cpu().float().numpy().copy() for name, value in self.named_parameters()}
@@ -114,11 +119,9 @@ class GraphRecogniser(nn.Module):
     def load_weights(self, state: Mapping[str, npt.ArrayLike | Tensor]) -> None:
         """See `Trainee`."""
         given = {name: torch.as_tensor(value) for name, value in state.items()}
-        own = dict(self.named_parameters())
-        shapes = [{name: tuple(value.shape) for name, value in each.items()} for each in (own, given)]
-        layout.require_shapes(*shapes, "Weights")
+        layout.require_shapes(self._shapes, {name: tuple(value.shape) for name, value in given.items()}, "Weights")
         with torch.no_grad():
-            for name, value in own.items():
+            for name, value in self.named_parameters():
                 value.copy_(given[name])
 
     def write(self, original: Path, state: Mapping[str, npt.ArrayLike], dest: Path) -> None:
@@ -128,8 +131,7 @@ class GraphRecogniser(nn.Module):
             WeightsMismatch: `state` is not exactly this recogniser's, or a value is not finite. Nothing is written.
         """
         given = {name: np.asarray(value, np.float32) for name, value in state.items()}
-        expected = {name: tuple(value.shape) for name, value in self.named_parameters()}
-        layout.require_shapes(expected, {name: value.shape for name, value in given.items()}, "Weights")
+        layout.require_shapes(self._shapes, {name: value.shape for name, value in given.items()}, "Weights")
         named = {name.removeprefix(_BODY): value for name, value in given.items() if name.startswith(_BODY)}
         head = {self.ends.weight: given["head.weight"].T, self.ends.bias: given["head.bias"]}
         graph.write(original, named | head, dest)
