@@ -47,8 +47,8 @@ class Graph(nn.Module):
     """The graph of a file, without the parameters named in `without`.
 
     Raises:
-        UnsupportedGraph: another opset, an operator or an attribute that `models.operators` does not have, or a
-            node with more than one output.
+        UnsupportedGraph: another opset, an operator or an attribute that `models.operators` does not have, a node
+            with more than one output, or a name that a torch module has for itself.
     """
 
     def __init__(self, file: onnx.ModelProto, without: Sequence[str] = ()) -> None:
@@ -64,12 +64,10 @@ class Graph(nn.Module):
             value = torch.from_numpy(numpy_helper.to_array(initializer).copy())
             if initializer.name in without:
                 continue
-            if not value.is_floating_point():
-                self._integers[initializer.name] = value
-            elif value.numel() == 1 or initializer.name in frozen:
-                self._holder(initializer.name).register_buffer(_last(initializer.name), value)
+            if value.is_floating_point():
+                self._hold(initializer.name, value, value.numel() > 1 and initializer.name not in frozen)
             else:
-                self._holder(initializer.name).register_parameter(_last(initializer.name), nn.Parameter(value))
+                self._integers[initializer.name] = value
 
     def forward(self, given: Mapping[str, Tensor], wanted: str) -> Tensor:
         """The value named `wanted`, from the values given by name, inputs of the file or anything in between.
@@ -107,14 +105,20 @@ class Graph(nn.Module):
             raise UnsupportedGraph(f"{wanted} does not follow from {sorted(given)}: {sorted(needed)} are missing.")
         return plan[::-1]
 
-    def _holder(self, name: str) -> nn.Module:
-        """A module's own name may hold no dot, so "linear_8.w_0" is the `w_0` of a module `linear_8`."""
+    def _hold(self, name: str, value: Tensor, learns: bool) -> None:
+        """A parameter's own name may hold no dot, so "linear_8.w_0" is the `w_0` of a module `linear_8`."""
+        *path, last = name.split(".")
         holder: nn.Module = self
-        for part in name.split(".")[:-1]:
+        for part in path:
             if part not in dict(holder.named_children()):
                 holder.add_module(part, nn.Module())
             holder = holder.get_submodule(part)
-        return holder
+        if hasattr(holder, last):
+            raise UnsupportedGraph(f"Expected a name that torch leaves free, found the initialiser {name}.")
+        if learns:
+            holder.register_parameter(last, nn.Parameter(value))
+        else:
+            holder.register_buffer(last, value)
 
 
 def write(original: Path, state: Mapping[str, npt.ArrayLike], dest: Path) -> None:
@@ -143,7 +147,3 @@ def _node(node: onnx.NodeProto) -> Node:
     if len(node.output) != 1 or node.domain:
         raise UnsupportedGraph(f"{where}: expected one output and no domain, found {len(node.output)}.")
     return Node(node.op_type, tuple(node.input), node.output[0], attributes)
-
-
-def _last(name: str) -> str:
-    return name.rsplit(".", 1)[-1]

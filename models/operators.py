@@ -98,8 +98,13 @@ def _average_pool(
 def _batch_norm(
     x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, *, epsilon: float = 1e-5, momentum: float = 0.9
 ) -> Tensor:
-    """With the statistics of the file, in training as well: no line sees another."""
-    return functional.batch_norm(x, mean, var, scale, bias, training=False, eps=epsilon)
+    """With the statistics of the file, in training as well: no line sees another.
+
+    Written out, since torch 2.13's own has been seen to give its scale and bias a wrong gradient here (x was a
+    view of other strides).
+    """
+    slope = scale / (var + epsilon).sqrt()
+    return x * slope[:, None, None] + (bias - mean * slope)[:, None, None]
 
 
 def _reduce_mean(x: Tensor, *, axes: Sequence[int], keepdims: int = 1) -> Tensor:
