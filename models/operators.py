@@ -100,8 +100,8 @@ def _batch_norm(
 ) -> Tensor:
     """With the statistics of the file, in training as well: no line sees another.
 
-    Written out, since torch 2.13's own has been seen to give its scale and bias a wrong gradient here (x was a
-    view of other strides).
+    Written out: on a CPU torch 2.13's own gives scale and bias a wrong gradient where the gradient that comes back
+    has the channels last, as it does behind a transpose.
     """
     slope = scale / (var + epsilon).sqrt()
     return x * slope[:, None, None] + (bias - mean * slope)[:, None, None]

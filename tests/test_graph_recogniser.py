@@ -188,6 +188,35 @@ def test_gradients_are_those_of_a_float64_reference(
     assert torch.equal(found[1:2], document_gradients(adapter, theta, collate(batch[1:2])))
 
 
+def torchs_own(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, **_: Any) -> Tensor:
+    return functional.batch_norm(x, mean, var, scale, bias, training=False, eps=1e-5)
+
+
+@pytest.mark.parametrize("mutant", [None, torchs_own])
+def test_the_gradient_of_a_batch_norm_is_that_of_its_formula(
+    model: GraphRecogniser, monkeypatch: pytest.MonkeyPatch, mutant: Callable[..., Tensor] | None
+) -> None:
+    """Torch's own operator reads as well, and on a CPU teaches otherwise (`models.operators._batch_norm`).
+
+    When this fails for "torchs_own", torch has been mended.
+    """
+    if mutant:
+        monkeypatch.setitem(operators.OPERATORS, "BatchNormalization", mutant)
+    frames = torch.randn(1, 384, 1, 40, generator=torch.Generator().manual_seed(0))
+    at = {k: v.detach().clone() for k, v in model.layers("backbone").items()}
+    name = next(name for name in at if "batch_norm2d_55.b_0" in name)
+
+    def value(shift: Tensor) -> Tensor:
+        return model.features_at(at | {name: at[name] + shift}, [frames], "backbone").square().sum()
+
+    start = torch.zeros_like(at[name], requires_grad=True)
+    (found,) = torch.autograd.grad(value(start), start)
+    way = 1e-2 * torch.sign(found) / found.numel()
+    with torch.no_grad():
+        slope = float(value(way) - value(-way)) / 2
+    assert (slope == pytest.approx(float(found @ way), rel=0.02)) == (mutant is None)
+
+
 def test_the_catalogue_builds_what_a_round_needs(
     model: GraphRecogniser, alphabet: Alphabet, documents: list[TrainDocument]
 ) -> None:
