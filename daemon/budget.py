@@ -36,6 +36,8 @@ _STATES = {
     "failed": SlotState.FAILED,
     "duplicate": SlotState.DUPLICATE,
     "withdrawn": SlotState.FORGOTTEN,
+    "forgotten": SlotState.FORGOTTEN,
+    "evicted": SlotState.FORGOTTEN,
 }
 
 

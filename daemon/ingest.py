@@ -102,6 +102,10 @@ class Ingest:
             if claim is not None:
                 self._admit(claim)
 
+    def readmit(self, claim: Claim) -> None:
+        """Processes a claim that was made of a failed document. Safe from any thread."""
+        self._admit(claim)
+
     def _admit(self, claim: Claim) -> None:
         try:
             self._pipelines[0].arrive(claim)

@@ -21,12 +21,14 @@ from watchdog.observers import Observer
 
 from daemon import workers
 from daemon.control import Control
-from daemon.home import Home, lock
+from daemon.erasure import shred_originals
+from daemon.home import Home, lock, open_home
 from daemon.ingest import Ingest
 from daemon.learning import Learning
 from daemon.notify import notify, watchdog_seconds
+from daemon.operations import Operations
 from daemon.schedule import Schedule
-from daemon.state import Database, Documents
+from daemon.state import Database
 from daemon.status import WAITING_KEY
 
 log = logging.getLogger("ocrd.service")
@@ -57,6 +59,7 @@ class Service:
         """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
         workers.harden_memory()
         with lock(self._settings):
+            self._home = open_home(self._settings.home)  # what another process did before may have changed the keys
             database = Database(self._settings.database_path)
             try:
                 self._run(database)
@@ -67,7 +70,15 @@ class Service:
         learning = Learning(self._home, database)
         ingest = Ingest(self._home, database)
         schedule = Schedule(self._settings, database, learning.start, lambda: shred_originals(self._home, database))
-        control = Control(self._settings.run_dir, self._commands(learning))
+        operations = Operations(
+            self._home,
+            database,
+            learning.ledger,
+            readmit=ingest.readmit,
+            without_round=lambda: learning.paused("a document of the pool was forgotten; it stays charged"),
+        )
+        operations.start()
+        control = Control(self._settings.run_dir, {**self._commands(learning), **operations.handlers()})
         observer = Observer()
         observer.schedule(_Hint(self._wake), str(self._settings.inbox_dir), recursive=True)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -130,15 +141,3 @@ class Service:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping.set()
         self._wake.set()
-
-
-def shred_originals(home: Home, database: Database) -> int:
-    """Destroys the sealed originals whose time has come; returns how many."""
-    documents = Documents(database)
-    due = documents.originals_due(time.time())
-    for id in due:
-        home.originals.shred(id)
-        documents.original_gone(id)
-    if due:
-        log.info("shredded %d originals", len(due))
-    return len(due)
