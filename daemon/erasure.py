@@ -29,7 +29,7 @@ from daemon.state import Database, Documents
 from privacy.ledger import Ledger
 from privacy.odometer import ranges
 from privacy.puncture import Range
-from privacy.shelf import PURPOSES
+from privacy.shelf import ROWS, VAULTS
 
 log = logging.getLogger("ocrd.erasure")
 
@@ -88,7 +88,7 @@ class Erasure:
         sql = f"SELECT id, slot, state FROM documents WHERE slot < ? AND state IN {_EVICTABLE}"  # noqa: S608
         rows = self._database.rows(sql, horizon)
         if rows:
-            self._home.shelf.puncture(_of_all([(0, horizon)]))
+            self._home.shelf.puncture(_of(VAULTS, [(0, horizon)]))
             with self._database.transaction() as db:
                 update = "UPDATE documents SET state = 'evicted', erasing = 1, original_until = NULL WHERE id = ?"
                 db.executemany(update, [(row["id"],) for row in rows])
@@ -118,7 +118,8 @@ class Erasure:
         if not rows:
             return
         cuts: list[Range] = [(first, after) for first, after in ranges(row["slot"] for row in rows)]
-        home.shelf.puncture(_of_all(cuts))
+        rows_too: list[Range] = [(row["slot"], row["slot"] + 1) for row in forgotten]
+        home.shelf.puncture({**_of(VAULTS, cuts), ROWS: rows_too})
         for vault in home.vaults:
             vault.shred_all(ids)
         receipts.destroy(home, [row["id"] for row in forgotten])
@@ -161,8 +162,8 @@ class Erasure:
         return found
 
 
-def _of_all(cuts: Sequence[Range]) -> dict[str, Sequence[Range]]:
-    return dict.fromkeys(PURPOSES, cuts)
+def _of(purposes: Sequence[str], cuts: Sequence[Range]) -> dict[str, Sequence[Range]]:
+    return {purpose: cuts for purpose in purposes}  # noqa: C420  shared, and never changed
 
 
 def with_copies(database: Database, documents: Iterable[str]) -> list[Any]:

@@ -31,8 +31,11 @@ from privacy.errors import KeyRefused
 from privacy.keys import KEY_BYTES, NONCE_BYTES, DigestKey, MasterKey, derive, open_small, seal_small
 from privacy.puncture import Range, Tree
 
-PURPOSES = ("documents", "originals", "failed", "quarantine")
-"""Of one master key: a document's folder in one vault does not open in another's."""
+VAULTS = ("documents", "originals", "failed", "quarantine")
+"""Purposes of the vaults: a document's folder in one does not open in another."""
+ROWS = "rows"
+"""What a backup holds of a document's row; punctured when it is forgotten, not when its content is evicted."""
+PURPOSES = (*VAULTS, ROWS)
 
 _MAGIC = b"ocrdkeys\x01"  # the last byte is the format's version
 _WRAPPED_BYTES = NONCE_BYTES + KEY_BYTES + 16

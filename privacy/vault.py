@@ -66,7 +66,7 @@ def _joined(*parts: bytes) -> bytes:
 class Vault:
     """The sealed documents under one folder: `<root>/<id>/key` and `<root>/<id>/<name>.sealed`.
 
-    `purpose`, one of `shelf.PURPOSES`, parts the vaults of one shelf: a document's folder does not open in a vault
+    `purpose`, one of `shelf.VAULTS`, parts the vaults of one shelf: a document's folder does not open in a vault
     of another purpose. One process writes; several may read.
     """
 
