@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import config
+from daemon import config, mounts
 from daemon.errors import AlreadyRunning, NotInitialised, NotOurs
 from models import weights
 from models.store import ModelStore
@@ -89,6 +89,7 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
         home.chmod(0o711)  # others must pass through to the inbox, and list nothing
     if home.stat().st_uid != os.geteuid():
         raise NotOurs(f"{home} belongs to user {home.stat().st_uid}, and this is user {os.geteuid()}.")
+    mounts.refuse_network(home)
     settings_file = home / config.FILE_NAME
     if not settings_file.exists():
         files.write_bytes(settings_file, config.TEMPLATE.encode(), mode=0o600)

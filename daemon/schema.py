@@ -1,4 +1,8 @@
-"""The tables of `state.db`, and their version. `daemon.state` opens the database and says what they mean."""
+"""The tables of `state.db`, their version, and what a document's row is made of. `daemon.state` opens the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 SCHEMA_VERSION = 3
 SCHEMA = """
@@ -26,3 +30,41 @@ CREATE TABLE rounds (
 CREATE TABLE detectors (name TEXT PRIMARY KEY, state TEXT NOT NULL, seen_slot INTEGER NOT NULL,
     alarmed REAL, checked REAL NOT NULL) WITHOUT ROWID;
 """
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A claimed document; its pool is its unit's."""
+
+    id: str
+    slot: int
+    unit: int
+    pool: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a document ended; the columns of its row that are set then."""
+
+    state: str
+    digest: bytes | None = None
+    original_of: str | None = None
+    reason: str | None = None
+    pages: int | None = None
+    lines: int | None = None
+    taught: int | None = None
+    labelled: bool | None = None
+    removed: dict[str, int] | None = None
+    confidence: float | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    model: str | None = None
+    original_until: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.state not in ENDINGS:
+            raise ValueError(f"Expected state to be one of {ENDINGS}, got {self.state!r}.")
+
+
+ENDINGS = ("done", "duplicate", "quarantined", "failed")

@@ -18,10 +18,11 @@ from typing import Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
-from daemon import workers
+from daemon import mounts, workers
 from daemon.control import Control
-from daemon.erasure import shred_originals
+from daemon.erasure import destroy_due
 from daemon.home import Home, lock, open_home
 from daemon.ingest import Ingest
 from daemon.learning import Learning
@@ -58,6 +59,7 @@ class Service:
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
         workers.harden_memory()
+        mounts.refuse_network(self._settings.home)
         with lock(self._settings):
             self._home = open_home(self._settings.home)  # what another process did before may have changed the keys
             database = Database(self._settings.database_path)
@@ -69,7 +71,6 @@ class Service:
     def _run(self, database: Database) -> None:
         learning = Learning(self._home, database)
         ingest = Ingest(self._home, database)
-        schedule = Schedule(self._settings, database, learning.start, lambda: shred_originals(self._home, database))
         operations = Operations(
             self._home,
             database,
@@ -78,19 +79,21 @@ class Service:
             without_round=lambda: learning.paused("a document of the pool was forgotten; it stays charged"),
         )
         operations.start()
+        schedule = Schedule(
+            self._settings, database, learning.start, lambda: destroy_due(self._home, database, operations.erasure)
+        )
         control = Control(self._settings.run_dir, {**self._commands(learning), **operations.handlers()})
-        observer = Observer()
-        observer.schedule(_Hint(self._wake), str(self._settings.inbox_dir), recursive=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        observer: BaseObserver | None = None
         try:
             ingest.start()
             control.start()
-            observer.start()
             schedule.start()
+            observer = self._watch()
             notify(READY=1, STATUS="serving")
             log.info("serving %s", self._settings.home)
-            self._loop(database, ingest)
+            self._loop(database, ingest, schedule)
         finally:
             notify(STOPPING=1)
             log.info("stopping")
@@ -98,18 +101,35 @@ class Service:
             ingest.begin_stop()
             control.stop()
             schedule.stop()
-            observer.stop()
+            if observer is not None:
+                observer.stop()
             learning.stop()
             ingest.stop(deadline)
             log.info("stopped; nothing is half done")
 
-    def _loop(self, database: Database, ingest: Ingest) -> None:
+    def _watch(self) -> BaseObserver | None:
+        """Events of the inbox, which make the next look come sooner; None where there are none to be had."""
+        inbox, seconds = self._settings.inbox_dir, self._settings.ingest.rescan_seconds
+        if (kind := mounts.network(inbox)) is not None:
+            log.info("the inbox lies on %s, which tells of no changes: it is listed every %g s", kind, seconds)
+            return None
+        observer = Observer()
+        observer.schedule(_Hint(self._wake), str(inbox), recursive=True)
+        try:
+            observer.start()
+        except OSError as error:  # no more inotify instances or watches for this user
+            log.warning("the inbox cannot be watched: %s; it is listed every %g s", error.strerror, seconds)
+            return None
+        return observer
+
+    def _loop(self, database: Database, ingest: Ingest, schedule: Schedule) -> None:
         ingest_settings = self._settings.ingest
         watchdog = watchdog_seconds()
         while not self._stopping.is_set():
             try:
                 ingest.tick()
                 self._tell_of_waiting(database, ingest)
+                schedule.tick()
             except (OSError, sqlite3.OperationalError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
                 log.error("the inbox cannot be listed: %s; again at the next look", reason)

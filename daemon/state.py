@@ -16,54 +16,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from daemon.errors import NotInitialised
-from daemon.schema import SCHEMA, SCHEMA_VERSION
+from daemon.schema import ENDINGS, SCHEMA, SCHEMA_VERSION, Arrival, Ending
+
+__all__ = ["ENDINGS", "SCHEMA_VERSION", "Arrival", "Database", "Documents", "Ending"]
 
 SCRUB_SECONDS = 5.0
 _MOST_NEEDLES = 64
 """A rebuild takes about as long as so many searches."""
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A claimed document; its pool is its unit's."""
-
-    id: str
-    slot: int
-    unit: int
-    pool: str
-    state: str
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a document ended; the columns of its row that are set then."""
-
-    state: str
-    digest: bytes | None = None
-    original_of: str | None = None
-    reason: str | None = None
-    pages: int | None = None
-    lines: int | None = None
-    taught: int | None = None
-    labelled: bool | None = None
-    removed: dict[str, int] | None = None
-    confidence: float | None = None
-    brightness: float | None = None
-    contrast: float | None = None
-    model: str | None = None
-    original_until: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.state not in ENDINGS:
-            raise ValueError(f"Expected state to be one of {ENDINGS}, got {self.state!r}.")
-
-
-ENDINGS = ("done", "duplicate", "quarantined", "failed")
 
 
 class Database:
@@ -286,6 +249,11 @@ class Documents:
         claimed = self._db.rows("SELECT id FROM documents WHERE state = 'claimed'")
         pending = self._db.rows("SELECT id FROM documents WHERE receipt_pending = 1")
         return [r["id"] for r in claimed], [r["id"] for r in pending]
+
+    def waiting(self, most: int) -> list[str]:
+        """Ids of documents that are not ended, or have no receipt yet; the lowest slots, in their order."""
+        sql = "SELECT id FROM documents WHERE state = 'claimed' OR receipt_pending = 1 ORDER BY slot LIMIT ?"
+        return [r["id"] for r in self._db.rows(sql, most)]
 
     def withdraw(self, id: str, now: float) -> None:
         """A slot whose file was never taken: the crash came before the claim. It stays empty."""

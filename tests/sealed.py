@@ -147,7 +147,7 @@ def where(home: Home, wanted: dict[str, bytes]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for folder, _, names in os.walk(home.settings.home):
         for file in (os.path.join(folder, name) for name in names):
-            if "/weights/" in file or "/models/" in file:
+            if "/weights/" in file or "/models/" in file or not os.path.isfile(file):
                 continue
             data = file.encode() + b"\0" + Path(file).read_bytes()
             for name, needle in wanted.items():

@@ -33,6 +33,7 @@ from privacy import accountant
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.dpsgd import clip
+from privacy.keys import DigestKey
 from privacy.ledger import Ledger
 from privacy.noise import Grid
 from privacy.page import Image
@@ -57,8 +58,8 @@ def opened(tmp_path, weights_dir):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "ocrd.toml").write_text(SOURCE_SETTINGS)
     create(tmp_path / "state", weights_dir, lambda text: None)
-    (tmp_path / "state" / "keys" / "master.key").write_bytes(bytes(32))  # the same coins in every run
     home = open_home(tmp_path / "state")
+    home.shelf.digests = DigestKey(bytes(32))  # the same coins in every run
     database = Database(home.settings.database_path)
     database.rows("PRAGMA synchronous = OFF")  # many histories; durability is test_state's
     book = Ledger(home.settings.ledger_path, home.signing)
