@@ -28,7 +28,7 @@ from daemon.erasure import forgotten_slots
 from daemon.errors import OcrdError, Refused
 from daemon.home import VAULTS, Home, check_owner, lock, open_home
 from daemon.state import Database
-from privacy import files, ledger
+from privacy import files, ledger, mirror
 from privacy.errors import SealBroken
 from privacy.keys import open_small, seal_small
 from privacy.ledger import Head, Ledger, head_path
@@ -84,7 +84,7 @@ def backup(home_dir: Path, folder: Path) -> Written:
         database.copy_into(part, lambda copy: _seal_rows(copy, home.shelf))
     finally:
         database.close()
-    copied = sum(files.mirror(home.settings.home / name, folder / name) for name in _COPIED)
+    copied = sum(mirror.mirror(home.settings.home / name, folder / name) for name in _COPIED)
     head = _copy_ledger(home.settings.ledger_path, folder / "ledger")
     files.write_bytes(folder / config.FILE_NAME, (home.settings.home / config.FILE_NAME).read_bytes())
     if open_home(home_dir).shelf.generation != home.shelf.generation:
@@ -98,7 +98,7 @@ def backup(home_dir: Path, folder: Path) -> Written:
     files.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
     files.sync_file_system(folder)
     files.move(part, folder / "state.db")
-    removed = sum(files.prune(folder / name, home.settings.home / name) for name in _COPIED)
+    removed = sum(mirror.prune(folder / name, home.settings.home / name) for name in _COPIED)
     files.sync_file_system(folder)
     return Written(len(home.vault.ids()), copied, removed)
 
@@ -187,7 +187,7 @@ def _restore(home: Home, folder: Path, manifest: dict[str, Any]) -> Read:
             row["id"] for row in database.rows("SELECT id, slot FROM documents") if _is_gone(home, row["slot"], cuts)
         }
         for name in _COPIED:
-            files.mirror(folder / name, home.settings.home / name, skip=lambda path: path.name in gone)
+            mirror.mirror(folder / name, home.settings.home / name, skip=lambda path: path.name in gone)
         database.copy_into(part, lambda copy: _unseal_rows(copy, home, gone))
     finally:
         database.close()

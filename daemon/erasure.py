@@ -202,11 +202,6 @@ def forgotten_slots(entries: Iterable[Any]) -> list[Range]:
     return [(first, after) for entry in entries if entry.kind == FORGET for first, after in entry.body["slots"]]
 
 
-def destroy_due(home: Home, database: Database, erasure: Erasure) -> int:
-    """What the clock has made due: originals, the oldest slots, and forgetting that waited for a reader."""
-    return shred_originals(home, database) + erasure.evict(time.time()) + erasure.finish()
-
-
 def shred_originals(home: Home, database: Database) -> int:
     """Destroys the sealed originals whose time has come, in backups too; returns how many."""
     documents, now = Documents(database), time.time()

@@ -13,7 +13,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +62,8 @@ class Learning:
         self._worker: workers.Worker | None = None
         self._stopping = threading.Event()
         self._broken_off = ""
+        self.evict: Callable[[float], Any] = lambda now: None
+        """Called with the time a round began, before its snapshot: eviction follows the same public rule in it."""
         if interrupted:
             log.warning("a round was interrupted; what it was charged stays charged")
 
@@ -101,6 +103,12 @@ class Learning:
                 self._thread.join(BREAK_OFF_SECONDS)  # type: ignore[union-attr]
             row = self._database.row("SELECT MAX(id) AS id FROM rounds") if running else None
             yield None if row is None else int(row["id"])
+
+    def between_rounds(self, work: Callable[[], Any]) -> None:
+        """Does some work now, if no round runs, and none begins meanwhile; else leaves it."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                work()
 
     def rollback(self) -> str:
         """Puts the version before the present one into service; returns it. Raises Refused if there is none."""
@@ -143,7 +151,9 @@ class Learning:
 
     def _converse(self, number: int, scratch: Path) -> None:
         """The child asks, this side answers, until the evidence is there."""
+        began = time.time()
         last = self._settled()
+        self.evict(began)
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")

@@ -19,6 +19,7 @@ from privacy import files
 
 VERSION = 1
 TEXT_BLOB = "text"
+_FEW = 8
 
 
 def write(home: Home, database: Database, id: str) -> None:
@@ -30,8 +31,13 @@ def write(home: Home, database: Database, id: str) -> None:
 
 def destroy(home: Home, documents: Sequence[str]) -> None:
     """Overwrites and removes receipts: they hold text. A missing one is fine."""
-    for id in documents:
-        files.destroy(home.settings.outbox_dir / f"{id}.json")
+    outbox = home.settings.outbox_dir
+    paths = [outbox / f"{id}.json" for id in documents]
+    if len(paths) > _FEW:
+        files.destroy_all(paths, outbox)
+    else:
+        for path in paths:
+            files.destroy(path)
 
 
 def compose(home: Home, database: Database, id: str) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Schedule:
         settings: Settings,
         database: Database,
         start_round: Callable[[str], Any],
-        shred: Callable[[], int],
+        shred: Callable[[], Any],
         clock: Callable[[], tuple[float, float]] = lambda: (time.time(), time.monotonic()),
     ) -> None:
         self._settings, self._database = settings, database
@@ -90,11 +90,11 @@ class Schedule:
         for name in self._triggers:
             self._scheduler.modify_job(name, next_run_time=self._next(name))
 
-    def _shred_unless_held(self) -> int:
+    def _shred_unless_held(self) -> None:
         if self._clock()[1] < self._held_until:
             log.info("nothing is destroyed yet: the clock jumped ahead less than an hour ago")
-            return 0
-        return self._shred()
+        else:
+            self._shred()
 
     def stop(self) -> None:
         if self._scheduler.running:

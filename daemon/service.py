@@ -22,7 +22,7 @@ from watchdog.observers.api import BaseObserver
 
 from daemon import mounts, workers
 from daemon.control import Control
-from daemon.erasure import destroy_due
+from daemon.erasure import shred_originals
 from daemon.home import Home, lock, open_home
 from daemon.ingest import Ingest
 from daemon.learning import Learning
@@ -79,9 +79,14 @@ class Service:
             without_round=lambda: learning.paused("a document of the pool was forgotten; it stays charged"),
         )
         operations.start()
-        schedule = Schedule(
-            self._settings, database, learning.start, lambda: destroy_due(self._home, database, operations.erasure)
-        )
+        learning.evict = operations.erasure.evict
+
+        def destroy_due() -> None:
+            shred_originals(self._home, database)
+            operations.erasure.finish()
+            learning.between_rounds(lambda: operations.erasure.evict(time.time()))
+
+        schedule = Schedule(self._settings, database, learning.start, destroy_due)
         control = Control(self._settings.run_dir, {**self._commands(learning), **operations.handlers()})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)

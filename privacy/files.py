@@ -23,7 +23,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -183,6 +183,16 @@ def overwrite(path: Path, first: int | None = None, *, sync: bool = False) -> No
         os.close(fd)
 
 
+def destroy_all(paths: Sequence[Path], within: Path) -> None:
+    """`destroy` for many files on the file system of `within`, with two syncs for all. Missing ones are fine."""
+    for path in paths:
+        overwrite(path)
+    sync_file_system(within)
+    for path in paths:
+        path.unlink(missing_ok=True)
+    sync_file_system(within)
+
+
 def replace_destroying(path: Path, data: bytes, mode: int = 0o600) -> None:
     """`write_bytes` for a key file: the bytes it held before are overwritten, after the new ones are durable.
 
@@ -257,45 +267,6 @@ def replace_many(contents: Iterable[tuple[Path, bytes]], within: Path, mode: int
     finally:
         for temporary, _ in written:
             temporary.unlink(missing_ok=True)
-
-
-def mirror(source: Path, target: Path, skip: Callable[[Path], bool] = lambda path: False) -> int:
-    """Brings `target` up to date with a folder that may change meanwhile: new and changed files, links as links.
-
-    A file is taken for unchanged by size and modification time; each appears whole or not at all. Nothing is removed
-    (`prune` does). The caller syncs. Returns how many files were copied.
-    """
-    copied = 0
-    make_dir(target)
-    for path in sorted(source.iterdir()):
-        with suppress(FileNotFoundError):  # it went meanwhile
-            if path.name.endswith(".part") or skip(path):
-                continue
-            if path.is_dir() and not path.is_symlink():
-                copied += mirror(path, target / path.name, skip)
-            elif not _same(path, target / path.name):
-                temporary = target / f".{path.name[:40]}.{secrets.token_hex(8)}.part"
-                shutil.copy2(path, temporary, follow_symlinks=False)
-                temporary.replace(target / path.name)
-                copied += 1
-    return copied
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        a, b = one.lstat(), other.lstat()
-    except FileNotFoundError:
-        return False
-    return (a.st_size, a.st_mtime_ns, a.st_mode) == (b.st_size, b.st_mtime_ns, b.st_mode)
-
-
-def prune(target: Path, source: Path) -> int:
-    """Removes from `target` what is not in `source` any more; returns how many entries. The caller syncs."""
-    gone = [path for path in target.iterdir() if not os.path.lexists(source / path.name)]
-    for path in gone:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-    inner = (path for path in target.iterdir() if path.is_dir() and not path.is_symlink())
-    return len(gone) + sum(prune(path, source / path.name) for path in inner)
 
 
 def sweep(folder: Path) -> int:

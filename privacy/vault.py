@@ -181,10 +181,10 @@ class Vault:
                 self.shred(document)
             return
         folders = [folder for folder in map(self._folder, documents) if folder.exists()]
+        if not folders:
+            return
         with self._shelf.lock:
-            for folder in folders:
-                files.overwrite(folder / "key")
-            files.sync_file_system(self.root)
+            files.destroy_all([folder / "key" for folder in folders], self.root)
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
             files.sync_file_system(self.root)

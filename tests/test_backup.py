@@ -163,9 +163,9 @@ def test_a_restore_cut_short_is_done_again(live, shm, monkeypatch):
     backup.backup(home.settings.home, shm / "backup")
     path = shut(live)
     lose_all_but(home, "keys")
-    for step in ("mirror", "sync_file_system", "move"):
+    for module, step in ((backup.mirror, "mirror"), (backup.files, "sync_file_system"), (backup.files, "move")):
         with monkeypatch.context() as planted:
-            planted.setattr(backup.files, step, lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+            planted.setattr(module, step, lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 backup.restore(path, shm / "backup")
         assert not (path / "state.db").exists()

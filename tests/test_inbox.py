@@ -87,6 +87,23 @@ def test_an_image_waits_for_labels_that_still_settle(box, folder):
     assert names(box.scan(4.0)) == [("a.png", "a.txt")]
 
 
+def test_labels_that_came_long_before_their_image_are_taken_with_it(box, folder):
+    (folder / "a.txt").write_bytes(b"label")
+    box.scan(0.0)
+    box.scan(50.0)
+    (folder / "a.png").write_bytes(b"1")
+    box.scan(55.0)
+    assert names(box.scan(57.0)) == [("a.png", "a.txt")]
+
+
+def test_labels_beside_an_image_in_a_folder_label_no_other_folders_image(box, folder):
+    for path in ("one/deep/a.png", "one/deep/a.json", "two/a.png", "a.png"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"1")
+    box.scan(0.0)
+    assert sorted(names(box.scan(2.0))) == [("a.png", None), ("one/deep/a.png", "one/deep/a.json"), ("two/a.png", None)]
+
+
 def test_labels_without_an_image_are_claimed_alone_in_the_end(box, folder, claims):
     (folder / "a.txt").write_bytes(b"label")
     box.scan(0.0)

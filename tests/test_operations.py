@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -10,13 +12,13 @@ from click.testing import CliRunner, Result
 
 from daemon import retry
 from daemon.cli import main
-from daemon.errors import Refused
-from daemon.home import open_home
+from daemon.errors import NotInitialised, Refused
+from daemon.home import create, open_home
 from daemon.ingest import Ingest
 from daemon.operations import Operations
 from daemon.state import Database, Documents
 from learners import sidecars, synthesis
-from privacy import ledger
+from privacy import files, ledger
 from privacy.ledger import Ledger
 from running import SETTINGS, Running, drop, png, receipts
 from sealed import in_memory, needles, state_folder, take, where
@@ -246,3 +248,53 @@ def test_few_claims_are_held_and_none_is_left_out(opened, monkeypatch):
     assert most == 4
     assert seen == list(range(11))
     assert ingest._queue.empty()
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOSPC, errno.EACCES, errno.EIO])
+def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(opened, monkeypatch, number):
+    home, database = opened
+    ingest, tries, delays = Ingest(home, database), [], []
+    monkeypatch.setattr(ingest, "_later", lambda claim, delay: (delays.append(delay), ingest._queue.put(claim)))
+
+    class Pipeline:
+        def process(self, claim):
+            tries.append(claim)
+            if len(tries) < 9:
+                raise OSError(number, os.strerror(number))
+            ingest._queue.put(None)
+
+    monkeypatch.setattr("time.monotonic", iter(range(1000)).__next__)
+    drop(home.settings.home, "a.png", b"x")
+    ingest.tick()
+    ingest.tick()
+    ingest._work(Pipeline())
+    assert delays == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert [row["state"] for row in database.rows("SELECT state FROM documents")] == ["claimed"]
+    assert ingest._held == set()
+
+
+def test_a_master_key_that_systemd_hands_over_is_rotated_into_a_file(opened, shm, monkeypatch):
+    home, database = opened
+    take(home, database, A)
+    keys, credentials = home.settings.keys_dir, shm / "credentials"
+    credentials.mkdir()
+    (keys / "master.key").rename(credentials / "master.key")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    again = open_home(home.settings.home)
+    with Ledger(home.settings.ledger_path, home.signing) as book:
+        Operations(again, database, book).rotate()
+    assert open_home(home.settings.home).vault.get(A, "text"), "the old credential is there still, and the new file"
+    (keys / "master.key").replace(credentials / "master.key")
+    assert open_home(home.settings.home).vault.get(A, "text")
+
+
+def test_a_missing_key_is_not_replaced_by_a_new_one(opened, weights_dir):
+    home, database = opened
+    take(home, database, A)
+    for name in ("shelf", "master.key"):
+        kept = (home.settings.keys_dir / name).read_bytes()
+        (home.settings.keys_dir / name).unlink()
+        with pytest.raises(NotInitialised, match="Put your copy"):
+            create(home.settings.home, weights_dir, lambda text: None)
+        files.write_bytes(home.settings.keys_dir / name, kept)
+    assert open_home(home.settings.home).vault.get(A, "text")
