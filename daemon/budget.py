@@ -25,6 +25,8 @@ from privacy.ledger import Ledger
 from privacy.odometer import Odometer, ranges
 
 DEBIT = "debit"
+RETIRE = "retire"
+"""An entry that ends the life of all units before a number: what they were charged is not fully known."""
 POOLS = {"round": Pool.TRAIN, "gate": Pool.HOLDOUT}
 """What is charged for, and whom."""
 UNIT_KEY = "unit"
@@ -36,6 +38,8 @@ _STATES = {
     "failed": SlotState.FAILED,
     "duplicate": SlotState.DUPLICATE,
     "withdrawn": SlotState.FORGOTTEN,
+    "forgotten": SlotState.FORGOTTEN,
+    "evicted": SlotState.FORGOTTEN,
 }
 
 
@@ -57,9 +61,12 @@ class Budget:
         self._capacity = learning.capacity
         self._odometers = {pool: Odometer(learning.epsilon, learning.delta) for pool in Pool}
         self._used: dict[Pool, Counter[int]] = {pool: Counter() for pool in Pool}
+        self._retired = 0
         for entry in ledger.entries:
             if entry.kind == DEBIT:
                 self._spend(entry)
+            elif entry.kind == RETIRE:
+                self._retired = max(self._retired, entry.body["before"])
         self._publish()
 
     @property
@@ -92,7 +99,7 @@ class Budget:
         ticket: it must not make a round refuse, nor spend and then fail at its gate.
         """
         units = [
-            Unit(number, tuple(self._state(row, pool) for row in rows), pool, self._used[pool][number])
+            Unit(number, tuple(self._state(row, pool) for row in rows), pool, self._rounds_used(pool, number))
             for number, rows in groupby(self._window(pool, last), lambda row: int(row["unit"]))
         ]
         found = replay.snapshot(units, self._capacity, self._tickets[pool], pool)
@@ -104,6 +111,10 @@ class Budget:
             tuple(unit for unit in found.members if unit not in poor),
             tuple(unit for unit in found.present if unit not in poor),
         )
+
+    def _rounds_used(self, pool: Pool, unit: int) -> int:
+        """All of its tickets, for a unit from before a restore that lost the ledger's end."""
+        return self._tickets[pool] if unit < self._retired else self._used[pool][unit]
 
     def documents(self, pool: Pool, last: int, units: Sequence[int]) -> dict[int, list[str]]:
         """Ids of these units' documents up to slot `last` that have something to learn from, in order of arrival."""

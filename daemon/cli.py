@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from daemon.cli_documents import DOCUMENT_COMMANDS
 from daemon.errors import EXIT_CODES, OcrdError, Unhealthy, exit_code
 
 _EXITS = "\n".join(
@@ -237,6 +238,10 @@ def completion(shell: str) -> None:
     if kind is None:
         raise OcrdError(f"no completion for {shell}")
     click.echo(kind(main, {}, "ocrd", "_OCRD_COMPLETE").source())
+
+
+for _command in DOCUMENT_COMMANDS:
+    main.add_command(_command)
 
 
 def _log_to_stderr(verbose: bool) -> None:

@@ -46,6 +46,9 @@ class Ingest(Section):
     read_seconds: Annotated[float, Field(gt=0)] = 300.0
     originals: Literal["seal", "delete"] = "seal"
     originals_days: Annotated[float, Field(ge=0)] = 7.0
+    retain_documents: Annotated[int, Field(ge=0)] = 100_000
+    retain_days: Annotated[float, Field(ge=0)] = 365.0
+    min_free_bytes: Annotated[int, Field(ge=0)] = 2**30
 
 
 class Anonymise(Section):
@@ -224,6 +227,9 @@ TEMPLATE = """\
 # read_seconds = 300.0
 # originals = "seal"         # "seal": keep the sealed original for originals_days; "delete": never keep it
 # originals_days = 7.0
+# retain_documents = 100000  # what is sealed of older arrivals is destroyed, the oldest first, whatever it is;
+# retain_days = 365.0        # likewise after so long (0: no limit)
+# min_free_bytes = 1073741824   # with less room on the disk nothing is taken out of the inbox
 
 [anonymise]
 # off = []                   # kinds to leave on the page, for example ["phone"]

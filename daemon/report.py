@@ -51,7 +51,7 @@ def _head(status: Status) -> Text:
 
 def _facts(status: Status) -> list[tuple[str, RenderableType]]:
     states = status.documents
-    order = ("done", "duplicate", "quarantined", "failed", "claimed", "withdrawn")
+    order = ("done", "duplicate", "quarantined", "failed", "claimed", "withdrawn", "forgotten", "evicted")
     counts = [f"{states[s]} {s}" for s in order if states.get(s)] or ["none yet"]
     removed = [f"{n} {kind}" for kind, n in sorted(status.removed.items(), key=lambda kv: -kv[1])] or ["nothing yet"]
     units = status.units

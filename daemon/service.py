@@ -18,15 +18,18 @@ from typing import Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
-from daemon import workers
+from daemon import mounts, workers
 from daemon.control import Control
-from daemon.home import Home, lock
+from daemon.erasure import shred_originals
+from daemon.home import Home, lock, open_home
 from daemon.ingest import Ingest
 from daemon.learning import Learning
 from daemon.notify import notify, watchdog_seconds
+from daemon.operations import Operations
 from daemon.schedule import Schedule
-from daemon.state import Database, Documents
+from daemon.state import Database
 from daemon.status import WAITING_KEY
 
 log = logging.getLogger("ocrd.service")
@@ -56,7 +59,9 @@ class Service:
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
         workers.harden_memory()
+        mounts.refuse_network(self._settings.home)
         with lock(self._settings):
+            self._home = open_home(self._settings.home)  # what another process did before may have changed the keys
             database = Database(self._settings.database_path)
             try:
                 self._run(database)
@@ -66,20 +71,34 @@ class Service:
     def _run(self, database: Database) -> None:
         learning = Learning(self._home, database)
         ingest = Ingest(self._home, database)
-        schedule = Schedule(self._settings, database, learning.start, lambda: shred_originals(self._home, database))
-        control = Control(self._settings.run_dir, self._commands(learning))
-        observer = Observer()
-        observer.schedule(_Hint(self._wake), str(self._settings.inbox_dir), recursive=True)
+        operations = Operations(
+            self._home,
+            database,
+            learning.ledger,
+            readmit=ingest.readmit,
+            without_round=lambda: learning.paused("a document of the pool was forgotten; it stays charged"),
+        )
+        operations.start()
+        learning.evict = operations.erasure.evict
+
+        def destroy_due() -> None:
+            shred_originals(self._home, database)
+            operations.erasure.finish()
+            learning.between_rounds(lambda: operations.erasure.evict(time.time()))
+
+        schedule = Schedule(self._settings, database, learning.start, destroy_due)
+        control = Control(self._settings.run_dir, {**self._commands(learning), **operations.handlers()})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        observer: BaseObserver | None = None
         try:
             ingest.start()
             control.start()
-            observer.start()
             schedule.start()
+            observer = self._watch()
             notify(READY=1, STATUS="serving")
             log.info("serving %s", self._settings.home)
-            self._loop(database, ingest)
+            self._loop(database, ingest, schedule)
         finally:
             notify(STOPPING=1)
             log.info("stopping")
@@ -87,18 +106,35 @@ class Service:
             ingest.begin_stop()
             control.stop()
             schedule.stop()
-            observer.stop()
+            if observer is not None:
+                observer.stop()
             learning.stop()
             ingest.stop(deadline)
             log.info("stopped; nothing is half done")
 
-    def _loop(self, database: Database, ingest: Ingest) -> None:
+    def _watch(self) -> BaseObserver | None:
+        """Events of the inbox, which make the next look come sooner; None where there are none to be had."""
+        inbox, seconds = self._settings.inbox_dir, self._settings.ingest.rescan_seconds
+        if (kind := mounts.network(inbox)) is not None:
+            log.info("the inbox lies on %s, which tells of no changes: it is listed every %g s", kind, seconds)
+            return None
+        observer = Observer()
+        observer.schedule(_Hint(self._wake), str(inbox), recursive=True)
+        try:
+            observer.start()
+        except OSError as error:  # no more inotify instances or watches for this user
+            log.warning("the inbox cannot be watched: %s; it is listed every %g s", error.strerror, seconds)
+            return None
+        return observer
+
+    def _loop(self, database: Database, ingest: Ingest, schedule: Schedule) -> None:
         ingest_settings = self._settings.ingest
         watchdog = watchdog_seconds()
         while not self._stopping.is_set():
             try:
                 ingest.tick()
                 self._tell_of_waiting(database, ingest)
+                schedule.tick()
             except (OSError, sqlite3.OperationalError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
                 log.error("the inbox cannot be listed: %s; again at the next look", reason)
@@ -130,15 +166,3 @@ class Service:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping.set()
         self._wake.set()
-
-
-def shred_originals(home: Home, database: Database) -> int:
-    """Destroys the sealed originals whose time has come; returns how many."""
-    documents = Documents(database)
-    due = documents.originals_due(time.time())
-    for id in due:
-        home.originals.shred(id)
-        documents.original_gone(id)
-    if due:
-        log.info("shredded %d originals", len(due))
-    return len(due)
