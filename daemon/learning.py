@@ -122,7 +122,7 @@ class Learning:
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
-        self._worker = workers.Worker("daemon.round", {}, ROUND_LIMITS, recycle_after=None)
+        self._worker = self._round_process(scratch)
         header, blobs = self._opening(number, scratch, train, holdout, last)
         plan: dict[str, Any] = {}
         current = self._serving.live
@@ -149,6 +149,12 @@ class Learning:
                 case other:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
         self._decide(number, scratch, current, plan, debits, ask)
+
+    def _round_process(self, scratch: Path) -> workers.Worker:
+        settings = self._home.settings
+        folders = {"weights": str(settings.weights_dir), "model": str((settings.models_dir / "current").resolve())}
+        told = {**folders, "scratch": str(scratch)}
+        return workers.Worker("daemon.round", told, ROUND_LIMITS, recycle_after=None, policy=settings.sandbox)
 
     def _decide(
         self,

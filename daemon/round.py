@@ -27,7 +27,7 @@ from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
 from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
-from privacy import accountant
+from privacy import accountant, sandbox
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.noise import Debit, NoiseSource
@@ -182,8 +182,12 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     return answer
 
 
+def _confinement(config: dict[str, Any]) -> sandbox.Confinement:
+    return sandbox.round_process([Path(config["weights"]), Path(config["model"])], Path(config["scratch"]))
+
+
 def main() -> None:
-    workers.serve(_prepare)
+    workers.serve(_prepare, _confinement)
 
 
 if __name__ == "__main__":

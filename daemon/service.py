@@ -19,7 +19,7 @@ from typing import Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from daemon import workers
+from daemon import walls, workers
 from daemon.control import Control
 from daemon.home import Home, lock
 from daemon.ingest import Ingest
@@ -56,6 +56,7 @@ class Service:
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
         workers.harden_memory()
+        walls.insist(self._settings)
         with lock(self._settings):
             database = Database(self._settings.database_path)
             try:
