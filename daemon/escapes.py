@@ -43,13 +43,13 @@ def _open_key(targets: dict[str, Any]) -> None:
 
 
 def _list_keys(targets: dict[str, Any]) -> None:
-    os.listdir(Path(targets["key"]).parent)
+    list(Path(targets["key"]).parent.iterdir())
 
 
 def _create(targets: dict[str, Any]) -> None:
     path = f"{targets['folder']}/escaped-{os.getpid()}"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-    os.unlink(path)
+    Path(path).unlink()
 
 
 def _connect_tcp(targets: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def _fork(_targets: dict[str, Any]) -> None:
 def _execute(_targets: dict[str, Any]) -> None:
     """In place: with a program that is not there, so that success would be ENOENT; the worker goes on."""
     try:
-        os.execv("/nonexistent/program", ["program"])
+        os.execv("/nonexistent/program", ["program"])  # noqa: S606 - there is no such program
     except FileNotFoundError:
         return
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import tempfile
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -169,6 +170,7 @@ def _in_thread(work: Callable[[Callable[[str], None]], Any]) -> Generator[Ask, d
 
 
 def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
+    os.environ["TMPDIR"] = tempfile.tempdir = config["scratch"]  # torch asks for one; nowhere else may it write
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     cv2.setNumThreads(1)
     talk: list[Talk] = []

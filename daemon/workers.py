@@ -161,7 +161,7 @@ class Worker:
 
 
 def _plain(text: object) -> str:
-    """A worker's words, for receipts and journal, if they are short and plain: one that was taken over may say anything."""
+    """A worker's words if they are short and plain: one that was taken over may say anything to receipts and journal."""
     if isinstance(text, str) and len(text) <= REASON_LENGTH and text.isascii() and text.isprintable():
         return text
     return "gave a reason that is not repeated"
@@ -203,20 +203,22 @@ def serve(
             message = wire.receive(sock)
         except wire.Closed:
             return
+        header: dict[str, Any]
+        blobs: Sequence[bytes | int] = ()
         with message:
             try:
                 if escapes.KEY in message.header:  # `ocrd doctor` tries the walls from within
-                    header, blobs = escapes.attempt(message.header[escapes.KEY]), ()
+                    header = dict(escapes.attempt(message.header[escapes.KEY]))
                 else:
                     header, blobs = answer(message)
             except BadFile as error:
-                header, blobs = {"bad": str(error)}, ()
+                header = {"bad": str(error)}
             except MemoryError:
-                header, blobs = {"bad": "needs more memory than a worker may have", "spent": True}, ()
+                header = {"bad": "needs more memory than a worker may have", "spent": True}
             except Exception as error:
                 if os.environ.get("OCRD_DEBUG"):
                     raise
-                header, blobs = {"error": where(error)}, ()
+                header = {"error": where(error)}
         wire.send(sock, header, blobs)
         for blob in blobs:
             if isinstance(blob, int):

@@ -108,7 +108,7 @@ def after_loading(confinement: Confinement) -> None:
     Raises:
         SandboxFailed: the kernel refused, or threads run where none may: Landlock would not hold for them.
     """
-    if not confinement.threads and (running := len(os.listdir("/proc/self/task"))) > 1:
+    if not confinement.threads and (running := len(list(Path("/proc/self/task").iterdir()))) > 1:
         raise SandboxFailed(f"{confinement.name}: expected one thread after loading, found {running}.")
     if confinement.afterwards is not None and landlock.abi() >= 1:
         landlock.restrict(confinement.afterwards)
