@@ -8,6 +8,7 @@ about which two decoders disagree is doubtful, and nobody guesses which of them 
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import warnings
@@ -23,6 +24,11 @@ from daemon import second_opinion, wire, workers
 from daemon.errors import BadFile
 from privacy import page, sandbox
 
+LATE = ("PIL.ImageCms", "PIL.ImageColor", "PIL.ImageFilter", "PIL.ImagePalette", "PIL.MpoImagePlugin", "PIL.TiffTags")
+LATE += tuple(
+    f"encodings.{name}" for name in ("ascii", "latin_1", "utf_8", "utf_16", "utf_16_le", "utf_16_be", "cp1252")
+)
+"""What Pillow imports when a file asks for it: too late behind the walls."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 
 
@@ -114,6 +120,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     Image.MAX_IMAGE_PIXELS = None  # _check_size decides, before any pixel is decoded
     Image.init()  # every plug-in is loaded now, not when a document asks for one
+    for module in LATE:
+        importlib.import_module(module)
     cv2.setNumThreads(1)
     limits = config["max_pages"], config["max_pixels"], config["pdf_dpi"]
     _rehearse(limits)

@@ -66,9 +66,9 @@ def _levels(part: Image.Image, kind: str) -> Pixels:
 
 def _levels_opencv(part: Pixels, kind: str) -> Pixels:
     """Likewise, from OpenCV's grey, BGR or BGRA of 8 or 16 bits."""
-    levels = part.astype(np.float32) / (257 if part.dtype == np.uint16 else 1)
-    if levels.ndim == 2:
-        levels = levels[:, :, None]
+    if part.dtype == np.uint16:  # of 16-bit colours Pillow keeps the high byte; of greys it keeps all
+        part = part >> 8 if part.ndim == 3 else part.astype(np.float32) / 257
+    levels = part.astype(np.float32) if part.ndim == 3 else part.astype(np.float32)[:, :, None]
     if levels.shape[2] == 4:
         alpha = levels[:, :, 3:] / 255
         colours = levels[:, :, :3] if kind == "TIFF" else levels[:, :, :3] * alpha

@@ -161,7 +161,7 @@ class Worker:
 
 
 def _plain(text: object) -> str:
-    """A worker's words if they are short and plain: one that was taken over may say anything to receipts and journal."""
+    """A worker's words if they are short and plain; one that was taken over may say anything."""
     if isinstance(text, str) and len(text) <= REASON_LENGTH and text.isascii() and text.isprintable():
         return text
     return "gave a reason that is not repeated"
