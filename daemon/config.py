@@ -72,6 +72,7 @@ class Learning(Section):
     closed: bool = False
     label_confidence: Annotated[float, Field(ge=0, le=1)] = 0.95
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory_share: Annotated[float, Field(gt=0, le=1)] = 0.75
 
     @field_validator("calendar")
     @classmethod
@@ -247,6 +248,7 @@ TEMPLATE = """\
 # closed = false             # true: a trained model writes no other characters, and reads these better
 # label_confidence = 0.95    # an unlabelled line teaches above this smallest character confidence
 # device = "auto"
+# memory_share = 0.75        # of the machine's memory, for a round; more ends it (where systemd delegates cgroups)
 
 [drift]
 # every_hours = 6.0

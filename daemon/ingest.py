@@ -111,6 +111,10 @@ class Ingest:
         else:
             self._queue.put(claim)
 
+    def backlog(self) -> int:
+        """Claimed documents that wait for a thread or for their next try."""
+        return self._queue.qsize() + len(self._retries)
+
     def _requeue(self, now: float) -> None:
         with self._retry_lock:
             while self._retries and self._retries[0].due <= now:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from daemon import claims, workers
+from daemon import cgroups, claims, workers
 from daemon.budget import Budget
 from daemon.errors import Interrupted, OcrdError, Refused, WorkerDied
 from daemon.home import Home
@@ -47,8 +47,8 @@ PROGRESS_KEY = "progress"
 class Learning:
     """At most one round at a time, in a thread that talks to the round's process."""
 
-    def __init__(self, home: Home, database: Database) -> None:
-        self._home, self._database = home, database
+    def __init__(self, home: Home, database: Database, groups: cgroups.Subtree | None = None) -> None:
+        self._home, self._database, self._groups = home, database, groups
         self._rounds = Rounds(database)
         interrupted = self._rounds.interrupt_running(time.time())
         self._ledger = Ledger(home.settings.ledger_path, home.signing)
@@ -68,7 +68,7 @@ class Learning:
             Refused: one is running.
         """
         with self._lock:
-            if self._thread is not None and self._thread.is_alive():
+            if self.running():
                 raise Refused("a round is running; `ocrd status` shows it")
             number = self._rounds.begin(cause, time.time())
             self._database.set(PROGRESS_KEY, "starting")
@@ -154,7 +154,16 @@ class Learning:
         settings = self._home.settings
         folders = {"weights": str(settings.weights_dir), "model": str((settings.models_dir / "current").resolve())}
         told = {**folders, "scratch": str(scratch)}
-        return workers.Worker("daemon.round", told, ROUND_LIMITS, recycle_after=None, policy=settings.sandbox)
+        return workers.Worker(
+            "daemon.round", told, ROUND_LIMITS, recycle_after=None, policy=settings.sandbox, started=self._limit
+        )
+
+    def _limit(self, pid: int) -> None:
+        if self._groups is not None:
+            self._groups.move(pid, cgroups.ROUND)
+
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _decide(
         self,

@@ -19,7 +19,7 @@ from typing import Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from daemon import walls, workers
+from daemon import cgroups, walls, workers
 from daemon.control import Control
 from daemon.home import Home, lock
 from daemon.ingest import Ingest
@@ -65,7 +65,7 @@ class Service:
                 database.close()
 
     def _run(self, database: Database) -> None:
-        learning = Learning(self._home, database)
+        learning = Learning(self._home, database, self._divided())
         ingest = Ingest(self._home, database)
         schedule = Schedule(self._settings, database, learning.start, lambda: shred_originals(self._home, database))
         control = Control(self._settings.run_dir, self._commands(learning))
@@ -80,7 +80,7 @@ class Service:
             schedule.start()
             notify(READY=1, STATUS="serving")
             log.info("serving %s", self._settings.home)
-            self._loop(database, ingest)
+            self._loop(database, ingest, learning)
         finally:
             notify(STOPPING=1)
             log.info("stopping")
@@ -93,7 +93,18 @@ class Service:
             ingest.stop(deadline)
             log.info("stopped; nothing is half done")
 
-    def _loop(self, database: Database, ingest: Ingest) -> None:
+    def _divided(self) -> cgroups.Subtree | None:
+        """A control group of its own for rounds, where systemd delegates ours; without, rounds have no such limit."""
+        folder = cgroups.delegated()
+        if folder is None:
+            return None
+        try:
+            return cgroups.divide(folder, int(self._settings.learning.memory_share * cgroups.physical_memory()))
+        except OSError as error:
+            log.warning("control groups: %s; a round's memory is not limited", error.strerror)
+            return None
+
+    def _loop(self, database: Database, ingest: Ingest, learning: Learning) -> None:
         ingest_settings = self._settings.ingest
         watchdog = watchdog_seconds()
         while not self._stopping.is_set():
@@ -103,7 +114,7 @@ class Service:
             except (OSError, sqlite3.OperationalError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
                 log.error("the inbox cannot be listed: %s; again at the next look", reason)
-            notify(WATCHDOG=1)
+            notify(WATCHDOG=1, STATUS=_state(ingest.backlog(), learning.running()))
             pause = ingest_settings.rescan_seconds
             if ingest.inbox.busy():
                 pause = min(pause, max(0.1, ingest_settings.settle_seconds / 2))
@@ -131,6 +142,12 @@ class Service:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping.set()
         self._wake.set()
+
+
+def _state(backlog: int, round_runs: bool) -> str:
+    """What `systemctl status` shows to every user: counts, which are public."""
+    waiting = f"{backlog} documents wait to be read" if backlog else "nothing waits"
+    return f"serving; {waiting}" + ("; a round runs" if round_runs else "")
 
 
 def shred_originals(home: Home, database: Database) -> int:

@@ -54,6 +54,7 @@ class Worker:
         recycle_after: calls after which a fresh process takes over; None for a conversation, which only one
             process can hold: when that has gone, calls raise WorkerDied.
         policy: "require" runs nothing on a kernel without a sandbox; "warn" runs with what there is.
+        started: called with the pid of each process, which has not been told anything yet.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class Worker:
         limits: Limits,
         recycle_after: int | None = 200,
         policy: sandbox.Policy = "require",
+        started: Callable[[int], None] = lambda _pid: None,
     ) -> None:
         self._module, self._config, self._limits = module, config, limits
-        self._recycle_after, self._policy = recycle_after, policy
+        self._recycle_after, self._policy, self._on_start = recycle_after, policy, started
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._calls = 0
@@ -124,6 +126,7 @@ class Worker:
                         env=_child_environment(),
                         start_new_session=True,
                     )
+                self._on_start(self._process.pid)
                 opening = {"config": self._config, "limits": self._limits.__dict__, "policy": self._policy}
                 wire.send(ours, opening | {"parent": os.getpid()})
                 self._sock, self._calls = ours, 0
