@@ -264,7 +264,8 @@ class _JournalFormatter(logging.Formatter):
     """Prefixes each record with its syslog priority, as sd-daemon(3) reads it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"<{PRIORITIES.get(record.levelno, 3)}>{record.name}: {record.getMessage()}"
+        priority = f"<{PRIORITIES.get(record.levelno, 3)}>"  # the journal makes an entry of each line
+        return "\n".join(f"{priority}{record.name}: {line}" for line in record.getMessage().splitlines() or [""])
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class Ingest(Section):
     max_pixels: Annotated[int, Field(ge=10_000, le=400_000_000)] = 50_000_000
     max_total_pixels: Annotated[int, Field(ge=10_000, le=2_000_000_000)] = 250_000_000
     pdf_dpi: Annotated[int, Field(ge=72, le=600)] = 200
+    confirm: bool = True
     decode_seconds: Annotated[float, Field(gt=0)] = 30.0
     read_seconds: Annotated[float, Field(gt=0)] = 300.0
     originals: Literal["seal", "delete"] = "seal"
@@ -74,6 +75,7 @@ class Learning(Section):
     closed: bool = False
     label_confidence: Annotated[float, Field(ge=0, le=1)] = 0.95
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory_share: Annotated[float, Field(gt=0, le=1)] = 0.75
 
     @field_validator("calendar")
     @classmethod
@@ -117,6 +119,8 @@ class Settings(BaseSettings):
     outbox: Path = Path("outbox")
     outbox_text: bool = True
     languages: tuple[str, ...] = ("en",)
+    sandbox: Literal["require", "warn"] = "require"
+    """Without Landlock or seccomp: refuse to start, or say so and run with what there is."""
     ingest: Ingest = Ingest()
     anonymise: Anonymise = Anonymise()
     learning: Learning = Learning()
@@ -212,6 +216,7 @@ TEMPLATE = """\
 # outbox = "outbox"          # where receipts appear, one JSON file a document
 # outbox_text = true         # receipts carry the text after anonymisation
 # languages = ["en"]         # `ocrd doctor` names those the model's dictionary cannot write
+# sandbox = "require"        # "warn": serve even where the kernel cannot confine the decoder (ocrd doctor)
 
 [ingest]
 # workers = 1                # documents read at the same time
@@ -223,6 +228,7 @@ TEMPLATE = """\
 # max_pixels = 50000000      # a page
 # max_total_pixels = 250000000   # all pages of a file together
 # pdf_dpi = 200
+# confirm = true             # an image is decoded twice; two decoders that disagree send it to quarantine
 # decode_seconds = 30.0      # a document that takes longer is killed and goes to failed/
 # read_seconds = 300.0
 # originals = "seal"         # "seal": keep the sealed original for originals_days; "delete": never keep it
@@ -248,6 +254,7 @@ TEMPLATE = """\
 # closed = false             # true: a trained model writes no other characters, and reads these better
 # label_confidence = 0.95    # an unlabelled line teaches above this smallest character confidence
 # device = "auto"
+# memory_share = 0.75        # of the machine's memory, for a round; more ends it (where systemd delegates cgroups)
 
 [drift]
 # every_hours = 6.0

@@ -1,44 +1,57 @@
 """A worker that turns one file into pages of RGB pixels; it is exec'd, holds no key and opens no file.
 
 What survives is pixels: metadata, comments, profiles and thumbnails end here. Every frame of a
-TIFF, WebP or APNG and every page of a PDF becomes a page, turned upright by its EXIF orientation,
-transparency laid on white.
+TIFF, WebP, GIF or APNG and every page of a PDF becomes a page, turned upright by its EXIF orientation,
+transparency laid on white. An image's first frame is decoded twice (`daemon/second_opinion.py`); a file
+about which two decoders disagree is doubtful, and nobody guesses which of them is right.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pypdfium2
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from daemon import wire, workers
+from daemon import second_opinion, wire, workers
 from daemon.errors import BadFile
-from privacy import page
+from privacy import page, sandbox
 
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
+LATE = ("PIL.ImageCms", "PIL.ImageColor", "PIL.ImageFilter", "PIL.ImagePalette", "PIL.MpoImagePlugin", "PIL.TiffTags")
+LATE += tuple(
+    f"encodings.{name}" for name in ("ascii", "latin_1", "utf_8", "utf_16", "utf_16_le", "utf_16_be", "cp1252")
+)
+"""What Pillow imports when a file asks for it: too late behind the walls."""
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 
 
-def pages(data: bytes, max_pages: int, max_pixels: int, pdf_dpi: int) -> Iterator[page.Image]:
-    """Every page of a file, as `(H, W, 3) uint8` RGB.
+class Doubtful(Exception):
+    """The decoders do not agree on what the file shows; the text says about what."""
+
+
+def pages(data: bytes, max_pages: int, max_pixels: int, pdf_dpi: int, confirm: bool = True) -> Iterator[page.Image]:
+    """Every page of a file, as `(H, W, 3) uint8` RGB; `confirm` asks a second decoder about an image's first.
 
     Raises:
         BadFile: not a supported format, broken, or over a limit. The text names numbers only.
+        Doubtful: the second decoder sees something else.
     """
     if not data:
         raise BadFile("the file is empty")
     if b"%PDF-" in data[:1024]:
         yield from _pdf_pages(data, max_pages, max_pixels, pdf_dpi)
     else:
-        yield from _image_pages(data, max_pages, max_pixels)
+        yield from _image_pages(data, max_pages, max_pixels, confirm)
 
 
-def _image_pages(data: bytes, max_pages: int, max_pixels: int) -> Iterator[page.Image]:
+def _image_pages(data: bytes, max_pages: int, max_pixels: int, confirm: bool) -> Iterator[page.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -46,10 +59,13 @@ def _image_pages(data: bytes, max_pages: int, max_pixels: int) -> Iterator[page.
                 count = getattr(image, "n_frames", 1)
                 if count > max_pages:
                     raise BadFile(f"has {count} pages; at most {max_pages} are taken (ingest.max_pages)")
-                for frame in ImageSequence.Iterator(image):
+                for number, frame in enumerate(ImageSequence.Iterator(image)):
                     _check_size(frame.width, frame.height, max_pixels)
+                    frame.load()
+                    if confirm and number == 0:
+                        _confirm(data, frame, image.format or "")
                     yield np.asarray(_flat(frame))
-    except (BadFile, MemoryError):
+    except (BadFile, Doubtful, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise BadFile(f"is not a {', '.join(FORMATS)} or PDF file, or its header is broken") from error
@@ -57,9 +73,13 @@ def _image_pages(data: bytes, max_pages: int, max_pixels: int) -> Iterator[page.
         raise BadFile(f"cannot be decoded ({type(error).__name__})") from error
 
 
+def _confirm(data: bytes, frame: Image.Image, kind: str) -> None:
+    if doubt := second_opinion.disagreement(data, frame, kind):
+        raise Doubtful(doubt)
+
+
 def _flat(frame: Image.Image) -> Image.Image:
     """Any mode to RGB: 16-bit scaled to 8, transparency on white, EXIF orientation applied."""
-    frame.load()
     frame = ImageOps.exif_transpose(frame)
     if frame.mode in ("I", "F") or frame.mode.startswith("I;16"):
         grey = np.asarray(frame).astype(np.float64)
@@ -100,29 +120,61 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     Image.MAX_IMAGE_PIXELS = None  # _check_size decides, before any pixel is decoded
     Image.init()  # every plug-in is loaded now, not when a document asks for one
+    for module in LATE:
+        importlib.import_module(module)
+    cv2.setNumThreads(1)
+    limits = config["max_pages"], config["max_pixels"], config["pdf_dpi"]
+    _rehearse(limits)
 
     def answer(message: wire.Message) -> workers.Reply:
         data = message.blob(0)
         shapes: list[tuple[int, int]] = []
         fds: list[bytes | int] = []
         try:
-            for image in pages(data, config["max_pages"], config["max_pixels"], config["pdf_dpi"]):
+            for image in pages(data, *limits, config["confirm"]):
                 shapes.append((image.shape[0], image.shape[1]))
                 # In-memory files are not part of the address space that the rlimit bounds: they are bounded here.
                 if (total := sum(h * w for h, w in shapes)) > config["max_total_pixels"]:
                     raise BadFile(f"has more than {total} pixels in all (ingest.max_total_pixels)")
                 fds.append(wire.memfd(np.ascontiguousarray(image).data))
+        except Doubtful as doubt:
+            _close(fds)
+            return {"doubt": str(doubt)}, ()
         except BaseException:
-            for fd in fds:
-                os.close(int(fd)) if isinstance(fd, int) else None
+            _close(fds)
             raise
         return {"shapes": shapes}, fds
 
     return answer
 
 
+def _close(fds: list[bytes | int]) -> None:
+    for fd in fds:
+        if isinstance(fd, int):
+            os.close(fd)
+
+
+def _rehearse(limits: tuple[int, int, int]) -> None:
+    """Decodes a dot in every format before the walls close: what a library loads late, it loads now."""
+    for kind in FORMATS:
+        for mode in ("1", "L", "P", "RGB", "RGBA"):
+            encoded = io.BytesIO()
+            try:
+                Image.new(mode, (8, 8)).save(encoded, kind)
+            except OSError:  # JPEG has no RGBA
+                continue
+            for _ in pages(encoded.getvalue(), *limits):
+                pass
+    with pypdfium2.PdfDocument.new() as document:
+        document.new_page(8, 8)
+        encoded = io.BytesIO()
+        document.save(encoded)
+    for _ in pages(encoded.getvalue(), *limits):
+        pass
+
+
 def main() -> None:
-    workers.serve(_prepare)
+    workers.serve(_prepare, lambda _config: sandbox.decoder())
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import config, workers
+from daemon import config, decoding, escapes, walls
 from daemon.decoder import FORMATS
 from daemon.errors import OcrdError
 from daemon.home import check_owner
-from daemon.pipeline import DECODER_LIMITS
 from daemon.schedule import calendar
 from models import weights
-from privacy import ledger
+from privacy import landlock, ledger, sandbox
 from privacy.errors import PrivacyError
 from privacy.keys import MasterKey
 from privacy.signing import read_public
@@ -79,6 +78,7 @@ def examine(home: Path) -> Iterator[Finding]:
         _weights,
         _languages,
         _decoder,
+        _walls,
         _ledger,
         _packages,
     )
@@ -212,26 +212,41 @@ def _languages(settings: config.Settings) -> Iterator[Finding]:
 
 
 def _decoder(settings: config.Settings) -> Iterator[Finding]:
-    """Decodes one pixel in a real worker, and tries to break out of its memory bound."""
+    """Decodes one pixel in a real worker, and looks whether its memory is bounded."""
     png = bytes.fromhex(
         "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
         "3a7e9b550000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
     )
-    limits = {"max_pages": 1, "max_pixels": 100, "max_total_pixels": 100, "pdf_dpi": 72}
-    worker = workers.Worker("daemon.decoder", limits, DECODER_LIMITS)
+    decoder = decoding.Decoder(settings.ingest, settings.sandbox)
     try:
-        with worker.call({}, [png], 30) as reply:
-            shapes = reply.header["shapes"]
-        found = Path(f"/proc/{worker.pid}/limits").read_text() if worker.pid else ""
+        with decoder.decode(png, 30) as decoded:
+            found = Path(f"/proc/{decoder.worker.pid}/limits").read_text()
         bound = any(
-            line.startswith("Max address space") and str(DECODER_LIMITS.memory) in line for line in found.splitlines()
+            line.startswith("Max address space") and str(decoding.MEMORY) in line for line in found.splitlines()
         )
-        if shapes != [[1, 1]] or not bound:
+        if decoded.shapes != [(1, 1)] or not bound:
             yield Finding(BROKEN, "the decoder worker answers wrongly or runs without its memory bound")
         else:
             yield Finding(OK, f"the decoder worker decodes ({', '.join(FORMATS)}, PDF) under its memory bound")
     finally:
-        worker.stop()
+        decoder.close()
+
+
+def _walls(settings: config.Settings) -> Iterator[Finding]:
+    """Each escape, tried in real workers. What the kernel lacks is named first."""
+    severity = BROKEN if settings.sandbox == "require" else ADVICE
+    lacking = sandbox.missing()
+    for what in lacking:
+        yield Finding(severity, f"this kernel has no {what}", walls.REMEDY)
+    if lacking and settings.sandbox == "require":
+        return
+    yield Finding(OK, f"the workers' walls are Landlock (ABI {landlock.abi()}) and seccomp, tried from within:")
+    for what, outcomes in walls.tried(settings):
+        if gaps := [name for name, outcome in outcomes.items() if outcome != escapes.DENIED]:
+            told = ", ".join(f"{name} ({outcomes[name]})" for name in gaps)
+            yield Finding(severity, f"  {what}: not denied to {told}", walls.REMEDY)
+        else:
+            yield Finding(OK, f"  {what}: denied to {', '.join(outcomes)}")
 
 
 def _ledger(settings: config.Settings) -> Iterator[Finding]:

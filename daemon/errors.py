@@ -43,6 +43,10 @@ class WorkerDied(OcrdError):
     """A worker process was killed, ran out of time, or broke off."""
 
 
+class Unconfined(OcrdError):
+    """The kernel cannot confine the workers, and the settings require it."""
+
+
 class Unhealthy(OcrdError):
     """`status --check` or `doctor` found something that needs you."""
 
@@ -56,6 +60,7 @@ EXIT_CODES: dict[type[OcrdError], int] = {
     NotRunning: 7,
     Refused: 8,
     Unhealthy: 9,
+    Unconfined: 10,
 }
 """0 is success, 1 any other failure, 2 wrong usage (click's), the rest as named."""
 

@@ -169,6 +169,10 @@ class Ingest:
         with self._lock:
             self._held.discard(claim.id)
 
+    def backlog(self) -> int:
+        """Claimed documents that wait for a thread or for their next try."""
+        return self._queue.qsize() + len(self._retries)
+
     def _requeue(self, now: float) -> None:
         with self._lock:
             while self._retries and self._retries[0].due <= now:

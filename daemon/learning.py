@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from daemon import claims, workers
+from daemon import cgroups, claims, workers
 from daemon.budget import Budget
 from daemon.errors import Interrupted, OcrdError, Refused, WorkerDied
 from daemon.home import Home
@@ -50,8 +50,8 @@ BREAK_OFF_SECONDS = 10.0
 class Learning:
     """At most one round at a time, in a thread that talks to the round's process."""
 
-    def __init__(self, home: Home, database: Database) -> None:
-        self._home, self._database = home, database
+    def __init__(self, home: Home, database: Database, groups: cgroups.Subtree | None = None) -> None:
+        self._home, self._database, self._groups = home, database, groups
         self._rounds = Rounds(database)
         interrupted = self._rounds.interrupt_running(time.time())
         self._ledger = Ledger(home.settings.ledger_path, home.signing)
@@ -74,7 +74,7 @@ class Learning:
             Refused: one is running.
         """
         with self._lock:
-            if self._thread is not None and self._thread.is_alive():
+            if self.running():
                 raise Refused("a round is running; `ocrd status` shows it")
             self._broken_off, self._worker = "", None
             number = self._rounds.begin(cause, time.time())
@@ -157,7 +157,7 @@ class Learning:
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
-        self._worker = workers.Worker("daemon.round", {}, ROUND_LIMITS, recycle_after=None)
+        self._worker = self._round_process(scratch)
         header, blobs = self._opening(number, scratch, train, holdout, last)
         if self._broken_off:
             raise Interrupted(self._broken_off)
@@ -186,6 +186,21 @@ class Learning:
                 case other:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
         self._decide(number, scratch, current, plan, debits, ask)
+
+    def _round_process(self, scratch: Path) -> workers.Worker:
+        settings = self._home.settings
+        folders = {"weights": str(settings.weights_dir), "model": str((settings.models_dir / "current").resolve())}
+        told = {**folders, "scratch": str(scratch)}
+        return workers.Worker(
+            "daemon.round", told, ROUND_LIMITS, recycle_after=None, policy=settings.sandbox, started=self._limit
+        )
+
+    def _limit(self, pid: int) -> None:
+        if self._groups is not None:
+            self._groups.move(pid, cgroups.ROUND)
+
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _decide(
         self,

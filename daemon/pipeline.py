@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon import receipts, taking, workers
+from daemon import decoding, receipts, taking, workers
 from daemon.errors import BadFile, WorkerDied
 from daemon.home import Home
 from daemon.state import Arrival, Database, Documents, Ending
@@ -32,7 +32,6 @@ from privacy.vault import Vault
 
 log = logging.getLogger("ocrd.pipeline")
 
-DECODER_LIMITS = workers.Limits(memory=3 * 2**30, open_files=300)
 READER_LIMITS = workers.Limits(memory=12 * 2**30, open_files=1024)
 LINES_BLOB = "lines"
 ORIGINAL_BLOB, NAME_BLOB, SIDECAR_BLOB = "original", "name", "sidecar"
@@ -61,16 +60,7 @@ class Pipeline:
         self._home, self._database, self._documents = home, database, Documents(database)
         self._stopping = stopping
         ingest = home.settings.ingest
-        self._decoder = workers.Worker(
-            "daemon.decoder",
-            {
-                "max_pages": ingest.max_pages,
-                "max_pixels": ingest.max_pixels,
-                "max_total_pixels": ingest.max_total_pixels,
-                "pdf_dpi": ingest.pdf_dpi,
-            },
-            DECODER_LIMITS,
-        )
+        self._decoder = decoding.Decoder(ingest, home.settings.sandbox)
         self._reader: workers.Worker | None = None
         self._model: Path | None = None
 
@@ -167,8 +157,10 @@ class Pipeline:
 
     def _read_once(self, claim: taking.Claim, data: bytes, sidecar: bytes) -> Read:
         ingest = self._home.settings.ingest
-        with self._decoder.call({}, [data], ingest.decode_seconds) as decoded:
-            shapes = decoded.header["shapes"]
+        with self._decoder.decode(data, ingest.decode_seconds) as decoded:
+            if decoded.doubt:
+                return Read({"verdict": "quarantined", "reason": decoded.doubt, "pages": len(decoded.shapes)}, {})
+            shapes = decoded.shapes
             header = {"shapes": shapes, "sidecar": len(sidecar) > 0, "name": claim.name.rpartition("/")[2]}
             with self._current_reader().call(header, [sidecar, *decoded.fds], ingest.read_seconds) as reply:
                 names = reply.header.pop("blobs")
@@ -187,7 +179,7 @@ class Pipeline:
                 "off": list(settings.anonymise.off),
                 "label_confidence": settings.learning.label_confidence,
             }
-            self._reader = workers.Worker("daemon.reading", reader_config, READER_LIMITS)
+            self._reader = workers.Worker("daemon.reading", reader_config, READER_LIMITS, policy=settings.sandbox)
             self._model = model
         return self._reader
 

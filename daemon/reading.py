@@ -24,7 +24,7 @@ from learners import labels, sidecars
 from learners.errors import BadLabel
 from learners.lines import document, pack
 from models import reader, weights
-from privacy import anonymise
+from privacy import anonymise, sandbox
 from privacy.detectors import registry
 from privacy.page import Image, Line, Quad
 
@@ -189,8 +189,12 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     return answer
 
 
+def _confinement(config: dict[str, Any]) -> sandbox.Confinement:
+    return sandbox.reader([Path(config["weights"]), Path(config["model"])])
+
+
 def main() -> None:
-    workers.serve(_prepare)
+    workers.serve(_prepare, _confinement)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import tempfile
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -27,7 +28,7 @@ from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
 from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
-from privacy import accountant
+from privacy import accountant, sandbox
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.noise import Debit, NoiseSource
@@ -42,7 +43,7 @@ def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDoc
     view = memoryview(message.blob(blob, 2**36))
     parts: dict[int, list[TrainDocument]] = {}
     for unit, start, size in message.header[pool]:
-        with contextlib.suppress(ValueError, KeyError, OSError, EOFError):  # an empty slot: it fails no other document
+        with contextlib.suppress(ValueError):  # an empty slot: it fails no other document
             part = unpack(unit, bytes(view[start : start + size]))
             parts.setdefault(unit, []).append(part)
     return {unit: joined(unit, found) for unit, found in parts.items()}
@@ -169,6 +170,7 @@ def _in_thread(work: Callable[[Callable[[str], None]], Any]) -> Generator[Ask, d
 
 
 def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
+    os.environ["TMPDIR"] = tempfile.tempdir = config["scratch"]  # torch asks for one; nowhere else may it write
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     cv2.setNumThreads(1)
     talk: list[Talk] = []
@@ -182,8 +184,12 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     return answer
 
 
+def _confinement(config: dict[str, Any]) -> sandbox.Confinement:
+    return sandbox.round_process([Path(config["weights"]), Path(config["model"])], Path(config["scratch"]))
+
+
 def main() -> None:
-    workers.serve(_prepare)
+    workers.serve(_prepare, _confinement)
 
 
 if __name__ == "__main__":

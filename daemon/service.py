@@ -20,7 +20,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from daemon import mounts, workers
+from daemon import cgroups, mounts, walls, workers
 from daemon.control import Control
 from daemon.erasure import shred_originals
 from daemon.home import Home, lock, open_home
@@ -60,6 +60,7 @@ class Service:
         """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
         workers.harden_memory()
         mounts.refuse_network(self._settings.home)
+        walls.insist(self._settings)
         with lock(self._settings):
             self._home = open_home(self._settings.home)  # what another process did before may have changed the keys
             database = Database(self._settings.database_path)
@@ -69,7 +70,7 @@ class Service:
                 database.close()
 
     def _run(self, database: Database) -> None:
-        learning = Learning(self._home, database)
+        learning = Learning(self._home, database, self._divided())
         ingest = Ingest(self._home, database)
         operations = Operations(
             self._home,
@@ -98,7 +99,7 @@ class Service:
             observer = self._watch()
             notify(READY=1, STATUS="serving")
             log.info("serving %s", self._settings.home)
-            self._loop(database, ingest, schedule)
+            self._loop(database, ingest, schedule, learning)
         finally:
             notify(STOPPING=1)
             log.info("stopping")
@@ -127,7 +128,18 @@ class Service:
             return None
         return observer
 
-    def _loop(self, database: Database, ingest: Ingest, schedule: Schedule) -> None:
+    def _divided(self) -> cgroups.Subtree | None:
+        """A control group of its own for rounds, where systemd delegates ours; without, rounds have no such limit."""
+        folder = cgroups.delegated()
+        if folder is None:
+            return None
+        try:
+            return cgroups.divide(folder, int(self._settings.learning.memory_share * cgroups.physical_memory()))
+        except OSError as error:
+            log.warning("control groups: %s; a round's memory is not limited", error.strerror)
+            return None
+
+    def _loop(self, database: Database, ingest: Ingest, schedule: Schedule, learning: Learning) -> None:
         ingest_settings = self._settings.ingest
         watchdog = watchdog_seconds()
         while not self._stopping.is_set():
@@ -138,7 +150,7 @@ class Service:
             except (OSError, sqlite3.OperationalError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
                 log.error("the inbox cannot be listed: %s; again at the next look", reason)
-            notify(WATCHDOG=1)
+            notify(WATCHDOG=1, STATUS=_state(ingest.backlog(), learning.running()))
             pause = ingest_settings.rescan_seconds
             if ingest.inbox.busy():
                 pause = min(pause, max(0.1, ingest_settings.settle_seconds / 2))
@@ -166,3 +178,9 @@ class Service:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping.set()
         self._wake.set()
+
+
+def _state(backlog: int, round_runs: bool) -> str:
+    """What `systemctl status` shows to every user: counts, which are public."""
+    waiting = f"{backlog} documents wait to be read" if backlog else "nothing waits"
+    return f"serving; {waiting}" + ("; a round runs" if round_runs else "")

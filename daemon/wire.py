@@ -45,7 +45,7 @@ def read_fd(fd: int, limit: int) -> bytes:
     Raises:
         ValueError: it holds more than `limit` bytes.
     """
-    size = os.fstat(fd).st_size
+    size = os.lseek(fd, 0, os.SEEK_END)  # not fstat: libc asks by path, which no worker may
     if size > limit:
         raise ValueError(f"Expected at most {limit} bytes in a message, got {size}.")
     chunks, offset = [], 0
@@ -113,6 +113,7 @@ def receive(sock: socket.socket, header_limit: int = 2**28) -> Message:
     Raises:
         Closed: the other side has gone.
         TimeoutError: nothing came within the socket's timeout.
+        ValueError, OSError: what came is no message, or its header is over `header_limit` bytes.
     """
     try:
         data, fds, _flags, _address = socket.recv_fds(sock, 1, MAX_BLOBS + 1)
@@ -125,13 +126,23 @@ def receive(sock: socket.socket, header_limit: int = 2**28) -> Message:
     for fd in fds:
         os.set_inheritable(fd, False)
     try:
-        header = json.loads(read_fd(fds[0], header_limit))
-    except (ValueError, UnicodeDecodeError):
+        header = _header(read_fd(fds[0], header_limit))
+    except (ValueError, OSError):
         for fd in fds:
             os.close(fd)
         raise
     os.close(fds[0])
     return Message(header, fds[1:])
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("Expected a header of few levels.") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"Expected an object as a header, got {type(header).__name__}.")
+    return header
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -1,8 +1,9 @@
 """Worker processes: exec'd, never forked with the keys; given descriptors; killed at a bound; replaced.
 
-`Worker` is the service's side. `serve` is the child's: it drops what it does not need before the
-first byte of a document reaches it (no core dump, bounded memory, processor time and file size,
-dead when the service dies), then answers one message after the other.
+`Worker` is the service's side, and believes nothing that a worker says: answers are short, of a known
+shape, and their texts are plain. `serve` is the child's side: it drops what it does not need before the
+first byte of a document reaches it (no core dump, bounded memory and file size, first to go when memory
+runs out, dead when the service dies; then `privacy/sandbox.py`), and answers one message after the other.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon import wire
+from daemon import escapes, wire
 from daemon.errors import BadFile, WorkerDied
+from privacy import sandbox
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
 Reply = tuple[dict[str, Any], Sequence[bytes | int]]
+
+REPLY_BYTES = 2**24
+"""Of an answer's header: JSON of this size cannot fill the service's memory."""
+REASON_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,21 @@ class Worker:
         limits: rlimits the child sets on itself.
         recycle_after: calls after which a fresh process takes over; None for a conversation, which only one
             process can hold: when that has gone, calls raise WorkerDied.
+        policy: "require" runs nothing on a kernel without a sandbox; "warn" runs with what there is.
+        started: called with the pid of each process, which has not been told anything yet.
     """
 
-    def __init__(self, module: str, config: dict[str, Any], limits: Limits, recycle_after: int | None = 200) -> None:
+    def __init__(
+        self,
+        module: str,
+        config: dict[str, Any],
+        limits: Limits,
+        recycle_after: int | None = 200,
+        policy: sandbox.Policy = "require",
+        started: Callable[[int], None] = lambda _pid: None,
+    ) -> None:
         self._module, self._config, self._limits = module, config, limits
-        self._recycle_after = recycle_after
+        self._recycle_after, self._policy, self._on_start = recycle_after, policy, started
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._calls = 0
@@ -76,7 +92,7 @@ class Worker:
         sock.settimeout(seconds)
         try:
             wire.send(sock, header, blobs)
-            reply = wire.receive(sock)
+            reply = wire.receive(sock, REPLY_BYTES)
         except TimeoutError as error:
             self.stop()
             raise WorkerDied(f"{self._module} took more than {seconds:g} s and was killed") from error
@@ -86,11 +102,11 @@ class Worker:
             reply.close()
             if reply.header.get("spent"):
                 self.stop()  # the next document must not pay for this one's memory
-            raise BadFile(reply.header["bad"])
+            raise BadFile(_plain(reply.header["bad"]))
         if "error" in reply.header:
             reply.close()
             self.stop()
-            raise WorkerDied(f"{self._module} failed: {reply.header['error']}")
+            raise WorkerDied(f"{self._module} failed: {_plain(reply.header['error'])}")
         return reply
 
     def _started(self) -> socket.socket:
@@ -102,7 +118,7 @@ class Worker:
                 ours, theirs = wire.pair()
                 with theirs:
                     self._process = subprocess.Popen(
-                        [sys.executable, "-I", "-m", self._module, str(theirs.fileno())],
+                        [*self._command(), str(theirs.fileno())],
                         pass_fds=[theirs.fileno()],
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,
@@ -110,9 +126,14 @@ class Worker:
                         env=_child_environment(),
                         start_new_session=True,
                     )
-                wire.send(ours, {"config": self._config, "limits": self._limits.__dict__, "parent": os.getpid()})
+                self._on_start(self._process.pid)
+                opening = {"config": self._config, "limits": self._limits.__dict__, "policy": self._policy}
+                wire.send(ours, opening | {"parent": os.getpid()})
                 self._sock, self._calls = ours, 0
             return self._sock
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-I", "-m", self._module]
 
     def close(self) -> None:
         """Kills the process and starts no other. Safe from any thread."""
@@ -142,6 +163,13 @@ class Worker:
         return f"broke off (exit code {code})"
 
 
+def _plain(text: object) -> str:
+    """A worker's words if they are short and plain; one that was taken over may say anything."""
+    if isinstance(text, str) and len(text) <= REASON_LENGTH and text.isascii() and text.isprintable():
+        return text
+    return "gave a reason that is not repeated"
+
+
 def _child_environment() -> dict[str, str]:
     """Only what a worker needs; a credential or a proxy in the service's environment stays there."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "CUDA_VISIBLE_DEVICES") if name in os.environ}
@@ -149,37 +177,51 @@ def _child_environment() -> dict[str, str]:
         **kept,
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.32 would report to its maker
         "HOME": "/nonexistent",
         "TMPDIR": "/nonexistent",
     }
 
 
-def serve(prepare: Callable[[dict[str, Any]], Callable[[wire.Message], Reply]]) -> None:
-    """The child's main loop: `prepare(config)` once, then its answer to every message, until the end.
+def serve(
+    prepare: Callable[[dict[str, Any]], Callable[[wire.Message], Reply]],
+    confinement: Callable[[dict[str, Any]], sandbox.Confinement],
+) -> None:
+    """The child's main loop: `prepare(config)` once, confined while it loads and more so afterwards, then its
+    answer to every message, until the end.
 
     A `BadFile` becomes a reply that blames the input; any other exception is reported by its type
     alone (its text may quote the document), and the service replaces the process.
     """
     sock = socket.socket(fileno=int(sys.argv[1]))
     with wire.receive(sock) as first:
+        config = first.header["config"]
         _confine(Limits(**first.header["limits"]), int(first.header["parent"]))
-        answer = prepare(first.header["config"])
+        walls = confinement(config)
+        sandbox.before_loading(walls, first.header["policy"])
+        answer = prepare(config)
+        sandbox.after_loading(walls)
     while True:
         try:
             message = wire.receive(sock)
         except wire.Closed:
             return
+        header: dict[str, Any]
+        blobs: Sequence[bytes | int] = ()
         with message:
             try:
-                header, blobs = answer(message)
+                if escapes.KEY in message.header:  # `ocrd doctor` tries the walls from within
+                    header = dict(escapes.attempt(message.header[escapes.KEY]))
+                else:
+                    header, blobs = answer(message)
             except BadFile as error:
-                header, blobs = {"bad": str(error)}, ()
+                header = {"bad": str(error)}
             except MemoryError:
-                header, blobs = {"bad": "needs more memory than a worker may have", "spent": True}, ()
+                header = {"bad": "needs more memory than a worker may have", "spent": True}
             except Exception as error:
                 if os.environ.get("OCRD_DEBUG"):
                     raise
-                header, blobs = {"error": where(error)}, ()
+                header = {"error": where(error)}
         wire.send(sock, header, blobs)
         for blob in blobs:
             if isinstance(blob, int):
@@ -199,7 +241,9 @@ def _confine(limits: Limits, parent: int) -> None:
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # before the process stops being its user's in /proc
+    sandbox.no_new_privileges()
     harden_memory()
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_size, limits.file_size))

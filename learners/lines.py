@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import json
 import math
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from learners.replay import spread
 from privacy.page import Image
@@ -25,6 +25,8 @@ MAX_WIDTH = 2400
 """A longer line (50 times its height) is left out; on receipts and letters there is none."""
 MAX_LINES = 16
 """Lines of a document that are learned from, spread over it."""
+MAX_UNPACKED = MAX_LINES * MAX_WIDTH * HEIGHT * 3 + 2**20
+"""Bytes of a document's pixels, widths and texts, headers and all."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class TrainLine:
     def __post_init__(self) -> None:
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[::2] != (HEIGHT, 3):
             raise ValueError(f"Expected (48, W, 3) uint8, got {self.image.shape} {self.image.dtype}.")
-        if not 1 <= self.image.shape[1] <= MAX_WIDTH or not self.text:
+        if not 1 <= self.image.shape[1] <= MAX_WIDTH or not isinstance(self.text, str) or not self.text:
             raise ValueError(f"Expected a width up to {MAX_WIDTH} and a text, got {self.image.shape}.")
 
 
@@ -93,9 +95,20 @@ def pack(document: TrainDocument) -> bytes:
 
 
 def unpack(slot: int, blob: bytes) -> TrainDocument:
-    """The inverse of `pack`."""
-    with np.load(io.BytesIO(blob), allow_pickle=False) as saved:
-        ends: npt.NDArray[np.int64] = np.cumsum(saved["widths"])[:-1]
-        images = np.split(saved["pixels"], ends, axis=1)
-        texts = json.loads(saved["texts"].tobytes())
-    return TrainDocument(slot, tuple(TrainLine(i, t) for i, t in zip(images, texts, strict=True)))
+    """The inverse of `pack`; reads no more than `MAX_UNPACKED` bytes of what it cannot be.
+
+    Raises:
+        ValueError: `pack` did not write this.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED:
+                raise ValueError(f"Expected at most {MAX_UNPACKED} bytes.")
+        with np.load(io.BytesIO(blob), allow_pickle=False) as saved:
+            pixels, widths, texts = saved["pixels"], saved["widths"], json.loads(saved["texts"].tobytes())
+        if pixels.ndim != 3 or len(widths) > MAX_LINES or widths.sum() != pixels.shape[1] or (widths < 1).any():
+            raise ValueError(f"Expected lines side by side, got {pixels.shape}.")
+        images = np.split(pixels, np.cumsum(widths)[:-1], axis=1)
+        return TrainDocument(slot, tuple(TrainLine(i, t) for i, t in zip(images, texts, strict=True)))
+    except Exception as error:  # zipfile, zlib, NumPy and json raise a dozen types
+        raise ValueError(f"Expected the lines of a document, got {len(blob)} bytes that are not.") from error

@@ -38,6 +38,7 @@ import numpy.typing as npt
 from models import layout
 from models.ctc import Alphabet
 from models.errors import PaddleFailed, PaddleMissing, WeightsMismatch
+from privacy import sandbox
 from privacy.files import make_dir, write_bytes
 
 MODEL, PARAMETERS, KEYS = "inference.pdmodel", "inference.pdiparams", "keys.txt"
@@ -194,6 +195,10 @@ def _read_here(folder: Path, lines: Mapping[str, npt.NDArray[np.float32]]) -> li
 
 def main(arguments: list[str]) -> int:
     """`FOLDER`; lines as .npz on stdin, `[[text, [confidence, ...]], ...]` as JSON on stdout."""
+    walls = sandbox.twin(Path(arguments[0]))
+    sandbox.no_new_privileges()
+    sandbox.before_loading(walls, policy="warn")  # the round's process, which starts this one, has required it
+    sandbox.after_loading(walls)
     answer = os.dup(1)
     os.dup2(2, 1)  # Paddle prints to stdout: that goes to stderr, the answer alone to the pipe
     lines = np.load(io.BytesIO(sys.stdin.buffer.read()))

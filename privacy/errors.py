@@ -46,3 +46,7 @@ class ClaimBroken(PrivacyError):
 
 class BadPage(PrivacyError, ValueError):
     """Not a page: expected `(H, W, 3) uint8` with H, W >= 1; the message holds the shape and type that came."""
+
+
+class SandboxFailed(PrivacyError):
+    """A confinement that was asked for could not be put in place; nothing must run without it."""

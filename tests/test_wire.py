@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 
 import pytest
 
@@ -56,3 +57,28 @@ def test_a_message_over_its_limit_is_refused():
             wire.read_fd(fd, 4)
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b"[1]", b"3", b"\xff", b""])
+def test_a_header_that_is_no_object_is_refused_and_nothing_stays_open(header):
+    ours, theirs = wire.pair()
+    with ours, theirs:
+        before = len(os.listdir("/proc/self/fd"))
+        fd = wire.memfd(header)
+        socket.send_fds(theirs, [b"m"], [fd])
+        os.close(fd)
+        with pytest.raises(ValueError, match=r"."):
+            wire.receive(ours)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_pipe_in_place_of_a_header_is_refused():
+    """It has no end to seek to, and reading it could wait for ever."""
+    ours, theirs = wire.pair()
+    reading, writing = os.pipe()
+    with ours, theirs:
+        socket.send_fds(theirs, [b"m"], [reading])
+        with pytest.raises(OSError, match="seek"):
+            wire.receive(ours)
+    os.close(reading)
+    os.close(writing)

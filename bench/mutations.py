@@ -1,0 +1,81 @@
+"""Files made hostile with a seed: flipped bits, cuts, swapped and repeated parts, edited headers, two files in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+NUMBERS = (
+    b"\x00\x00\x00\x00",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\x00\x00\x10\x00",
+    b"\x00\x01",
+)
+
+
+def flip(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """1 to 64 bits, anywhere."""
+    changed = bytearray(data)
+    for place in rng.integers(0, len(data), 2 ** rng.integers(0, 7)):
+        changed[place] ^= 1 << rng.integers(0, 8)
+    return bytes(changed)
+
+
+def cut(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """The end is missing."""
+    return data[: rng.integers(1, len(data) + 1)]
+
+
+def hole(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """A part is missing."""
+    start, end = sorted(rng.integers(0, len(data) + 1, 2))
+    return data[:start] + data[end:]
+
+
+def swap(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """Two neighbouring parts change places."""
+    a, b, c = sorted(rng.integers(0, len(data) + 1, 3))
+    return data[:a] + data[b:c] + data[a:b] + data[c:]
+
+
+def repeat(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """A part comes 2 to 32 times."""
+    start, end = sorted(rng.integers(0, len(data) + 1, 2))
+    return data[:start] + data[start:end][:4096] * int(rng.integers(2, 33)) + data[end:]
+
+
+def header(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """Sizes and counts live near the front: one or two of them become extreme."""
+    changed = bytearray(data)
+    for _ in range(rng.integers(1, 3)):
+        number = NUMBERS[rng.integers(len(NUMBERS))]
+        place = int(rng.integers(0, min(len(data), 128)))
+        changed[place : place + len(number)] = number
+    return bytes(changed)
+
+
+def splice(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """The front of one file and the back of another."""
+    return data[: rng.integers(1, len(data) + 1)] + other[rng.integers(0, len(other)) :]
+
+
+KINDS: tuple[Callable[[bytes, bytes, np.random.Generator], bytes], ...] = (
+    flip,
+    cut,
+    hole,
+    swap,
+    repeat,
+    header,
+    splice,
+)
+
+
+def mutated(files: Sequence[bytes], rng: np.random.Generator) -> bytes:
+    """One file with one to three of these done to it; never empty."""
+    data, other = (files[rng.integers(len(files))] for _ in range(2))
+    for _ in range(rng.integers(1, 4)):
+        data = KINDS[rng.integers(len(KINDS))](data, other, rng) or data
+    return data
