@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from privacy.detectors.labels import ANY, is_label
@@ -43,13 +44,22 @@ class Passage:
         return [(q[0][0], q[-1][1], q[-1][2], q[0][3]) for q in by_line.values()]
 
 
-def passages(lines: Sequence[Line], whole: bool = False) -> list[Passage]:
-    """Every line by itself, every row of several lines, every label with the lines below it; the whole page."""
+def passages(lines: Sequence[Line], whole: bool = False, blocks: bool = False) -> list[Passage]:
+    """Every line by itself, every row of several lines, every label with the lines below it.
+
+    With `whole` the page in one as well; with `blocks` every column of lines close below each other.
+    """
+    few, page, columns = _passages(tuple(lines))
+    return [*few, *(columns if blocks else ()), *(page if whole else ())]
+
+
+@lru_cache(maxsize=2)  # every rule asks for the same page
+def _passages(lines: tuple[Line, ...]) -> tuple[list[Passage], list[Passage], list[Passage]]:
     boxes = [line.box for line in lines]
     alone = [_passage(i, line) for i, line in enumerate(lines)]
-    rows = _rows(boxes)
-    beside = {a: b for row in rows for a, b in pairwise(row)}
-    joined = [_join([alone[i] for i in row], "\t") for row in rows if len(row) > 1]
+    beside_each_other = rows(boxes)
+    beside = {a: b for row in beside_each_other for a, b in pairwise(row)}
+    joined = [_join([alone[i] for i in row], "\t") for row in beside_each_other if len(row) > 1]
     folded = [fold(line.text) for line in lines]
     for i, text in enumerate(folded):
         if not ANY.search(text) and "<<" not in text:
@@ -60,9 +70,9 @@ def passages(lines: Sequence[Line], whole: bool = False) -> list[Passage]:
         else:  # its value begins beside it and may go on below that
             column = _column(value, boxes, folded, beside)
             joined.append(_join([alone[i], _join([alone[j] for j in column], "\n")], "\t"))
-    if whole and len(lines) > 1:
-        joined.append(_join([_join([alone[i] for i in row], "\t") for row in rows], "\n"))
-    return alone + joined
+    page = [_join([_join([alone[i] for i in row], "\t") for row in beside_each_other], "\n")] if len(lines) > 1 else []
+    columns = [_join([alone[i] for i in block], "\n") for block in _blocks(boxes)]
+    return alone + joined, page, columns
 
 
 def _passage(index: int, line: Line) -> Passage:
@@ -93,16 +103,16 @@ def _join(parts: Sequence[Passage], glue: str) -> Passage:
     return Passage(glue.join(part.text for part in parts), tuple(places))
 
 
-def _rows(boxes: Sequence[Box]) -> list[list[int]]:
+def rows(boxes: Sequence[Box]) -> list[list[int]]:
     """Lines that share at least half of the lower one's height stand in a row, from left to right."""
-    rows: list[list[int]] = []
+    found: list[list[int]] = []
     for i in sorted(range(len(boxes)), key=lambda k: boxes[k].y0):
-        row = next((r for r in reversed(rows) if _beside(boxes[r[-1]], boxes[i])), None)
+        row = next((r for r in reversed(found) if _beside(boxes[r[-1]], boxes[i])), None)
         if row is None:
-            rows.append([i])
+            found.append([i])
         else:
             row.append(i)
-    return [sorted(row, key=lambda k: boxes[k].x0) for row in rows]
+    return [sorted(row, key=lambda k: boxes[k].x0) for row in found]
 
 
 def _beside(a: Box, b: Box) -> bool:
@@ -122,6 +132,19 @@ def _column(first: int, boxes: Sequence[Box], folded: Sequence[str], beside: dic
             break  # the value of the field on its left
         column.append(under)
     return column
+
+
+def _blocks(boxes: Sequence[Box]) -> list[list[int]]:
+    """Chains of lines, each the nearest below the one before."""
+    under = {i: below for i in range(len(boxes)) if (below := _under(i, boxes)) is not None}
+    chains = []
+    for first in sorted(set(range(len(boxes))) - set(under.values())):
+        chain = [first]
+        while (below := under.get(chain[-1])) is not None:
+            chain.append(below)
+        if len(chain) > 1:
+            chains.append(chain)
+    return chains
 
 
 def _under(i: int, boxes: Sequence[Box]) -> int | None:

@@ -5,12 +5,38 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from privacy.detectors import birth_dates, cards, email, iban, labelled_fields, mrz, names, national_ids, phone
+from privacy.detectors import (
+    addresses,
+    birth_dates,
+    cards,
+    chinese_addresses,
+    chinese_names,
+    email,
+    event_dates,
+    full_names,
+    iban,
+    labelled_fields,
+    mrz,
+    names,
+    national_ids,
+    phone,
+    plates,
+    records,
+    tax_numbers,
+    urls,
+    vehicles,
+)
 from privacy.detectors.codes import CodeDetector
 from privacy.detectors.faces import FaceDetector
 from privacy.detectors.interface import Detector, Rule, TextDetector
+from privacy.detectors.tables import TableDetector
 
-RULES: tuple[Rule, ...] = (
+def rules(half: bool = False) -> tuple[Rule, ...]:
+    """Every rule. With `half`, the lists of names and towns lack what held-out pages are drawn from."""
+    return (*_RULES, full_names.rule(half), addresses.rule(half))
+
+
+_RULES: tuple[Rule, ...] = (
     email.RULE,
     phone.RULE,
     iban.RULE,
@@ -20,11 +46,22 @@ RULES: tuple[Rule, ...] = (
     mrz.RULE,
     labelled_fields.RULE,
     names.RULE,
+    urls.RULE,
+    records.RULE,
+    tax_numbers.RULE,
+    plates.RULE,
+    vehicles.RULE,
+    event_dates.RULE,
+    chinese_names.RULE,
+    chinese_addresses.RULE,
 )
-NAMES: tuple[str, ...] = (*(rule.name for rule in RULES), FaceDetector.name, CodeDetector.name)
+RULES = rules()
+NAMES: tuple[str, ...] = (*(rule.name for rule in RULES), TableDetector.name, FaceDetector.name, CodeDetector.name)
 
 
-def default_detectors(face_model: Path, threads: int = 1, without: Collection[str] = ()) -> list[Detector]:
+def default_detectors(
+    face_model: Path, threads: int = 1, without: Collection[str] = (), half: bool = False
+) -> list[Detector]:
     """Every detector there is, but for those an operator switched off by name.
 
     Raises:
@@ -34,7 +71,9 @@ def default_detectors(face_model: Path, threads: int = 1, without: Collection[st
     unknown = sorted(set(without) - set(NAMES))
     if unknown:
         raise ValueError(f"No such detector: {', '.join(unknown)}. There are {', '.join(NAMES)}.")
-    detectors: list[Detector] = [TextDetector(rule) for rule in RULES if rule.name not in without]
+    detectors: list[Detector] = [TextDetector(rule) for rule in rules(half) if rule.name not in without]
+    if TableDetector.name not in without:
+        detectors.append(TableDetector())
     if FaceDetector.name not in without:
         detectors.append(FaceDetector(face_model, threads))
     if CodeDetector.name not in without:
