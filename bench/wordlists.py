@@ -16,8 +16,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from privacy.detectors.gazetteer import plain, surnames
 from privacy.detectors.words import CHINESE_FILE, LATIN_FILE
-from privacy.detectors.gazetteer import plain
 
 LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pt")
 COMMON = 10_000
@@ -43,6 +43,15 @@ def chinese(archive: Path) -> list[str]:
     return sorted({w for w in [*kept, *also] if all("\u4e00" <= c <= "\u9fff" for c in w)})
 
 
+def given_names(archive: Path) -> list[str]:
+    """What follows a surname in the names that jieba knows."""
+    with tarfile.open(archive) as files:
+        member = files.extractfile("jieba-0.42.1/jieba/dict.txt")
+        assert member is not None
+        rows = [row.split() for row in member.read().decode().splitlines()]
+    return sorted({w[1:] for w, _, tag in rows if tag == "nr" and len(w) == 3 and w[0] in surnames()})
+
+
 def simplified(wheel: Path) -> list[str]:
     """Pairs of a traditional character and its simplified one."""
     with zipfile.ZipFile(wheel) as files:
@@ -65,7 +74,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     write(LATIN_FILE, latin(folder / "pyspellchecker-0.9.1-py3-none-any.whl"))
     pairs = simplified(folder / "opencc_python_reimplemented-0.1.7-py2.py3-none-any.whl")
-    write(CHINESE_FILE, ["".join(pairs), *chinese(folder / "jieba-0.42.1.tar.gz")])
+    write(CHINESE_FILE, ["".join(pairs), "".join(given_names(folder / "jieba-0.42.1.tar.gz")), *chinese(folder / "jieba-0.42.1.tar.gz")])
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def travel_document(draws: Draws, locale: str) -> Sheet:
     who = desk.someone()
     desk.line(word("card_title", locale), bold=True, more=5)
     photo = silhouette(9 * desk.size, 7 * desk.size)
-    desk.sheet.lay(photo, desk.margin, desk.y)
+    desk.sheet.mark("photo", desk.sheet.lay(photo, desk.margin, desk.y))
     rows = [("surname", "name", who.who.surname), ("given", "name", who.who.given), ("born", "birth_date", who.who.born)]
     if locale in CHINESE:
         rows = [("name", "name", who.who.name), ("born", "birth_date", who.who.born), ("id", "national_id", who.who.national_id), ("address", "address", who.who.street + who.who.town)]  # fmt: skip

@@ -28,6 +28,7 @@ MARGIN = 3  # pixels added to either end of a region before it grows to blocks; 
 RING = 6  # pixels around a fill whose median is its colour
 SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
 EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
+ONCE = ("unread",)  # whatever ink these look for, a flat fill holds none
 STRIP = 4  # pixels read again above and below a fill
 
 Mask = npt.NDArray[np.bool_]
@@ -74,8 +75,9 @@ def anonymise(image: Image, readings: Sequence[Sequence[Line]], detectors: Seque
     """
     check_page(image)
     found: list[Region] = []
+    everything = [line for lines in readings for line in lines]
     for detector in detectors:
-        for lines in readings[:1] or ([],) if detector.pixels else readings:
+        for lines in (everything,) if detector.pixels else readings:
             found += detector.find(image, lines)
     mask = _blocks(image, found)
     return Redaction(
@@ -99,8 +101,8 @@ def verify(redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: 
         if not detector.pixels:
             for lines in readings:
                 left += detector.find(redaction.image, [*lines, *fills])
-        elif any(region.kind == detector.name for region in redaction.regions):
-            left += detector.find(redaction.image, [])
+        elif detector.name not in ONCE and any(region.kind == detector.name for region in redaction.regions):
+            left += detector.find(redaction.image, [line for lines in readings for line in lines])
     return _merged(left)
 
 

@@ -7,11 +7,14 @@ Streets by the words that countries use for them, before the name (Rue, Via, Cal
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from privacy.detectors.gazetteer import Gazetteer, gazetteer, plain
 from privacy.detectors.interface import Rule, Span, moved, spread
+from privacy.detectors.words import common
 
 KIND = "address"
+NEAR = 40  # characters between a street and its town
 
 _UP = "A-ZÀ-ÖØ-ÞĄĆĘŁŃÓŚŹŻČŘŠŽ"
 _WORD = rf"(?:[{_UP}][\w'’.\-]*|(?:van|von|de|der|den|del|della|di|da|la|le|les|los|las|des|du|of|the|and|y|e|en|sur|sous|am|an|im|in|aan|upon)(?= ))"
@@ -35,11 +38,12 @@ _ENGLISH = (
 _BEFORE = (
     r"(?:rue|avenue|av\.?|boulevard|bd\.?|chemin|impasse|allée|allee|quai|route|cours|passage|square|faubourg|sentier"
     r"|via|viale|v\.le|piazza|p\.zza|piazzale|corso|vicolo|strada|largo|contrada|borgo|rotonda|stretto|canale|incrocio|lungomare|salita"
-    r"|calle|c/|avenida|avda\.?|plaza|pza\.?|paseo|pº|ronda|camino|carretera|ctra\.?|glorieta|pasaje|travesía|travesia|urbanización|"
+    r"|calle|c/|c\.|avenida|avda\.?|plaza|pza\.?|paseo|pº|ronda|camino|carretera|ctra\.?|glorieta|pasaje|travesía|travesia|urbanización|"
     r"urbanizacion|vial|acceso|alameda|cuesta|cañada|canada|pasadizo|rambla|callejón|callejon"
     r"|ul\.?|al\.?|pl\.?|os\.?|aleja|plac|osiedle|ulica"
     r"|rua|travessa|praça|praca|estrada|largo|avenida|jalan|jln?\.?|lorong)"
 )
+_AFTER = r"(?:\. ?| |(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ]))"
 _ENDINGS = (
     r"(?:stra(?:ß|ss|B|fs|ß|s)e|str\.|str|weg|platz|allee|gasse|ring|damm|ufer|steig|chaussee|promenade|hof|markt|tor|wall|graben|stieg|"
     r"straat|laan|plein|singel|gracht|kade|dreef|pad|steeg|dijk|hof|boulevard|baan|park|ring|weg|"
@@ -51,10 +55,11 @@ _STREETS = tuple(
     for pattern in (
         rf"(?:{_UNIT},? )?{_NUMBER},? (?:{_WORD} ){{1,4}}(?:{_ENGLISH})(?![a-z])\.?{_UNIT}?",
         rf"{_UNIT},? (?:{_WORD} ){{1,3}}(?:{_ENGLISH})(?![a-z])\.?",
-        rf"{_NUMBER}(?: ?(?:bis|ter|quater))?,? (?i:{_BEFORE}) ?(?:{_WORD}[ ,]*){{1,5}}",
-        rf"(?<![\w'])(?i:{_BEFORE}) ?(?:{_WORD},? ){{1,5}}(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}(?: ?lok\.? ?\d+)?{_UNIT}?",
+        rf"{_NUMBER}(?: ?(?:bis|ter|quater))?,? (?i:{_BEFORE}){_AFTER}(?:{_WORD}(?:, | )?){{1,5}}",
+        rf"(?<![\w'])(?i:{_BEFORE}){_AFTER}(?:{_WORD},? ){{1,5}}(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}(?: ?lok\.? ?\d+)?{_UNIT}?",
         rf"(?<![\w']){_WORD}(?:[ \-]{_WORD}){{0,4}}?(?:(?<=[a-zà-ÿ])|[ \-])(?i:{_ENDINGS}),? {_NUMBER}(?!\w|[.,]\d)",
         rf"(?<![\w'])(?:Am|An der|Im|In der|Zum|Zur|Auf dem|Auf der|Unter den|Hinter der) {_WORD} {_NUMBER}(?!\w|[.,]\d)",
+        rf"(?m:^) ?(?i:{_BEFORE}){_AFTER}{_WORD}(?: {_WORD}){{0,4}}(?=\n)",
         r"(?i:p\.? ?o\.? ?box|postfach|apartado|casella postale|postbus|skr\.? poczt\.?|boîte postale|\bBP) \d{1,6}",
         rf"(?:PSC|Unit) \d{{3,4}},? (?i:box) \d{{3,4}}|(?:USNS|USS|USCGC|USNV|HMS) {_WORD}",
     )
@@ -84,30 +89,38 @@ _NOT_A_PLACE = re.compile(
 
 
 def search(text: str, lists: Gazetteer) -> list[Span]:
-    """Spans of addresses in a folded text; a line break is a gap like any other."""
-    spaced, at = spread(text.replace("\n", " "))
+    """Spans of addresses in a folded text."""
+    spaced, at = spread(text)
     streets = [m for pattern in _STREETS for m in pattern.finditer(spaced)]
-    spans = [Span(*m.span(), KIND, 0.75, "a street with a number") for m in streets]
-    for pattern, confidence in _PLACES:
-        for match in pattern.finditer(spaced):
-            words = re.findall(r"[^\W\d_]{2,}", match.group())
-            if any(_NOT_A_PLACE.fullmatch(word) for word in words[:1]) or "\t" in match.group():
-                continue
-            near = any(abs(m.end() - match.start()) < 40 or abs(match.end() - m.start()) < 40 for m in streets)
-            opens = not text[: at[match.start()]].rpartition("\n")[2].strip(" ,")
-            listed = any(plain(word) in lists.towns for word in words)
-            if confidence >= 0.8 or near or opens or listed:
-                spans.append(Span(*match.span(), KIND, confidence, "a place with its code"))
-    spans = [moved(_trimmed(span, spaced), at) for span in spans]
+    found = [Span(*m.span(), KIND, 0.75, "a street with a number") for m in streets]
+    found += _places(spaced, [m.span() for m in streets], lists)
+    spans = [moved(_trimmed(span, spaced), at) for span in found]
     return [*spans, *_towns(text, spans)]
+
+
+def _places(text: str, streets: Sequence[tuple[int, int]], lists: Gazetteer) -> list[Span]:
+    """Towns with their codes: sure of their shape, at the start of a line, listed, or near a street."""
+    found = []
+    for pattern, confidence in _PLACES:
+        for match in pattern.finditer(text):
+            words = re.findall(r"[^\W\d_]{2,}", match.group())
+            if words and _NOT_A_PLACE.fullmatch(words[0]):
+                continue
+            start, end = match.span()
+            near = any(abs(b - start) < NEAR or abs(end - a) < NEAR for a, b in streets)
+            opens = not re.split(r"[\n\t]", text[:start])[-1].strip(" ,")
+            listed = any(plain(word) in lists.towns for word in words)
+            if confidence >= 0.8 or near or (listed and opens) or (opens and not all(map(common, words))):
+                found.append(Span(start, end, KIND, confidence, "a place with its code"))
+    return found
 
 
 def _towns(text: str, streets: list[Span]) -> list[Span]:
     """The line under a street is a town's if it is short and has no figures or is listed."""
     found = []
     for span in streets:
-        line = re.compile(r"[ ,]*\n ?([^\n\t:\d\[█]{2,40})(?=\n|$)").match(text, span.end)
-        if line and re.match(rf"[{_UP}]", line[1]) and len(line[1].split()) <= 4 and not line[1].endswith("."):
+        line = re.compile(r"[ ,]*\n ?((?:\d[ae]? ?)?[^\n\t:\d\[█]{2,40})(?=\n|$)").match(text, span.end)
+        if line and re.match(rf"(?:\d\w? )?[{_UP}]", line[1]) and len(line[1].split()) <= 4 and not line[1].endswith("."):
             found.append(Span(*line.span(1), KIND, 0.6, "the line under a street"))
     return found
 

@@ -7,33 +7,28 @@ A short cell that begins with a surname and is no word is a name; in running tex
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib import import_module
 
 from privacy.detectors import labels
+from privacy.detectors.gazetteer import surnames
 from privacy.detectors.interface import Rule, Span, moved, squeeze
-from privacy.detectors.words import chinese_word, cut, simplified
+from privacy.detectors.words import chinese_word, cut, given_name, simplified
 
 KIND = "name"
 
 _RUN = re.compile(r"[\u4e00-\u9fff]{2,}")
 _NOT_GIVEN = frozenset("的是在与於和及等为為一二三四五六七八九十年月日元号號市区區县縣省路街我你他她它们們这這那了不有无無也都就而之其以由向从從到至个個位名先女小太")
 _RARELY_A_SURNAME = frozenset("于和与时是有从向因对及由以全公应应經经过过用能成安白高方项单计平解连通关水车相别都台后终居")
+_NOT_NAMES = re.compile(
+    rf"{labels.one_of(labels.CLOSING, labels.OTHER)}|(?:尊敬的|敬爱的|敬愛的|亲爱的|親愛的|敬祝|安康|祝好|谢谢|謝謝|惠顾|惠顧|光临|光臨)"
+    r"|公司|企业|企業|集团|集團|有限|银行|銀行|医院|醫院|学校|學校|大学|大學"
+)
 _LONGEST_CELL = 4
-
-
-@cache
-def surnames() -> frozenset[str]:
-    """Surnames of one and of two characters, in both scripts."""
-    found: set[str] = set()
-    for locale in ("zh_CN", "zh_TW"):
-        found.update(import_module(f"faker.providers.person.{locale}").Provider.last_names)
-    return frozenset(name for name in found if 1 <= len(name) <= 2) | {simplified(name) for name in found}
 
 
 def search(text: str) -> list[Span]:
     """Spans of names in a folded text."""
     squeezed, at = squeeze(text)
+    squeezed = _NOT_NAMES.sub(lambda m: "." * len(m.group()), squeezed)
     spans = []
     for run in _RUN.finditer(squeezed):
         found = _of_run(run.group(), _alone(squeezed, run))
@@ -44,8 +39,11 @@ def search(text: str) -> list[Span]:
 def _of_run(run: str, alone: bool) -> list[tuple[int, int, str]]:
     if len(run) <= _LONGEST_CELL and alone:
         length = _surname(run, 0)
-        if length and 1 <= len(run) - length <= 2 and not chinese_word(run) and not labels.is_label(run):
-            return [(0, len(run), "a surname and a given name, alone")]
+        given = run[length:]
+        if length and 1 <= len(given) <= 2 and not chinese_word(run) and not labels.is_label(run):
+            if given_name(given) or not chinese_word(given):
+                return [(0, len(run), "a surname and a given name, alone")]
+            return []
     found, position = [], 0
     words = cut(run)
     for number, word in enumerate(words):
@@ -71,7 +69,7 @@ def _given(words: tuple[str, ...]) -> int:
     if not words:
         return 0
     if len(words[0]) == 2:
-        return 2 if len(words) == 1 else 0
+        return 2 if given_name(words[0]) else 0
     if len(words[0]) > 2 or words[0] in _NOT_GIVEN:
         return 0
     return 2 if len(words) > 1 and len(words[1]) == 1 and words[1] not in _NOT_GIVEN else 1

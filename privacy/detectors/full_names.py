@@ -13,19 +13,20 @@ from privacy.detectors.interface import Rule, Span, moved, spread
 from privacy.detectors.words import common
 
 KIND = "name"
+LONGEST = 14  # letters; longer ones are several words whose spaces were lost
 
 _UP = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĢĪĮĶĻŁĽŃŇŌŐŒŔŘŚŞŠȘŢŤȚŪŮŰŲŹŻŽ"
 _PARTICLE = r"(?:van der|van den|van de|von der|de la|de los|van|von|vom|zu|zum|de|der|den|del|della|dello|di|da|do|dos|das|du|le|la|ten|ter|te|el|al|bin|binti|ibn|y|e|i)"
 _TOKEN = rf"(?:[{_UP}]\.(?=[ {_UP}])|[{_UP}][\w'’]*(?:-[{_UP}]?[\w'’]+)*)"
-_SEQUENCE = re.compile(rf"(?<![\w@./\-']){_TOKEN}(?:(?:,? |\. ?)(?:{_PARTICLE} )*{_TOKEN}){{1,4}}(?![\w@]|\.\w)")
+_SEQUENCE = re.compile(rf"(?<![\w@./\-']){_TOKEN}(?:,? (?:{_PARTICLE} )*{_TOKEN}){{1,4}}(?![\w@]|\.\w)")
 _FIRM = re.compile(
     r"(?<![A-Za-z])(?:GmbH|mbH|AG|KG|KGaA|OHG|oHG|e\.? ?V\.?|e\.? ?K\.?|Ltd|LTD|Limited|Inc|INC|LLC|LLP|PLC|Plc|Corp|Co\.|& ?Co"
-    r"|Group|Holding|SARL|S\.?A\.?R\.?L|SAS|S\.?A\.?|S\.?p\.?A\.?|SpA|S\.?r\.?l\.?|Srl|SRL|S\.?L\.?|S\.?L\.?L\.?|S\.?C\.?P|B\.?V\.?|N\.?V\.?|V\.?O\.?F"
+    r"|Group|Holding|SARL|S\.?A\.?R\.?L|SAS|S\.?A\.?|S\.?p\.?A\.?|SPA|SpA|S\.?R\.?L\.?|s\.c|Stichting|Koninklijke|S\.?r\.?l\.?|Srl|SRL|S\.?L\.?|S\.?L\.?L\.?|S\.?C\.?P|B\.?V\.?|N\.?V\.?|V\.?O\.?F"
     r"|Sp\.? ?z|S\.? ?K\.? ?A|P\.?P\.?O\.?F|Stiftung|Fundacja|FPUH|PPUH|Stowarzyszenie|Gabinety?|Grupa|Spółka|and Sons|& ?Sons"
     r"|et Fils|& ?Söhne|Hermanos|Bank|Sdn|Bhd|Restaurant|Hotel|Enterprise|Trading|Compagnia|Cooperativa|Industrias"
     r"|Asociados|Familia)(?![A-Za-z])"
 )
-_SAINT = re.compile(r"(?:St|Ste|Saint|Sainte|San|Santa)\.?")
+_PARTNERS = re.compile(rf"[\w'’\-]+(?:, [\w'’\-]+)* ?(?:,|and|und|et|y|e|en|&|och|og|i) ?[{_UP}][\w'’\-]+$")
 
 
 def search(text: str, lists: Gazetteer) -> list[Span]:
@@ -36,8 +37,11 @@ def search(text: str, lists: Gazetteer) -> list[Span]:
         before = max(spaced.rfind("\n", 0, match.start()), spaced.rfind("\t", 0, match.start())) + 1
         rest = re.compile(r"[^\n\t]*").match(spaced, match.end())
         cell = spaced[before : rest.end() if rest else match.end()]
-        if _FIRM.search(cell):
+        if _FIRM.search(cell) or (match.group().count(",") and _PARTNERS.fullmatch(cell.partition(": ")[2] or cell)):
             continue
+        original = text[at[match.start()] : at[match.end() - 1] + 1]
+        if " " not in original.strip() and len(original) > 2 * LONGEST:
+            continue  # a line whose spaces were lost: the other reading tells more
         alone = len(cell.strip(" .,:;*-_|")) <= match.end() - match.start() + 2
         for start, end, why in _names(match.group(), alone, lists):
             span = Span(match.start() + start, match.start() + end, KIND, 0.6, why)
@@ -55,7 +59,7 @@ def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int,
         tokens, marks = tokens[:-1], marks[:-1]
     if len(tokens) < 2:
         return []
-    listed = sum(mark in ("listed", "both") for mark in marks)
+    listed = marks.count("listed") + (marks.count("both") if alone or _in_order(tokens, lists) else 0)
     unknown = marks.count("unknown")
     shouted = sequence.isupper()
     found = ""
@@ -68,6 +72,12 @@ def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int,
     return [(tokens[0].start(), tokens[-1].end(), found)] if found else []
 
 
+def _in_order(tokens: list[re.Match[str]], lists: Gazetteer) -> bool:
+    """Do words that are also names stand as names do, a given name first? German prose is full of such words."""
+    first, last = plain(tokens[0].group()).strip("."), plain(tokens[-1].group()).strip(".")
+    return first in lists.given and last in lists.surnames
+
+
 def _mark(token: str, lists: Gazetteer) -> str:
     """`initial`, `listed` as a name, `both` a name and a word, `common` or `unknown`."""
     bare = token.strip("'’.-")
@@ -77,7 +87,9 @@ def _mark(token: str, lists: Gazetteer) -> str:
     named = any(part in lists.given or part in lists.surnames for part in parts)
     if all(common(part) for part in parts):
         return "both" if named else "common"
-    return "listed" if named else "unknown"
+    if named:
+        return "listed"
+    return "common" if max(map(len, parts)) > LONGEST else "unknown"
 
 
 def rule(half: bool = False) -> Rule:

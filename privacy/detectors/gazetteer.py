@@ -65,6 +65,15 @@ def gazetteer(half: bool = False) -> Gazetteer:
     return Gazetteer(frozenset(given), frozenset(surnames), frozenset(towns))
 
 
+@cache
+def surnames() -> frozenset[str]:
+    """Chinese surnames of one and of two characters, in both scripts."""
+    found: set[str] = set()
+    for locale in ("zh_CN", "zh_TW"):
+        found.update(getattr(_provider("person", locale), "last_names", ()))
+    return frozenset(name for name in found if 1 <= len(name) <= 2)
+
+
 def _provider(kind: str, locale: str) -> object:
     try:
         found: object = import_module(f"faker.providers.{kind}.{locale}").Provider

@@ -39,7 +39,8 @@ PHONE = _words(
 )
 EMAIL = _words(
     """
-    e-mail address, email address, e-mail, email, e.mail, courriel, correo, 邮箱, 电子邮件, 电邮, メール
+    e-mail address, email address, e-mail, email, e.mail, mail, courriel, mél, correo electrónico, correo, posta elettronica,
+    adres e-mail, 邮箱, 电子邮件, 电邮, 電子郵件, 電郵, 信箱, メール
     """
 )
 NAME = _words(
@@ -99,13 +100,15 @@ IDENTITY = _words(
     staff id, document number, document no, nr dokumentu, núm. de documento, nº de documento, numer dokumentu,
     numéro du document, n° du document, n. documento, numero documento, número de documento, dokumentnummer,
     ausweis nr, documentnummer, 身分證字號, 身分證號, 身分證, 身份證字號, 身份證號碼, 身份證號, 身份證,
-    證件號碼, 證件號, 護照號碼, 護照, 居留證號, 健保卡號, 學號, 病歷號碼, 病歷號, 身份证号码, 身份证号, 身份证,
-    公民身份号码, 公民身份证号码, 证件号码, 证件号, 护照号码, 护照号, 护照, 社保号, 驾驶证号, 驾驶证, 学号,
+    證件號碼, 證件號, 護照號碼, 護照, 居留證號, 健保卡號, 學號, 病歷號碼, 病歷號, 病歴號, 病歴号, 身份证号码, 身份证号, 身份证,
+    身分證統一編號, 统一编号, 公民身份号码, 公民身份证号码, 证件号码, 证件号, 护照号码, 护照号, 护照, 社保号, 驾驶证号, 驾驶证, 学号,
     工号, 病历号, 住院号, 门诊号, 医保号, マイナンバー, 個人番号, 주민등록번호, инн, снилс, паспорт
     """
 )
 ACCOUNT = _words(
     """
+    n° de compte, compte n°, n.º de cuenta, cuenta, n. conto, conto n, numero conto, rekeningnummer, rekening, nr rachunku,
+    nr konta, rachunek, konto nr, 银行账号, 银行帐号, 銀行帳號,
     iban, account number, account no, acct no, acct, a/c no, a/c, bank account, kontonummer, konto-nr, konto,
     card number, card no, credit card, debit card, card, wechat id, wechat, 微信号, 微信, qq, skype, telegram,
     银行卡号, 銀行卡號, 信用卡號, 卡號, 帳號, 帳戶, 银行卡, 信用卡号, 信用卡, 卡号, 账号, 帐号, 账户, 口座番号

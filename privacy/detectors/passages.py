@@ -18,6 +18,9 @@ from privacy.page import Box, Line, Point, Quad
 
 BELOW = 3  # lines under a label that may belong to it: an address has three
 FILLED = "\u2588"  # stands for a fill on a page that is looked at again; no rule takes it for a value
+FULL = 0.75  # a line of so much of the longest in its block goes on in the next ...
+PROSE = 10.0  # ... if it is so many times as wide as high
+_HAN = 0x2E80  # from here on characters that stand without spaces between them
 NEAR = 1.6  # line heights; a larger gap between two lines parts a label from what is below
 
 Place = tuple[int, Quad]
@@ -45,7 +48,7 @@ class Passage:
 
 
 def passages(lines: Sequence[Line], whole: bool = False, blocks: bool = False) -> list[Passage]:
-    """Every line by itself, every row of several lines, every label with the lines below it.
+    """Every line by itself, every row of several lines, every label with the lines below it, every paragraph.
 
     With `whole` the page in one as well; with `blocks` every column of lines close below each other.
     """
@@ -71,8 +74,32 @@ def _passages(lines: tuple[Line, ...]) -> tuple[list[Passage], list[Passage], li
             column = _column(value, boxes, folded, beside)
             joined.append(_join([alone[i], _join([alone[j] for j in column], "\n")], "\t"))
     page = [_join([_join([alone[i] for i in row], "\t") for row in beside_each_other], "\n")] if len(lines) > 1 else []
-    columns = [_join([alone[i] for i in block], "\n") for block in _blocks(boxes)]
+    blocks = _blocks(boxes)
+    columns = [_join([alone[i] for i in block], "\n") for block in blocks]
+    for paragraph in (each for block in blocks for each in _paragraphs(block, boxes)):
+        joined.append(_prose([alone[i] for i in paragraph]))
     return alone + joined, page, columns
+
+
+def _paragraphs(block: Sequence[int], boxes: Sequence[Box]) -> list[list[int]]:
+    """Lines of running text: each but the last about as long as the longest of its block."""
+    widest = max(boxes[i].x1 - boxes[i].x0 for i in block)
+    found: list[list[int]] = [[]]
+    for i in block:
+        found[-1].append(i)
+        height, width = boxes[i].y1 - boxes[i].y0, boxes[i].x1 - boxes[i].x0
+        if width < FULL * widest or width < PROSE * height:
+            found.append([])
+    return [paragraph for paragraph in found if len(paragraph) > 1]
+
+
+def _prose(parts: Sequence[Passage]) -> Passage:
+    """Lines as one: a space between them, none beside a Chinese character."""
+    whole = parts[0]
+    for part in parts[1:]:
+        tight = ord(whole.text[-1:] or " ") > _HAN or ord(part.text[:1] or " ") > _HAN
+        whole = _join([whole, part], "" if tight else " ")
+    return whole
 
 
 def _passage(index: int, line: Line) -> Passage:
@@ -99,7 +126,7 @@ def _slice(quad: Quad, left: float, right: float) -> Quad:
 def _join(parts: Sequence[Passage], glue: str) -> Passage:
     places: list[Place | None] = []
     for number, part in enumerate(parts):
-        places += [None, *part.places] if number else part.places
+        places += [None] * len(glue) + list(part.places) if number else part.places
     return Passage(glue.join(part.text for part in parts), tuple(places))
 
 

@@ -30,6 +30,8 @@ from privacy.detectors.codes import CodeDetector
 from privacy.detectors.faces import FaceDetector
 from privacy.detectors.interface import Detector, Rule, TextDetector
 from privacy.detectors.tables import TableDetector
+from privacy.detectors.unread import UnreadDetector
+
 
 def rules(half: bool = False) -> tuple[Rule, ...]:
     """Every rule. With `half`, the lists of names and towns lack what held-out pages are drawn from."""
@@ -56,7 +58,10 @@ _RULES: tuple[Rule, ...] = (
     chinese_addresses.RULE,
 )
 RULES = rules()
-NAMES: tuple[str, ...] = (*(rule.name for rule in RULES), TableDetector.name, FaceDetector.name, CodeDetector.name)
+NAMES: tuple[str, ...] = (
+    *(rule.name for rule in RULES), TableDetector.name, FaceDetector.name,
+    CodeDetector.name, UnreadDetector.name,
+)  # fmt: skip
 
 
 def default_detectors(
@@ -78,6 +83,8 @@ def default_detectors(
         detectors.append(FaceDetector(face_model, threads))
     if CodeDetector.name not in without:
         detectors.append(CodeDetector())
+    if UnreadDetector.name not in without:
+        detectors.append(UnreadDetector())
     return detectors
 
 

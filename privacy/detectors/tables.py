@@ -6,6 +6,7 @@ gap of several lines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from privacy.detectors import labels
@@ -38,12 +39,13 @@ class TableDetector:
         folded = [fold(line.text) for line in lines]
         found: list[Region] = []
         for row in rows(boxes):
-            if len(row) > 1 and all(labels.is_label(folded[i]) for i in row):
-                for number, i in enumerate(row):
-                    kind = self._kind(folded[i])
-                    right = boxes[row[number + 1]].x0 if number + 1 < len(row) else image.shape[1]
-                    if kind:
-                        found += _column(kind, boxes[i], right, lines, boxes, folded)
+            heads = [_headings(lines[i], folded[i]) for i in row]
+            if all(heads) and sum(map(len, heads)) > 1:
+                flat = [(text, x, boxes[i]) for i, each in zip(row, heads, strict=True) for text, x in each]
+                for number, (text, left, box) in enumerate(flat):
+                    right = flat[number + 1][1] if number + 1 < len(flat) else image.shape[1]
+                    if kind := self._kind(text):
+                        found += _column(kind, box, left, right, lines, boxes, folded)
         return found
 
     def _kind(self, text: str) -> str:
@@ -51,11 +53,25 @@ class TableDetector:
         return next((kind for kind, pattern in self._patterns if pattern.fullmatch(bare)), "")
 
 
+def _headings(line: Line, text: str) -> list[tuple[str, int]]:
+    """The labels a line consists of, each with where it begins; none if it holds anything else."""
+    if labels.is_label(text):
+        return [(text, line.box.x0)]
+    found, matches = [], list(labels.ANY.finditer(text))
+    if re.search(r"\w", labels.ANY.sub("", text)):
+        return []
+    for match in matches:
+        inked = sum(not c.isspace() for c in text[: match.start()])
+        if inked < len(line.chars):
+            found.append((match.group(), Box.around(line.chars[inked].quad).x0))
+    return found
+
+
 def _column(
-    kind: str, head: Box, right: int, lines: Sequence[Line], boxes: Sequence[Box], folded: Sequence[str]
+    kind: str, head: Box, start: float, end: float, lines: Sequence[Line], boxes: Sequence[Box], folded: Sequence[str]
 ) -> list[Region]:
     height = head.y1 - head.y0
-    left, right = round(head.x0 - MARGIN * height), round(right - MARGIN * height)
+    left, right = round(start - MARGIN * height), round(end - MARGIN * height)
     found, bottom = [], head.y1
     for i in sorted(range(len(lines)), key=lambda k: boxes[k].y0):
         box = boxes[i]

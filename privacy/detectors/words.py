@@ -55,9 +55,11 @@ def common(word: str) -> bool:
 
 
 @cache
-def _chinese() -> tuple[dict[int, str], frozenset[str]]:
-    pairs, *words = gzip.decompress(CHINESE_FILE.read_bytes()).decode().split("\n")
-    return str.maketrans(pairs[::2], pairs[1::2]), frozenset(words)
+def _chinese() -> tuple[dict[int, str], frozenset[str], frozenset[str]]:
+    """From traditional to simplified characters; given names of two characters; words."""
+    pairs, given, *words = gzip.decompress(CHINESE_FILE.read_bytes()).decode().split("\n")
+    names = frozenset(given[i : i + 2] for i in range(0, len(given), 2))
+    return str.maketrans(pairs[::2], pairs[1::2]), names, frozenset(words)
 
 
 def simplified(text: str) -> str:
@@ -67,13 +69,18 @@ def simplified(text: str) -> str:
 
 def chinese_word(text: str) -> bool:
     """Is this a Chinese word, in either script?"""
+    return simplified(text) in _chinese()[2]
+
+
+def given_name(text: str) -> bool:
+    """Is this known as a Chinese given name of two characters? It may be a word as well."""
     return simplified(text) in _chinese()[1]
 
 
 @lru_cache(maxsize=4096)
 def cut(text: str) -> tuple[str, ...]:
     """A run of Chinese characters in as few words as it can be cut into; what is in no word stands alone."""
-    plain_text, known = simplified(text), _chinese()[1]
+    plain_text, known = simplified(text), _chinese()[2]
     best: list[tuple[int, int]] = [(0, 0)]  # cost so far, length of the last word
     for end in range(1, len(text) + 1):
         options = [(best[end - 1][0] + 3, 1)]
