@@ -94,10 +94,10 @@ def _paragraphs(block: Sequence[int], boxes: Sequence[Box]) -> list[list[int]]:
 
 
 def _prose(parts: Sequence[Passage]) -> Passage:
-    """Lines as one: a space between them, none beside a Chinese character."""
+    """Lines as one: a space between them, but none in Chinese, which breaks even numbers where a line ends."""
+    tight = any(ord(c) > _HAN for part in parts for c in part.text)
     whole = parts[0]
     for part in parts[1:]:
-        tight = ord(whole.text[-1:] or " ") > _HAN or ord(part.text[:1] or " ") > _HAN
         whole = _join([whole, part], "" if tight else " ")
     return whole
 
