@@ -57,7 +57,9 @@ def simplified(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as files:
         rows = files.read("opencc/dictionary/TSCharacters.txt").decode().splitlines()
     pairs = (row.split("\t") for row in rows if "\t" in row)
-    return sorted(a + b[0] for a, b in pairs if len(a) == 1 and "\u4e00" <= a <= "\u9fff" and "\u4e00" <= b[0] <= "\u9fff")
+    return sorted(
+        a + b[0] for a, b in pairs if len(a) == 1 and "\u4e00" <= a <= "\u9fff" and "\u4e00" <= b[0] <= "\u9fff"
+    )
 
 
 def write(path: Path, rows: list[str]) -> None:
@@ -74,7 +76,14 @@ def main() -> None:
     folder = Path(sys.argv[1])
     write(LATIN_FILE, latin(folder / "pyspellchecker-0.9.1-py3-none-any.whl"))
     pairs = simplified(folder / "opencc_python_reimplemented-0.1.7-py2.py3-none-any.whl")
-    write(CHINESE_FILE, ["".join(pairs), "".join(given_names(folder / "jieba-0.42.1.tar.gz")), *chinese(folder / "jieba-0.42.1.tar.gz")])
+    write(
+        CHINESE_FILE,
+        [
+            "".join(pairs),
+            "".join(given_names(folder / "jieba-0.42.1.tar.gz")),
+            *chinese(folder / "jieba-0.42.1.tar.gz"),
+        ],
+    )
 
 
 if __name__ == "__main__":

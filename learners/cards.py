@@ -62,7 +62,7 @@ def id_card(draws: Draws, locale: str) -> Sheet:
     y = margin + size
     put(sheet, word("card_title", locale), Style(bold, size + 4), margin, y, width)
     photo = silhouette(8 * size, 6 * size)
-    sheet.mark("photo", sheet.lay(photo, margin, y + size))
+    sheet.lay(photo, margin, y + size)
     x, right = margin + 7 * size, width - 7 * size
     rows = [
         ("document", Planted("national_id", number)),

@@ -115,7 +115,12 @@ def mail(draws: Draws, locale: str) -> Sheet:
     desk = Desk(draws, locale, True, 36)
     one, other = desk.someone(4), desk.someone()
     desk.line([Planted("name", one.who.name), " <", Planted("email", one.who.email), ">"], bold=True)
-    desk.line([f"{word('ship_to', locale) if locale in CHINESE else 'An' if locale == 'de_DE' else 'To'}: ", Planted("email", other.who.email)])
+    desk.line(
+        [
+            f"{word('ship_to', locale) if locale in CHINESE else 'An' if locale == 'de_DE' else 'To'}: ",
+            Planted("email", other.who.email),
+        ]
+    )
     desk.line(f"{written_date(recent(draws), locale, draws)} {draws.between(10, 23)}:{draws.digits(1)}5", more=-4)
     desk.skip(60)
     greeting = other.who.name if locale in CHINESE else other.who.given
@@ -158,8 +163,12 @@ def travel_document(draws: Draws, locale: str) -> Sheet:
     who = desk.someone()
     desk.line(word("card_title", locale), bold=True, more=5)
     photo = silhouette(9 * desk.size, 7 * desk.size)
-    desk.sheet.mark("photo", desk.sheet.lay(photo, desk.margin, desk.y))
-    rows = [("surname", "name", who.who.surname), ("given", "name", who.who.given), ("born", "birth_date", who.who.born)]
+    desk.sheet.lay(photo, desk.margin, desk.y)
+    rows = [
+        ("surname", "name", who.who.surname),
+        ("given", "name", who.who.given),
+        ("born", "birth_date", who.who.born),
+    ]
     if locale in CHINESE:
         rows = [("name", "name", who.who.name), ("born", "birth_date", who.who.born), ("id", "national_id", who.who.national_id), ("address", "address", who.who.street + who.who.town)]  # fmt: skip
     for key, kind, text in rows:
@@ -209,7 +218,11 @@ def business_card(draws: Draws, locale: str) -> Sheet:
     desk.line([Planted("url", who.url)])
     desk.line([Planted("address", who.who.street)])
     desk.line([Planted("address", who.who.town)])
-    ink = barcode(draws.digits(18), draws.pick((zxingcpp.BarcodeFormat.QRCode, zxingcpp.BarcodeFormat.DataMatrix)), draws.between(2, 4))
+    ink = barcode(
+        draws.digits(18),
+        draws.pick((zxingcpp.BarcodeFormat.QRCode, zxingcpp.BarcodeFormat.DataMatrix)),
+        draws.between(2, 4),
+    )
     desk.sheet.mark("code", desk.sheet.lay(ink, desk.margin + desk.width - ink.shape[1], desk.margin + 2 * desk.size))
     return desk.done()
 

@@ -23,8 +23,8 @@ from learners.sheet import Sheet
 from privacy.page import Image, Line, Region
 
 PARTS = ("tuning", "held-out")
-INKED = 100
-"""Of 255: from here on a pixel is ink. Lighter fringes of letters tell nothing by themselves."""
+INKED = 128
+"""Of 255: from here on a pixel is ink. Lighter fringes of letters, tints and silhouettes are not."""
 _SPARE = 3
 
 Mask = npt.NDArray[np.bool_]

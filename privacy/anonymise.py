@@ -46,6 +46,8 @@ class Redaction:
     regions: tuple[Region, ...]
     mask: Mask = field(repr=False)
     parts: tuple[Box, ...]
+    unfilled: tuple[Region, ...] = ()
+    """Found, but of no area on the page: nothing could be filled."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -84,6 +86,7 @@ def anonymise(image: Image, readings: Sequence[Sequence[Line]], detectors: Seque
         image=fill(image, mask),
         regions=tuple(_merged(found)),
         mask=mask,
+        unfilled=tuple(region for region in found if not _on_page(region, mask)),
         parts=tuple(_strips(mask, [_core(line) for lines in readings for line in lines])),
     )
 
@@ -92,11 +95,11 @@ def verify(redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: 
     """What is still found on a filled page, given readings of it. Anything at all sends it to quarantine.
 
     A reading is complete when it has the lines of `redaction.parts`, read again, and the unchanged ones.
-    A label whose value was filled is satisfied. A fill that is not of one colour is always a find.
-    Detectors that look at pixels are asked again when they had found something.
+    A label whose value was filled is satisfied. A fill that is not of one colour is always a find, and so is a
+    region that could not be filled. Detectors that look at pixels are asked again when they had found something.
     """
     fills = [Line(FILLED, region.quad, 1.0, 1.0) for region in redaction.regions]
-    left = _residue(redaction)
+    left = [*_residue(redaction), *redaction.unfilled]
     for detector in detectors:
         if not detector.pixels:
             for lines in readings:
@@ -134,6 +137,11 @@ def fill(image: Image, mask: Mask) -> Image:
         around = image[at][~mask[at]]
         filled[at][labels[at] == label] = np.median(around, axis=0) if len(around) else page
     return filled
+
+
+def _on_page(region: Region, mask: Mask) -> bool:
+    box = _clipped(region.box, mask)
+    return box.area > 0 and bool(mask[box.y0 : box.y1, box.x0 : box.x1].any())
 
 
 def _blocks(image: Image, regions: Sequence[Region]) -> Mask:

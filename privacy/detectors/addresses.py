@@ -120,7 +120,12 @@ def _towns(text: str, streets: list[Span]) -> list[Span]:
     found = []
     for span in streets:
         line = re.compile(r"[ ,]*\n ?((?:\d[ae]? ?)?[^\n\t:\d\[█]{2,40})(?=\n|$)").match(text, span.end)
-        if line and re.match(rf"(?:\d\w? )?[{_UP}]", line[1]) and len(line[1].split()) <= 4 and not line[1].endswith("."):
+        if (
+            line
+            and re.match(rf"(?:\d\w? )?[{_UP}]", line[1])
+            and len(line[1].split()) <= 4
+            and not line[1].endswith(".")
+        ):
             found.append(Span(*line.span(1), KIND, 0.6, "the line under a street"))
     return found
 

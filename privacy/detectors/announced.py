@@ -6,9 +6,7 @@ import re
 
 from privacy.detectors import labels
 
-_BETWEEN = (
-    r"\s?(?:(?i:no|nr|number|num|n°|id|code|#|号码|号|號碼|號)[.:]?)?(?:\s?\([^)\n]{1,30}\))?[\s:.;#_\-]{0,12}"
-)
+_BETWEEN = r"\s?(?:(?i:no|nr|number|num|n°|id|code|#|号码|号|號碼|號)[.:]?)?(?:\s?\([^)\n]{1,30}\))?[\s:.;#_\-]{0,12}"
 CODE = r"(?=(?:[^\d\n\t]{0,10}\d){3})[A-Z\d](?:[ \-./·]{0,2}[A-Z\d]){3,24}(?![A-Za-z\d])"
 """A number or a code: capitals and digits, at least three of them digits, with gaps."""
 

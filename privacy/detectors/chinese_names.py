@@ -16,8 +16,12 @@ from privacy.detectors.words import chinese_word, cut, given_name, simplified
 KIND = "name"
 
 _RUN = re.compile(r"[\u4e00-\u9fff]{2,}")
-_NOT_GIVEN = frozenset("的是在与於和及等为為一二三四五六七八九十年月日元号號市区區县縣省路街我你他她它们們这這那了不有无無也都就而之其以由向从從到至个個位名先女小太")
-_RARELY_A_SURNAME = frozenset("于和与时是有从向因对及由以全公应应經经过过用能成安白高方项单计平解连通关水车相别都台后终居")
+_NOT_GIVEN = frozenset(
+    "的是在与於和及等为為一二三四五六七八九十年月日元号號市区區县縣省路街我你他她它们們这這那了不有无無也都就而之其以由向从從到至个個位名先女小太"
+)
+_RARELY_A_SURNAME = frozenset(
+    "于和与时是有从向因对及由以全公应应經经过过用能成安白高方项单计平解连通关水车相别都台后终居"
+)
 _NOT_NAMES = re.compile(
     rf"{labels.one_of(labels.CLOSING, labels.OTHER)}|(?:尊敬的|敬爱的|敬愛的|亲爱的|親愛的|敬祝|安康|祝好|谢谢|謝謝|惠顾|惠顧|光临|光臨)"
     r"|公司|企业|企業|集团|集團|有限|银行|銀行|医院|醫院|学校|學校|大学|大學"

@@ -69,7 +69,9 @@ def squeeze(text: str) -> tuple[str, list[int]]:
     return "".join(text[i] for i in kept), kept
 
 
-_SEAM = re.compile(r"(?<=[a-zà-ÿ.,])(?=[A-ZÀ-Þ])|(?<=[,;:])(?=\w)|(?<=[a-zà-ÿ]{2})(?=\d)|(?<=\d)(?=[A-ZÀ-Þ][a-zà-ÿ]{2})")
+_SEAM = re.compile(
+    r"(?<=[a-zà-ÿ.,])(?=[A-ZÀ-Þ])|(?<=[,;:])(?=\w)|(?<=[a-zà-ÿ]{2})(?=\d)|(?<=\d)(?=[A-ZÀ-Þ][a-zà-ÿ]{2})"
+)
 
 
 def spread(text: str) -> tuple[str, list[int]]:
@@ -159,7 +161,9 @@ class TextDetector:
         return self.rule.version
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
-        found = [(passage, self.rule.find(passage.text)) for passage in passages(lines, self.rule.whole, self.rule.blocks)]
+        found = [
+            (passage, self.rule.find(passage.text)) for passage in passages(lines, self.rule.whole, self.rule.blocks)
+        ]
         known = {value for passage, spans in found for value in values(fold(passage.text), spans)}
         regions: dict[Region, None] = {}
         for passage, spans in found:

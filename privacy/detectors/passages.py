@@ -77,7 +77,8 @@ def _passages(lines: tuple[Line, ...]) -> tuple[list[Passage], list[Passage], li
     blocks = _blocks(boxes)
     columns = [_join([alone[i] for i in block], "\n") for block in blocks]
     for paragraph in (each for block in blocks for each in _paragraphs(block, boxes)):
-        joined.append(_prose([alone[i] for i in paragraph]))
+        if not any("<<" in folded[i] for i in paragraph):  # a machine-readable zone is no prose
+            joined.append(_prose([alone[i] for i in paragraph]))
     return alone + joined, page, columns
 
 

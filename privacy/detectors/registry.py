@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from privacy.detectors import (
@@ -22,6 +22,7 @@ from privacy.detectors import (
     phone,
     plates,
     records,
+    strict,
     tax_numbers,
     urls,
     vehicles,
@@ -64,6 +65,11 @@ NAMES: tuple[str, ...] = (
 )  # fmt: skip
 
 
+def strict_rule(half: bool = False) -> Rule:
+    """What the policy `strict` removes besides."""
+    return strict.rule(half)
+
+
 def default_detectors(
     face_model: Path, threads: int = 1, without: Collection[str] = (), half: bool = False
 ) -> list[Detector]:
@@ -76,18 +82,29 @@ def default_detectors(
     unknown = sorted(set(without) - set(NAMES))
     if unknown:
         raise ValueError(f"No such detector: {', '.join(unknown)}. There are {', '.join(NAMES)}.")
-    detectors: list[Detector] = [TextDetector(rule) for rule in rules(half) if rule.name not in without]
-    if TableDetector.name not in without:
-        detectors.append(TableDetector())
-    if FaceDetector.name not in without:
-        detectors.append(FaceDetector(face_model, threads))
-    if CodeDetector.name not in without:
-        detectors.append(CodeDetector())
-    if UnreadDetector.name not in without:
-        detectors.append(UnreadDetector())
-    return detectors
+    return detectors([r for r in rules(half) if r.name not in without], face_model, threads, lambda n: n not in without)
 
 
-def versions(detectors: Sequence[Detector]) -> dict[str, str]:
+def detectors(
+    text_rules: Sequence[Rule], face_model: Path, threads: int, wanted: Callable[[str], bool]
+) -> list[Detector]:
+    """The rules as detectors, and those that look at pixels or at tables, as far as they are wanted.
+
+    Raises:
+        FileNotFoundError: the face detector's weights are not at `face_model`.
+    """
+    found: list[Detector] = [TextDetector(rule) for rule in text_rules]
+    if wanted(TableDetector.name):
+        found.append(TableDetector())
+    if wanted(FaceDetector.name):
+        found.append(FaceDetector(face_model, threads))
+    if wanted(CodeDetector.name):
+        found.append(CodeDetector())
+    if wanted(UnreadDetector.name):
+        found.append(UnreadDetector())
+    return found
+
+
+def versions(at_work: Sequence[Detector]) -> dict[str, str]:
     """Name to version: what a receipt says about how its page was anonymised."""
-    return {detector.name: detector.version for detector in detectors}
+    return {detector.name: detector.version for detector in at_work}

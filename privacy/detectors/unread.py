@@ -67,11 +67,10 @@ def _believed(lines: Sequence[Line], height: float) -> list[Line]:
     for i, line in enumerate(lines):
         if len(texts[i]) < NEAR_LABEL and any(_beside_or_below(boxes[i], label, height) for label in signed):
             continue
-        if len(texts[i]) >= SHORT:
-            kept.append(line)
-        elif min(_sides(line.quad)) <= TALL * height and any(
-            j != i and texts[j] == texts[i] and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area for j in range(len(lines))
-        ):
+        if len(texts[i]) >= SHORT or (min(_sides(line.quad)) <= TALL * height and any(
+            j != i and texts[j] == texts[i] and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area
+            for j in range(len(lines))
+        )):
             kept.append(line)
     return kept
 
@@ -133,7 +132,10 @@ def _patches(ink: Mask, height: float) -> list[Box]:
 
 def _region(box: Box, scale: float, image: Image) -> Region:
     x0, y0 = max(int(box.x0 / scale) - 2, 0), max(int(box.y0 / scale) - 2, 0)
-    x1, y1 = min(int(np.ceil(box.x1 / scale)) + 2, image.shape[1]), min(int(np.ceil(box.y1 / scale)) + 2, image.shape[0])
+    x1, y1 = (
+        min(int(np.ceil(box.x1 / scale)) + 2, image.shape[1]),
+        min(int(np.ceil(box.y1 / scale)) + 2, image.shape[0]),
+    )
     return Region(KIND, ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), 0.5, "ink that no reader took for text")
 
 

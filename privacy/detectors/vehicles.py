@@ -10,7 +10,9 @@ from privacy.detectors.interface import Rule, Span
 
 KIND = "vehicle"
 _LABELLED = after(labels.VEHICLE)
-_NUMBER = re.compile(r"(?<![A-Za-z\d])(?=[A-Z\d ]{0,16}[A-Z])(?=(?:[A-Z ]*\d){5})[A-Z\d](?: ?[A-Z\d]){16}(?![A-Za-z\d])")
+_NUMBER = re.compile(
+    r"(?<![A-Za-z\d])(?=[A-Z\d ]{0,16}[A-Z])(?=(?:[A-Z ]*\d){5})[A-Z\d](?: ?[A-Z\d]){16}(?![A-Za-z\d])"
+)
 
 
 def search(text: str) -> list[Span]:

@@ -27,16 +27,7 @@ _ENDING = re.compile(
     r"heid|ing|atie|lijk|lijke|baar|isch|ische)"
 )
 _POLISH = frozenset(
-    """
-    adres adresat bank bilet brak brutto cena czas data dnia dokument dom dowod druk dane faktura firma formularz godzina
-    grupa ilosc imie imiona jest jednostka kanal karta kasa kasjer klient kod konto koszt kraj kwota lat leczenie lekarz
-    liczba list miasto miejsce miesiac mleko nazwa nazwisko netto nip numer nabywca obywatelstwo odbiorca oddzial odpowiedz
-    oferta okres opis oplata osoba osobisty paragon pacjent pacjenta panstwa panstwo platnosc plec podatek podpis poczta
-    podsuma polska potwierdzenie powod praca pracy pracodawca prosze przelew przyjecia rachunek rachunku razem rodzaj rok
-    roku sad sklep sprawa sprzedawca sprzedaz stan strona suma sygnatura szpital termin tylko tytul ubezpieczenie ulica
-    umowa uslugi uwagi wartosc wiek wniosek wplata wydania wynik wynosi zaplaty zamowienie zawod zgloszenie zmiana znak
-    waznosci nadawca dziekujemy wizyte gotowka chleb kawa maslo jablka ryz mydlo baterie zeszyt sok herbata jajka
-    """.split()
+    ["adres", "adresat", "bank", "bilet", "brak", "brutto", "cena", "czas", "data", "dnia", "dokument", "dom", "dowod", "druk", "dane", "faktura", "firma", "formularz", "godzina", "grupa", "ilosc", "imie", "imiona", "jest", "jednostka", "kanal", "karta", "kasa", "kasjer", "klient", "kod", "konto", "koszt", "kraj", "kwota", "lat", "leczenie", "lekarz", "liczba", "list", "miasto", "miejsce", "miesiac", "mleko", "nazwa", "nazwisko", "netto", "nip", "numer", "nabywca", "obywatelstwo", "odbiorca", "oddzial", "odpowiedz", "oferta", "okres", "opis", "oplata", "osoba", "osobisty", "paragon", "pacjent", "pacjenta", "panstwa", "panstwo", "platnosc", "plec", "podatek", "podpis", "poczta", "podsuma", "polska", "potwierdzenie", "powod", "praca", "pracy", "pracodawca", "prosze", "przelew", "przyjecia", "rachunek", "rachunku", "razem", "rodzaj", "rok", "roku", "sad", "sklep", "sprawa", "sprzedawca", "sprzedaz", "stan", "strona", "suma", "sygnatura", "szpital", "termin", "tylko", "tytul", "ubezpieczenie", "ulica", "umowa", "uslugi", "uwagi", "wartosc", "wiek", "wniosek", "wplata", "wydania", "wynik", "wynosi", "zaplaty", "zamowienie", "zawod", "zgloszenie", "zmiana", "znak", "waznosci", "nadawca", "dziekujemy", "wizyte", "gotowka", "chleb", "kawa", "maslo", "jablka", "ryz", "mydlo", "baterie", "zeszyt", "sok", "herbata", "jajka"]
 )
 
 
