@@ -176,7 +176,7 @@ class Pipeline:
             reader_config = {
                 "weights": str(settings.weights_dir),
                 "model": str(model),
-                "off": list(settings.anonymise.off),
+                "policy": settings.anonymise.model_dump(),
                 "label_confidence": settings.learning.label_confidence,
             }
             self._reader = workers.Worker("daemon.reading", reader_config, READER_LIMITS, policy=settings.sandbox)
