@@ -71,6 +71,8 @@ def backup(home_dir: Path, folder: Path) -> Written:
     home = open_home(home_dir)
     if home.shelf.rotating:
         raise Refused("the master key is being replaced: finish that with `ocrd key rotate`, then make the backup")
+    if not home.settings.database_path.exists():
+        raise OcrdError("There are no documents yet.")
     folder = folder.resolve()
     if folder.is_relative_to(home.settings.home):
         raise OcrdError(f"Expected a folder outside {home.settings.home}, got {folder}.")

@@ -79,6 +79,10 @@ class Erasure:
             self._finish(rows, None)
         return len(rows)
 
+    def pending(self) -> int:
+        """Documents whose forgetting waits for a reader of the database: their keys are gone, old pages are not."""
+        return _first(self._database, "SELECT COUNT(*) FROM documents WHERE erasing = ?", 1)
+
     def evict(self, now: float) -> int:
         """Evicts the slots beyond `retain_documents` and `retain_days`, the oldest first; returns how many.
 

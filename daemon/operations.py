@@ -70,6 +70,7 @@ class Operations:
         log.info("forgot %d documents", len(rows))
         return {
             "forgotten": [row["id"] for row in rows],
+            "pending": self.erasure.pending(),
             "round_broken_off": broken_off,
             "spent": [each.as_json() for each in charged if each.charges],
         }

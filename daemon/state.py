@@ -97,7 +97,7 @@ class Database:
                 (key, value),
             )
 
-    def scrub(self, needles: Sequence[bytes] | None = None, seconds: float = SCRUB_SECONDS) -> bool:
+    def scrub(self, needles: Sequence[bytes] | None = None, seconds: float | None = None) -> bool:
         """Leaves nothing in the database's files of what was deleted or overwritten; False if that could not be yet.
 
         Freed bytes are overwritten by `secure_delete`; the log, which holds pages as they were, is emptied. The
@@ -105,10 +105,10 @@ class Database:
 
         Args:
             needles: bytes that must be gone; None: whatever they were, rebuild.
-            seconds: how long to wait for readers, which keep the log from being emptied.
+            seconds: how long to wait for readers, which keep the log from being emptied; None: SCRUB_SECONDS.
         """
         rebuild = needles is None or len(needles) > _MOST_NEEDLES
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + (SCRUB_SECONDS if seconds is None else seconds)
         while True:
             with self._lock:
                 if rebuild:
