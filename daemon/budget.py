@@ -76,6 +76,12 @@ class Budget:
         looks = learning.gate_looks_per_document
         return RoundEvent(1.0, accountant.calibrate(1.0, 1, looks, learning.epsilon, learning.delta), 1)
 
+    @property
+    def _ticket(self) -> RoundEvent:
+        """One round of a training unit: an equal share of its lifetime."""
+        learning = self._learning
+        return replay.ticket(learning.capacity, learning.rounds_per_document, learning.epsilon, learning.delta)
+
     def _keep_unit(self, unit: str) -> None:
         """A unit is for life: neither kind can be told from what the other has spent (ADR 2)."""
         if self._database.row("SELECT 1 FROM documents LIMIT 1") is None:
@@ -89,17 +95,16 @@ class Budget:
     def snapshot(self, pool: Pool, last: int) -> replay.Snapshot:
         """The units of the pool's window that still have a ticket, with what came up to slot `last`, by public rule.
 
-        A hold-out unit that cannot pay for another look (the settings changed) is left out like one without a
-        ticket: a round must not spend and then fail at its gate.
+        A unit that cannot pay for another round or look (the settings changed) is left out like one without a
+        ticket: it must not make a round refuse, nor spend and then fail at its gate.
         """
         units = [
             Unit(number, tuple(self._state(row, pool) for row in rows), pool, self._rounds_used(pool, number))
             for number, rows in groupby(self._window(pool, last), lambda row: int(row["unit"]))
         ]
         found = replay.snapshot(units, self._capacity, self._tickets[pool], pool)
-        if pool is Pool.TRAIN:
-            return found
-        over = self._odometers[pool].over([self.gate_event], ranges(found.members))
+        event = self.gate_event if pool is Pool.HOLDOUT else self._ticket
+        over = self._odometers[pool].over([event], ranges(found.members))
         poor = {unit for first, after in over for unit in range(first, after)}
         return replay.Snapshot(
             found.capacity,
