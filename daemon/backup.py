@@ -7,7 +7,7 @@
 Keys are never in it: neither the master key nor the key shelf. What opens a document is the *present* shelf, in which
 a forgotten slot's key can't be computed any more, so no backup, however old, opens it; `restore` finds its row sealed
 for good and leaves a tombstone. If an older copy of the keys folder was put back, its shelf could: so `restore` also
-goes by the ledger, and punctures what that says was forgotten (docs/adr/0008-forgetting-and-backups.md).
+goes by the ledger, and punctures what that says was forgotten (docs/adr/0011-forgetting-and-backups.md).
 
 What is not in it: the inbox, claims that were being processed, and receipts, which are written anew.
 """

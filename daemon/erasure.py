@@ -9,7 +9,7 @@ Forgetting a document, on request:
 5. the database's files are cleared of what the row held, and the mark is taken off.
 
 A crash anywhere leaves the mark, and `finish` does the rest again at the next start. The slot stays where it is, for
-ever, as one without a document: it is charged like the others and never filled again (docs/adr/0002, 0008).
+ever, as one without a document: it is charged like the others and never filled again (docs/adr/0002, 0011).
 
 Eviction destroys the oldest slots' keys and blobs, by slot number and clock alone, and keeps the row's digests: a copy
 that comes later is still known as one, and teaches nothing a second time.
