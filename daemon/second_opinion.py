@@ -67,8 +67,10 @@ def _levels(part: Image.Image, kind: str) -> Pixels:
 def _levels_opencv(part: Pixels, kind: str) -> Pixels:
     """Likewise, from OpenCV's grey, BGR or BGRA of 8 or 16 bits."""
     if part.dtype == np.uint16:  # of 16-bit colours Pillow keeps the high byte; of greys it keeps all
-        part = part >> 8 if part.ndim == 3 else part.astype(np.float32) / 257
-    levels = part.astype(np.float32) if part.ndim == 3 else part.astype(np.float32)[:, :, None]
+        part = part >> 8 if part.ndim == 3 else part / np.float32(257)
+    levels: Pixels = part.astype(np.float32)
+    if levels.ndim == 2:
+        levels = levels[:, :, None]
     if levels.shape[2] == 4:
         alpha = levels[:, :, 3:] / 255
         colours = levels[:, :, :3] if kind == "TIFF" else levels[:, :, :3] * alpha
