@@ -4,13 +4,13 @@ import io
 import time
 from pathlib import Path
 
-import bombs
 import cv2
 import numpy as np
 import pytest
-from bombs import encoded
 from PIL import Image
 
+import bombs
+from bombs import encoded
 from daemon import config, decoding, second_opinion
 from daemon.decoder import FORMATS
 from daemon.errors import BadFile, WorkerDied
