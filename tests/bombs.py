@@ -161,6 +161,11 @@ def pdf_image() -> bytes:
     return pdf(page, stream(b"72 0 0 72 0 0 cm /I Do"), stream(packed, picture + b"/Filter[/FlateDecode/FlateDecode]"))
 
 
+def png_length() -> bytes:
+    """A whole picture, and behind it a chunk that says it has 2 GiB: who makes room for it first works for seconds."""
+    return png(8)[:-12] + b"\x7f\xff\xff\xffIDAT"
+
+
 BOMBS = {
     "a PNG of 20,000 x 20,000": lambda: png(20_000),
     "a PNG with 256 MiB of text": png_text,
