@@ -75,7 +75,7 @@ KINDS: tuple[Callable[[bytes, bytes, np.random.Generator], bytes], ...] = (
 
 
 KEPT = 16
-"""Bytes of the front that three of four files keep: without its signature a file is refused at once, and tests little."""
+"""Bytes of the front that three of four files keep: without its signature a file is refused at once."""
 
 
 def mutated(files: Sequence[bytes], rng: np.random.Generator) -> bytes:

@@ -162,8 +162,11 @@ def pdf_image() -> bytes:
 
 
 def png_length() -> bytes:
-    """A whole picture, and behind it a chunk that says it has 2 GiB: who makes room for it first works for seconds."""
-    return png(8)[:-12] + b"\x7f\xff\xff\xffIDAT"
+    """A picture whose data say that they are 2 GiB long: who makes room for that first works for seconds."""
+    data = bytearray(png(8))
+    at = data.index(b"IDAT") - 4
+    data[at : at + 4] = b"\x7f\xff\xff\xff"
+    return bytes(data)
 
 
 BOMBS = {
