@@ -39,10 +39,10 @@ else:
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from mutations import mutated
 
 from learners import synthesis
 from learners.errors import BadLabel
+from mutations import mutated
 from privacy.errors import ClaimBroken
 from privacy.signing import SigningKey
 

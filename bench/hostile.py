@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mutations import mutated
 
 import running
+from mutations import mutated
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-import bombs
 from PIL import Image as Pillow
 
+import bombs
 from daemon import config, decoding
 from daemon.decoder import FORMATS
 from daemon.errors import BadFile, WorkerDied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -73,9 +74,25 @@ KINDS: tuple[Callable[[bytes, bytes, np.random.Generator], bytes], ...] = (
 )
 
 
+KEPT = 16
+"""Bytes of the front that three of four files keep: without its signature a file is refused at once."""
+
+
 def mutated(files: Sequence[bytes], rng: np.random.Generator) -> bytes:
-    """One file with one to three of these done to it; never empty."""
+    """One file with one to three of these done to it; never empty. Half of the PNGs get their checksums put right."""
     data, other = (files[rng.integers(len(files))] for _ in range(2))
+    front = data[:KEPT] if rng.random() < 0.75 and len(data) > 2 * KEPT else b""
+    body = data[len(front) :]
     for _ in range(rng.integers(1, 4)):
-        data = KINDS[rng.integers(len(KINDS))](data, other, rng) or data
-    return data
+        body = KINDS[rng.integers(len(KINDS))](body, other, rng) or body
+    data = front + body
+    return repaired(data) if data.startswith(b"\x89PNG") and rng.random() < 0.5 else data
+
+
+def repaired(data: bytes) -> bytes:
+    """A PNG whose chunks have the checksums of what they hold, as far as they lead."""
+    out, at = bytearray(data), 8
+    while at + 12 <= len(data) and (end := at + 8 + int.from_bytes(data[at : at + 4], "big")) + 4 <= len(data):
+        out[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return bytes(out)

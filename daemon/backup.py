@@ -7,7 +7,7 @@
 Keys are never in it: neither the master key nor the key shelf. What opens a document is the *present* shelf, in which
 a forgotten slot's key can't be computed any more, so no backup, however old, opens it; `restore` finds its row sealed
 for good and leaves a tombstone. If an older copy of the keys folder was put back, its shelf could: so `restore` also
-goes by the ledger, and punctures what that says was forgotten (docs/adr/0008-forgetting-and-backups.md).
+goes by the ledger, and punctures what that says was forgotten (docs/adr/0011-forgetting-and-backups.md).
 
 What is not in it: the inbox, claims that were being processed, and receipts, which are written anew.
 """
@@ -71,6 +71,8 @@ def backup(home_dir: Path, folder: Path) -> Written:
     home = open_home(home_dir)
     if home.shelf.rotating:
         raise Refused("the master key is being replaced: finish that with `ocrd key rotate`, then make the backup")
+    if not home.settings.database_path.exists():
+        raise OcrdError("There are no documents yet.")
     folder = folder.resolve()
     if folder.is_relative_to(home.settings.home):
         raise OcrdError(f"Expected a folder outside {home.settings.home}, got {folder}.")

@@ -24,9 +24,10 @@ from daemon import second_opinion, wire, workers
 from daemon.errors import BadFile
 from privacy import page, sandbox
 
-LATE = ("PIL.ImageCms", "PIL.ImageColor", "PIL.ImageFilter", "PIL.ImagePalette", "PIL.MpoImagePlugin", "PIL.TiffTags")
-LATE += tuple(
-    f"encodings.{name}" for name in ("ascii", "latin_1", "utf_8", "utf_16", "utf_16_le", "utf_16_be", "cp1252")
+LATE = (
+    *("PIL.ImageCms", "PIL.ImageColor", "PIL.ImageFilter", "PIL.ImagePalette", "PIL.MpoImagePlugin", "PIL.TiffTags"),
+    *("encodings.ascii", "encodings.latin_1", "encodings.utf_8", "encodings.cp1252"),
+    *("encodings.utf_16", "encodings.utf_16_le", "encodings.utf_16_be"),
 )
 """What Pillow imports when a file asks for it: too late behind the walls."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")

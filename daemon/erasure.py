@@ -9,7 +9,7 @@ Forgetting a document, on request:
 5. the database's files are cleared of what the row held, and the mark is taken off.
 
 A crash anywhere leaves the mark, and `finish` does the rest again at the next start. The slot stays where it is, for
-ever, as one without a document: it is charged like the others and never filled again (docs/adr/0002, 0008).
+ever, as one without a document: it is charged like the others and never filled again (docs/adr/0002, 0011).
 
 Eviction destroys the oldest slots' keys and blobs, by slot number and clock alone, and keeps the row's digests: a copy
 that comes later is still known as one, and teaches nothing a second time.
@@ -18,6 +18,7 @@ that comes later is still known as one, and teaches nothing a second time.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -48,10 +49,15 @@ _EVICTABLE = "('done', 'duplicate', 'quarantined', 'failed')"
 
 
 class Erasure:
-    """What destroys documents in one state folder; the caller is its one writer."""
+    """What destroys documents in one state folder; the caller is its one writer.
+
+    Attributes:
+        lock: held while anything is destroyed, and by whoever takes a document up again meanwhile.
+    """
 
     def __init__(self, home: Home, database: Database, ledger: Ledger) -> None:
         self._home, self._database, self._ledger = home, database, ledger
+        self.lock = threading.RLock()
 
     def forget(self, documents: Iterable[str]) -> list[Any]:
         """Forgets the documents and all copies of their contents; returns their rows as they were before.
@@ -63,37 +69,44 @@ class Erasure:
             Refused: one is still being processed; nothing was done.
         """
         ids = [row["id"] for row in with_copies(self._database, documents)]
-        self._wait_until_ended(ids)
-        rows = [row for row in with_copies(self._database, ids) if row["state"] != "forgotten"]
-        now = time.time()
-        with self._database.transaction() as db:
-            db.executemany(_TOMBSTONE, [{"id": row["id"], "now": now} for row in rows])
-        needles = {row[column] for row in rows for column in _DIGESTS if row[column] is not None}
-        self._finish(rows, list(needles - self._still_used(rows)))
+        with self.lock:
+            self._wait_until_ended(ids)
+            rows = [row for row in with_copies(self._database, ids) if row["state"] != "forgotten"]
+            now = time.time()
+            with self._database.transaction() as db:
+                db.executemany(_TOMBSTONE, [{"id": row["id"], "now": now} for row in rows])
+            needles = {row[column] for row in rows for column in _DIGESTS if row[column] is not None}
+            self._finish(rows, list(needles - self._still_used(rows)))
         return rows
 
     def finish(self) -> int:
         """Finishes what a crash or a reader of the database left half done; returns how many documents."""
-        rows = self._database.rows("SELECT id, slot, state FROM documents WHERE erasing = 1")
-        if rows:
-            self._finish(rows, None)
+        with self.lock:
+            rows = self._database.rows("SELECT id, slot, state FROM documents WHERE erasing = 1")
+            if rows:
+                self._finish(rows, None)
         return len(rows)
+
+    def pending(self) -> int:
+        """Documents whose forgetting waits for a reader of the database: their keys are gone, old pages are not."""
+        return _first(self._database, "SELECT COUNT(*) FROM documents WHERE erasing = ?", 1)
 
     def evict(self, now: float) -> int:
         """Evicts the slots beyond `retain_documents` and `retain_days`, the oldest first; returns how many.
 
         The rule reads slot numbers and the clock. A slot that is being processed, and those after it, wait.
         """
-        horizon = self._horizon(now)
-        sql = f"SELECT id, slot, state FROM documents WHERE slot < ? AND state IN {_EVICTABLE}"  # noqa: S608
-        rows = self._database.rows(sql, horizon)
-        if rows:
-            self._home.shelf.puncture(_of(VAULTS, [(0, horizon)]))
-            with self._database.transaction() as db:
-                update = "UPDATE documents SET state = 'evicted', erasing = 1, original_until = NULL WHERE id = ?"
-                db.executemany(update, [(row["id"],) for row in rows])
-            self._finish([{**dict(row), "state": "evicted"} for row in rows], [])
-            log.info("evicted %d documents: those before slot %d", len(rows), horizon)
+        with self.lock:
+            horizon = self._horizon(now)
+            sql = f"SELECT id, slot, state FROM documents WHERE slot < ? AND state IN {_EVICTABLE}"  # noqa: S608
+            rows = self._database.rows(sql, horizon)
+            if rows:
+                self._home.shelf.puncture(_of(VAULTS, [(0, horizon)]))
+                with self._database.transaction() as db:
+                    update = "UPDATE documents SET state = 'evicted', erasing = 1, original_until = NULL WHERE id = ?"
+                    db.executemany(update, [(row["id"],) for row in rows])
+                self._finish([{**dict(row), "state": "evicted"} for row in rows], [])
+                log.info("evicted %d documents: those before slot %d", len(rows), horizon)
         return len(rows)
 
     def _horizon(self, now: float) -> int:

@@ -70,6 +70,7 @@ class Operations:
         log.info("forgot %d documents", len(rows))
         return {
             "forgotten": [row["id"] for row in rows],
+            "pending": self.erasure.pending(),
             "round_broken_off": broken_off,
             "spent": [each.as_json() for each in charged if each.charges],
         }
@@ -79,7 +80,9 @@ class Operations:
         taken, refused = [], {}
         for document in retry.failed(self._database) if all else documents:
             try:
-                self._readmit(retry.take_up(self._home, self._database, document))
+                with self.erasure.lock:
+                    claim = retry.take_up(self._home, self._database, document)
+                self._readmit(claim)
                 taken.append(document)
             except Refused as error:
                 refused[document] = str(error)

@@ -24,7 +24,8 @@ from daemon.schema import ENDINGS, SCHEMA, SCHEMA_VERSION, Arrival, Ending
 
 __all__ = ["ENDINGS", "SCHEMA_VERSION", "Arrival", "Database", "Documents", "Ending"]
 
-SCRUB_SECONDS = 5.0
+BUSY_SECONDS, SCRUB_SECONDS = 10.0, 5.0
+"""How long a statement waits for another process, and `scrub` for readers."""
 _MOST_NEEDLES = 64
 """A rebuild takes about as long as so many searches."""
 
@@ -34,7 +35,9 @@ class Database:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, timeout=10)
+        self._connection = sqlite3.connect(
+            uri, uri=True, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS
+        )
         self._connection.row_factory = sqlite3.Row
         self._path = path
         self._lock = threading.RLock()
@@ -97,7 +100,7 @@ class Database:
                 (key, value),
             )
 
-    def scrub(self, needles: Sequence[bytes] | None = None, seconds: float = SCRUB_SECONDS) -> bool:
+    def scrub(self, needles: Sequence[bytes] | None = None, seconds: float | None = None) -> bool:
         """Leaves nothing in the database's files of what was deleted or overwritten; False if that could not be yet.
 
         Freed bytes are overwritten by `secure_delete`; the log, which holds pages as they were, is emptied. The
@@ -105,21 +108,31 @@ class Database:
 
         Args:
             needles: bytes that must be gone; None: whatever they were, rebuild.
-            seconds: how long to wait for readers, which keep the log from being emptied.
+            seconds: how long to wait for readers, which keep the log from being emptied; None: SCRUB_SECONDS.
         """
         rebuild = needles is None or len(needles) > _MOST_NEEDLES
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + (SCRUB_SECONDS if seconds is None else seconds)
         while True:
             with self._lock:
                 if rebuild:
                     self._connection.execute("VACUUM")
-                emptied = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+                emptied = self._empty_log()
             if emptied and not self._found(needles or ()):
                 return True
             if time.monotonic() > deadline:
                 return False
             rebuild = emptied and not rebuild
             time.sleep(0.02)
+
+    def _empty_log(self) -> bool:
+        """False if a reader holds it; that is not waited for here, under the lock."""
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            return bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+        except sqlite3.OperationalError:  # locked by a writer of another process
+            return False
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     def _found(self, needles: Sequence[bytes]) -> bool:
         for path in (self._path, self._path.with_name(self._path.name + "-wal")):

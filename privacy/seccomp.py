@@ -5,7 +5,7 @@ so a filter never judges a path: what may be opened is Landlock's part (`privacy
 
 - Another architecture's calls (i386 or x32 on x86_64) kill the process: their numbers mean other calls.
 - A call that is not allowed fails with EPERM. It does not kill, so that a library that tries something
-  needless costs nothing, and `ocrd doctor` can try every denial in one living worker (docs/adr/0008).
+  needless costs nothing, and `ocrd doctor` can try every denial in one living worker (docs/adr/0010).
 - A call newer than this table fails with ENOSYS, which is what libc expects before it falls back.
 
 Sources: seccomp(2), linux/filter.h, linux/audit.h; the numbers are those of asm/unistd_64.h (x86_64) and

@@ -161,6 +161,14 @@ def pdf_image() -> bytes:
     return pdf(page, stream(b"72 0 0 72 0 0 cm /I Do"), stream(packed, picture + b"/Filter[/FlateDecode/FlateDecode]"))
 
 
+def png_length() -> bytes:
+    """A picture whose data say that they are 2 GiB long: who makes room for that first works for seconds."""
+    data = bytearray(png(8))
+    at = data.index(b"IDAT") - 4
+    data[at : at + 4] = b"\x7f\xff\xff\xff"
+    return bytes(data)
+
+
 BOMBS = {
     "a PNG of 20,000 x 20,000": lambda: png(20_000),
     "a PNG with 256 MiB of text": png_text,

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from daemon import erasure
+from daemon import erasure, state
 from daemon.erasure import FORGET, Erasure, shred_originals
 from daemon.errors import OcrdError, Refused
 from daemon.operations import Operations
@@ -39,10 +39,10 @@ def opened(shm, weights_dir):
     database.close()
 
 
-def forgotten_without_trace(home, database, book, state="done"):
+def forgotten_without_trace(home, database, book, ending="done"):
     """Takes three documents, forgets the middle one, and asserts that no byte tells of it, and the others are whole."""
     for id, path in ((A, "ward 1/first.png"), (B, "ward 2/secret name.png"), (C, "ward 3/last.png")):
-        take(home, database, id, state if id == B else "done", path)
+        take(home, database, id, ending if id == B else "done", path)
     wanted = needles(home, B, "ward 2/secret name.png")
     assert set(where(home, wanted)) >= {"content digest", "name digest", "folder digest"}, "the search finds nothing"
     Erasure(home, database, book).forget([B])
@@ -63,9 +63,9 @@ def forgotten_without_trace(home, database, book, state="done"):
     assert sqlite3.connect(home.settings.database_path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-@pytest.mark.parametrize("state", ["done", "quarantined", "failed", "duplicate"])
-def test_nothing_is_left_of_a_forgotten_document(opened, state):
-    forgotten_without_trace(*opened, state)
+@pytest.mark.parametrize("ending", ["done", "quarantined", "failed", "duplicate"])
+def test_nothing_is_left_of_a_forgotten_document(opened, ending):
+    forgotten_without_trace(*opened, ending)
 
 
 def test_it_takes_less_than_a_second_on_a_disk(tmp_path, weights_dir):
@@ -224,8 +224,8 @@ def test_eviction_takes_the_oldest_slots_by_number_and_clock_alone(opened):
     settings = home.settings.model_copy(update={"ingest": home.settings.ingest.model_copy(
         update={"retain_documents": 3, "retain_days": 0.0})})  # fmt: skip
     home = type(home)(**{**vars(home), "settings": settings})
-    for n, state in enumerate(("done", "failed", "quarantined", "done", "done")):
-        take(home, database, f"{n:016x}", state, f"x/{n}.png")
+    for n, ending in enumerate(("done", "failed", "quarantined", "done", "done")):
+        take(home, database, f"{n:016x}", ending, f"x/{n}.png")
     assert Erasure(home, database, book).evict(time.time()) == 2
     states = [row["state"] for row in database.rows("SELECT state FROM documents ORDER BY slot")]
     assert states == ["evicted", "evicted", "quarantined", "done", "done"]
@@ -263,12 +263,12 @@ def test_originals_that_are_due_are_gone_from_copies_too(opened, tmp_path):
         assert home.vault.get(f"{n:016x}", "text")
 
 
-def kept_after_eviction(home, database, book, states):
+def kept_after_eviction(home, database, book, endings):
     """The slots that are kept of documents that came in this order and ended so; the newest three, by the rule."""
     few = home.settings.ingest.model_copy(update={"retain_documents": 3, "retain_days": 0.0})
     home = replace(home, settings=home.settings.model_copy(update={"ingest": few}))
-    for n, state in enumerate(states):
-        take(home, database, f"{n:016x}", state, f"x/{n}.png")
+    for n, ending in enumerate(endings):
+        take(home, database, f"{n:016x}", ending, f"x/{n}.png")
     Erasure(home, database, book).evict(time.time())
     return [row["slot"] for row in database.rows("SELECT slot FROM documents WHERE state != 'evicted' ORDER BY slot")]
 
@@ -276,9 +276,9 @@ def kept_after_eviction(home, database, book, states):
 HISTORIES = (["done"] * 7, ["done", "failed", "quarantined", "done", "failed", "done", "failed"])
 
 
-@pytest.mark.parametrize("states", HISTORIES)
-def test_what_is_kept_does_not_depend_on_what_became_of_documents(opened, states):
-    assert kept_after_eviction(*opened, states) == [4, 5, 6]
+@pytest.mark.parametrize("endings", HISTORIES)
+def test_what_is_kept_does_not_depend_on_what_became_of_documents(opened, endings):
+    assert kept_after_eviction(*opened, endings) == [4, 5, 6]
 
 
 def test_a_rule_that_counts_what_has_content_is_seen(opened, monkeypatch):
@@ -289,3 +289,22 @@ def test_a_rule_that_counts_what_has_content_is_seen(opened, monkeypatch):
     monkeypatch.setattr(Erasure, "_horizon", horizon)
     with pytest.raises(AssertionError):
         assert kept_after_eviction(*opened, HISTORIES[1]) == [4, 5, 6]
+
+
+def test_a_reader_of_the_database_delays_the_clearing_and_not_the_end_of_the_keys(opened, monkeypatch):
+    home, database, book = opened
+    monkeypatch.setattr(state, "SCRUB_SECONDS", 0.2)
+    take(home, database, A)
+    wanted = needles(home, A, "ward/scan.png")
+    reader = sqlite3.connect(home.settings.database_path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM documents").fetchone()
+    answer = Operations(home, database, book).forget([A])
+    assert (answer["forgotten"], answer["pending"]) == ([A], 1)
+    assert not home.shelf.holds("documents", 0)
+    assert set(where(home, wanted)) == {"content digest", "name digest", "folder digest"}
+    reader.close()
+    assert Erasure(home, database, book).finish() == 1
+    assert where(home, wanted) == {}
+    assert Erasure(home, database, book).pending() == 0
+    assert len(book.entries) == 1

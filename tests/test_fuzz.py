@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-import bombs
 import numpy as np
 import pytest
 from PIL import Image
 
+import bombs
 from daemon import config, decoding
 from daemon.decoder import FORMATS
 from daemon.errors import BadFile

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import time
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,9 +16,11 @@ from daemon.cli import main
 from daemon.errors import NotInitialised, Refused
 from daemon.home import create, open_home
 from daemon.ingest import Ingest
+from daemon.learning import Learning
 from daemon.operations import Operations
 from daemon.state import Database, Documents
 from learners import sidecars, synthesis
+from learners.lines import document, pack
 from privacy import files, ledger
 from privacy.ledger import Ledger
 from running import SETTINGS, Running, drop, png, receipts
@@ -298,3 +301,28 @@ def test_a_missing_key_is_not_replaced_by_a_new_one(opened, weights_dir):
             create(home.settings.home, weights_dir, lambda text: None)
         files.write_bytes(home.settings.keys_dir / name, kept)
     assert open_home(home.settings.home).vault.get(A, "text")
+
+
+def test_a_round_is_broken_off_by_forgetting_and_no_eviction_comes_into_it(opened, draw_lines):
+    home, database = opened
+    blob = pack(document(0, draw_lines(3)))
+    for n in range(20):
+        take(home, database, f"{n:016x}", path=f"x/{n}.png", lines_blob=blob)
+    learning = Learning(home, database)
+    evicted = []
+    learning.evict = evicted.append
+    operations = Operations(
+        home, database, learning.ledger, without_round=lambda: learning.paused("a document was forgotten")
+    )
+    assert operations.forget([f"{0:016x}"])["round_broken_off"] is None
+    learning.between_rounds(lambda: evicted.append("between"))
+    begun = time.time()
+    number = learning.start("by hand")
+    learning.between_rounds(lambda: evicted.append("in a round"))
+    assert operations.forget([f"{1:016x}"])["round_broken_off"] == number
+    row = database.row("SELECT state, reason FROM rounds WHERE id = ?", number)
+    assert tuple(row) == ("interrupted", "a document was forgotten")
+    assert evicted[0] == "between"
+    assert "in a round" not in evicted
+    assert all(begun <= now <= time.time() for now in evicted[1:]), "by the time the round began"
+    learning.stop()

@@ -15,6 +15,7 @@ import pytest
 
 from daemon.errors import EXIT_CODES, AlreadyRunning, BadSetting, NotInitialised, NotOurs, Unconfined
 from daemon.home import MASTER_CREDENTIAL
+from running import Running, drop, ocrd
 
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 UNIT = SYSTEMD / "ocrd.service"
@@ -195,6 +196,32 @@ def test_the_walls_go_up_under_the_units_filter(tmp_path: Path) -> None:
     command = [sys.executable, "-c", UNDER_THE_FILTER, str(tmp_path / "master.key"), denied]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['denied']", done.stderr[-2000:]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("systemd-creds") is None, reason="only root can encrypt to this machine's key"
+)
+def test_the_master_key_as_an_encrypted_credential(
+    tmp_path: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/operating.md says: encrypted, the file removed, decrypted as systemd would, and the service serves."""
+    home = tmp_path / "state"
+    assert ocrd(home, "init", "--weights", str(weights_dir)).returncode == 0
+    key, sealed, given = home / "keys" / "master.key", tmp_path / "sealed", tmp_path / "credentials"
+    crypt = ["systemd-creds", "--name=master.key"]
+    done = subprocess.run([*crypt, "--with-key=host", "encrypt", key, sealed], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("systemd-creds has no key of this machine")
+    assert key.read_bytes() not in sealed.read_bytes()
+    key.unlink()
+    assert ocrd(home, "start").returncode != 0, "without its key it must not serve"
+    given.mkdir(mode=0o700)
+    subprocess.run([*crypt, "decrypt", sealed, given / "master.key"], check=True, capture_output=True)
+    (given / "master.key").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
+    with Running(home) as service:
+        drop(home, "broken.png", b"rubbish")
+        assert service.wait_for_receipts(1)[0]["state"] == "failed"
 
 
 # The inbox, with files of other users. Root can play them all.
