@@ -19,7 +19,7 @@ from typing import Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from daemon import workers
+from daemon import quarantine, workers
 from daemon.control import Control
 from daemon.home import Home, lock
 from daemon.ingest import Ingest
@@ -67,7 +67,7 @@ class Service:
         learning = Learning(self._home, database)
         ingest = Ingest(self._home, database)
         schedule = Schedule(self._settings, database, learning.start, lambda: shred_originals(self._home, database))
-        control = Control(self._settings.run_dir, self._commands(learning))
+        control = Control(self._settings.run_dir, self._commands(learning, database))
         observer = Observer()
         observer.schedule(_Hint(self._wake), str(self._settings.inbox_dir), recursive=True)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -120,10 +120,11 @@ class Service:
         if told != (database.get(WAITING_KEY) or "{}"):
             database.set(WAITING_KEY, told)
 
-    def _commands(self, learning: Learning) -> dict[str, Any]:
+    def _commands(self, learning: Learning, database: Database) -> dict[str, Any]:
         return {
             "ping": lambda: {},
             "train": lambda: {"round": learning.start("by hand")},
+            "quarantine": lambda document, how: quarantine.close(self._home, database, document, how),
             "rollback": lambda: {"version": learning.rollback()},
         }
 

@@ -67,10 +67,13 @@ def _believed(lines: Sequence[Line], height: float) -> list[Line]:
     for i, line in enumerate(lines):
         if len(texts[i]) < NEAR_LABEL and any(_beside_or_below(boxes[i], label, height) for label in signed):
             continue
-        if len(texts[i]) >= SHORT or (min(_sides(line.quad)) <= TALL * height and any(
-            j != i and texts[j] == texts[i] and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area
-            for j in range(len(lines))
-        )):
+        if len(texts[i]) >= SHORT or (
+            min(_sides(line.quad)) <= TALL * height
+            and any(
+                j != i and texts[j] == texts[i] and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area
+                for j in range(len(lines))
+            )
+        ):
             kept.append(line)
     return kept
 
