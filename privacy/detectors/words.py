@@ -180,7 +180,7 @@ def common(word: str) -> bool:
 
 
 @cache
-def _chinese() -> tuple[dict[int, str], frozenset[str], frozenset[str]]:
+def _chinese() -> tuple[dict[int, int], frozenset[str], frozenset[str]]:
     """From traditional to simplified characters; given names of two characters; words."""
     pairs, given, *words = gzip.decompress(CHINESE_FILE.read_bytes()).decode().split("\n")
     names = frozenset(given[i : i + 2] for i in range(0, len(given), 2))
