@@ -88,7 +88,7 @@ def around(lines: list[Line], item: Region) -> str:
 
 def tesseract(image: np.ndarray[Any, Any], chinese: bool) -> list[tuple[str, tuple[int, int, int, int]]]:
     """Words and boxes."""
-    ok, data = cv2.imencode(".png", image[:, :, ::-1])
+    _, data = cv2.imencode(".png", image[:, :, ::-1])
     language = "chi_sim+chi_tra+eng" if chinese else "eng"
     out = subprocess.run(
         ["tesseract", "-", "-", "-l", language, "tsv"], input=data.tobytes(), capture_output=True, check=False
@@ -185,11 +185,13 @@ def show(title: str, rows: list[dict[str, Any]], tess: bool) -> dict[str, Any]:
         for kind, (count, gone, leak, other) in sorted(cells.items(), key=lambda c: (c[0] == "all", c[0])):
             last = f"{other / count:9.4f}" if tess else ""
             print(
-                f"         {kind:12}{count:5}  {gone / count:.4f}  {wilson(gone, count):.4f}   {leak / count:.4f}  {last}"
+                f"         {kind:12}{count:5}  {gone / count:.4f}  {wilson(gone, count):.4f}   {leak / count:.4f}"
+                f"  {last}"
             )
         lost, innocent = sum(r["lost"] for r in mine), sum(r["innocent"] for r in mine)
         dirty = sum(not r["reason"] and any(i[2] or i[3] for i in r["items"]) for r in mine)
-        print(f"         ink wrongly removed {lost / innocent:.4f}; quarantined {sum(bool(r['reason']) for r in mine)}; "
+        print(f"         ink wrongly removed {lost / innocent:.4f}; quarantined"
+              f" {sum(bool(r['reason']) for r in mine)}; "
               f"stored, not clean {dirty}; {sum(r['seconds'] for r in mine) / len(mine):.2f} s, "
               f"{sum(r['cpu'] for r in mine) / len(mine):.2f} CPU s a page")  # fmt: skip
     for reason in sorted({r["reason"].partition(": ")[2] or r["reason"] for r in rows if r["reason"]}):
@@ -204,13 +206,15 @@ from PIL import Image
 from presidio_analyzer import AnalyzerEngine
 from presidio_analyzer.nlp_engine import NlpEngineProvider
 from presidio_image_redactor import ImageAnalyzerEngine, ImageRedactorEngine
-nlp = NlpEngineProvider(nlp_configuration={"nlp_engine_name": "spacy", "models": [{"lang_code": "en", "model_name": sys.argv[2]}]}).create_engine()
+models = [{"lang_code": "en", "model_name": sys.argv[2]}]
+nlp = NlpEngineProvider(nlp_configuration={"nlp_engine_name": "spacy", "models": models}).create_engine()
 engine = ImageRedactorEngine(ImageAnalyzerEngine(AnalyzerEngine(nlp_engine=nlp)))
 folder = sys.argv[1]
 names = sorted(n for n in os.listdir(folder) if n.endswith(".png") and not n.startswith("out-"))
 t, c = time.perf_counter(), os.times()
 for name in names:
-    engine.redact(Image.open(os.path.join(folder, name)).convert("RGB"), (255, 0, 255)).save(os.path.join(folder, "out-" + name))
+    image = Image.open(os.path.join(folder, name)).convert("RGB")
+    engine.redact(image, (255, 0, 255)).save(os.path.join(folder, "out-" + name))
 d = os.times()
 print(json.dumps({"seconds": (time.perf_counter() - t) / len(names), "cpu": (sum(d[:4]) - sum(c[:4])) / len(names)}))
 """
@@ -244,8 +248,17 @@ def peer(python: Path, part: str, tasks: list[tuple[str, int, bool, int, int, in
                 (i.kind, page.covered(i, mask) >= COVERED, leaks(value(page, i), around(lines, i)), False)
                 for i in page.items
             ]
-            rows.append({"chinese": tasks[number][2], "items": items, "reason": "", "innocent": int(innocent.sum()),
-                         "lost": int((innocent & mask).sum()), "seconds": spent["seconds"], "cpu": spent["cpu"]})  # fmt: skip
+            rows.append(
+                {
+                    "chinese": tasks[number][2],
+                    "items": items,
+                    "reason": "",
+                    "innocent": int(innocent.sum()),
+                    "lost": int((innocent & mask).sum()),
+                    "seconds": spent["seconds"],
+                    "cpu": spent["cpu"],
+                }
+            )
         show("presidio-image-redactor", rows, False)
 
 

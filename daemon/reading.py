@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from daemon import wire, workers
+from daemon import previews, wire, workers
 from daemon.errors import BadFile
 from daemon.redacting import PageResult, Quarantine, Redactor
 from learners import labels, sidecars
@@ -48,8 +48,8 @@ class Reading:
         serving, guard = reader.Reader(served, "v4"), reader.Reader(weights.v6_files(), "v6")
         policy = Policy.of(config["policy"])
         self._rules = policy.text_rules()
-        detectors = registry.detectors(self._rules, stock / "centerface.onnx", 1, policy.removes)
-        self._redactor = Redactor(guard, serving, detectors)
+        self._detectors = registry.detectors(self._rules, stock / "centerface.onnx", 1, policy.removes)
+        self._redactor = Redactor(guard, serving, self._detectors)
         self._characters = set(weights.characters(served.rec))
         self._bound = float(config["label_confidence"])
 
@@ -97,6 +97,8 @@ class Reading:
         everything = [line for result in results for line in result.lines]
         removed = Counter(region.kind for result in results for region in result.redaction.regions)
         names, blobs = ["text"], [json.dumps([_text(r, self._rules) for r in results], ensure_ascii=False).encode()]
+        names.append("audit")
+        blobs.append(json.dumps(previews.audit([(r, "") for r in results], self._detectors)).encode())
         if taught is not None:
             names.append("lines")
             blobs.append(pack(taught))
@@ -116,6 +118,20 @@ class Reading:
             "blobs": names,
         }
         return header, blobs
+
+    def preview(self, pages: Sequence[Image], also: Sequence[Sequence[int]]) -> workers.Reply:
+        """Every page filled, whatever its verdict, and before beside after; `also` names more boxes to fill."""
+        looked = [self._redactor.look(image, number) for number, image in enumerate(pages, 1)]
+        more = [[(b[1], b[2], b[3], b[4]) for b in also if b[0] == number] for number in range(1, len(pages) + 1)]
+        done = [previews.filled(r.image, boxes) for (r, _), boxes in zip(looked, more, strict=True)]
+        pairs = [previews.side_by_side(reader.rotate(p, r.turn), r) for p, (r, _) in zip(pages, looked, strict=True)]
+        header = {
+            "pages": len(pages),
+            "reason": next((reason for _, reason in looked if reason), ""),
+            "removed": dict(Counter(region.kind for result, _ in looked for region in result.redaction.regions)),
+        }
+        report = json.dumps(previews.audit(looked, self._detectors), indent=1).encode()
+        return header, [report, *map(_png, done), *map(_png, pairs)]
 
 
 def _turned(label: sidecars.Label, result: PageResult) -> sidecars.Label:
@@ -155,6 +171,8 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
         pages = []
         for index, (height, width) in enumerate(message.header["shapes"], 1):
             pages.append(np.frombuffer(message.blob(index), np.uint8).reshape(height, width, 3))
+        if "preview" in message.header:
+            return reading.preview(pages, message.header["preview"])
         return reading.document(pages, sidecar, message.header["name"])
 
     return answer

@@ -5,7 +5,7 @@ A page is refused, and its document goes to quarantine, when
 - something was found that could not be filled;
 - a fill is not flat;
 - either reader, reading the surroundings of the fills again, or whatever of the page it had not seen on a smaller
-  copy of it, still finds something.
+  copy of it, still finds something when what earlier looks had found was filled as well.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from models import reader
 from privacy import anonymise
 from privacy.detectors.interface import Detector
-from privacy.page import Image, Line
+from privacy.page import Image, Line, Region
 
 UNSURE = 0.5  # mean confidence of a page's characters, under which its reading failed
+PASSES = 3  # what a look finds is filled as well, and looked at again, so often; then the page is refused
 FEW = 12  # characters; with fewer a page is as good as empty, and its ink goes as unread
 
 
@@ -66,14 +67,25 @@ class Redactor:
         """The page as `page` would give it back, and why it may not be: empty if it may."""
         up = reader.upright(image, self._guard)
         guarded, served = up.lines, self._serving.read(up.image)
-        redaction = anonymise.anonymise(up.image, [guarded, served], self._detectors)
+        readings = [guarded, served]
+        redaction = anonymise.anonymise(up.image, readings, self._detectors)
         reason = f"page {number} could not be read surely" if _failed(guarded) else ""
-        if redaction.regions and not reason:
-            guarded = self._again(self._guard, redaction, guarded)
-            served = self._again(self._serving, redaction, served)
-            if left := anonymise.verify(redaction, [guarded, served], self._detectors):
-                kinds = ", ".join(sorted({region.kind for region in left}))
-                reason = f"after redaction page {number} still shows: {kinds}"
+        found: list[Region] = []
+        for _ in range(PASSES):
+            if reason or not redaction.regions:
+                break
+            guarded = self._again(self._guard, redaction, readings[0])
+            served = self._again(self._serving, redaction, readings[1])
+            left = anonymise.verify(redaction, [guarded, served], self._detectors)
+            if not left:
+                break
+            found += left
+            if redaction.unfilled or any(region.kind == "residue" for region in left):
+                reason = _still(number, left)
+            else:
+                redaction = anonymise.anonymise(up.image, readings, self._detectors, also=found)
+        else:
+            reason = _still(number, left)
         return PageResult(redaction, tuple(served), up.turn, (image.shape[0], image.shape[1])), reason
 
     @staticmethod
@@ -82,6 +94,10 @@ class Redactor:
         found = [*redaction.unchanged(lines), *by.read_parts(redaction.image, redaction.parts)]
         found += by.read_unseen(redaction.image, found)
         return sorted(found, key=lambda line: (line.box.y0 + line.box.y1, line.box.x0))
+
+
+def _still(number: int, left: Sequence[Region]) -> str:
+    return f"after redaction page {number} still shows: {', '.join(sorted({region.kind for region in left}))}"
 
 
 def _failed(lines: Sequence[Line]) -> bool:

@@ -20,7 +20,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from daemon import cgroups, mounts, walls, workers
+from daemon import cgroups, mounts, quarantine, walls, workers
 from daemon.control import Control
 from daemon.erasure import shred_originals
 from daemon.home import Home, lock, open_home
@@ -88,7 +88,7 @@ class Service:
             learning.between_rounds(lambda: operations.erasure.evict(time.time()))
 
         schedule = Schedule(self._settings, database, learning.start, destroy_due)
-        control = Control(self._settings.run_dir, {**self._commands(learning), **operations.handlers()})
+        control = Control(self._settings.run_dir, {**self._commands(learning, database), **operations.handlers()})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         observer: BaseObserver | None = None
@@ -168,10 +168,11 @@ class Service:
         if told != (database.get(WAITING_KEY) or "{}"):
             database.set(WAITING_KEY, told)
 
-    def _commands(self, learning: Learning) -> dict[str, Any]:
+    def _commands(self, learning: Learning, database: Database) -> dict[str, Any]:
         return {
             "ping": lambda: {},
             "train": lambda: {"round": learning.start("by hand")},
+            "quarantine": lambda document, how: quarantine.close(self._home, database, document, how),
             "rollback": lambda: {"version": learning.rollback()},
         }
 

@@ -257,6 +257,11 @@ class Documents:
         with self._db.transaction() as db:
             db.execute("UPDATE documents SET receipt_pending = 0 WHERE id = ?", (id,))
 
+    def closed(self, id: str, reason: str) -> None:
+        """A quarantined document whose case an operator closed; its slot stays what it is. Its receipt is anew."""
+        with self._db.transaction() as db:
+            db.execute("UPDATE documents SET reason = ?, receipt_pending = 1 WHERE id = ?", (reason, id))
+
     def unfinished(self) -> tuple[list[str], list[str]]:
         """Ids that are claimed but not ended, and ids that ended without a receipt yet."""
         claimed = self._db.rows("SELECT id FROM documents WHERE state = 'claimed'")

@@ -15,7 +15,8 @@ _CAPTIONS = {
     ),
     "born": (
         "Date of birth|Born", "Geburtsdatum|geb. am", "Date de naissance|Né(e) le", "Fecha de nacimiento|F. nac.",
-        "Data di nascita|Nato/a il", "Geboortedatum|Geboren op", "Data urodzenia|Ur. dnia", "出生日期|生日", "出生日期|生日",
+        "Data di nascita|Nato/a il", "Geboortedatum|Geboren op", "Data urodzenia|Ur. dnia", "出生日期"
+                                                                                            "|生日", "出生日期|生日",
     ),
     "address": (
         "Address|Residence", "Anschrift|Wohnhaft in", "Adresse|Domicile", "Dirección|Domicilio", "Indirizzo|Residenza",
@@ -123,7 +124,8 @@ _CAPTIONS = {
     "clinic": (
         "DISCHARGE LETTER|LABORATORY REPORT", "ARZTBRIEF|LABORBEFUND", "LETTRE DE SORTIE|RÉSULTATS D'ANALYSE",
         "INFORME DE ALTA|RESULTADOS DE LABORATORIO", "LETTERA DI DIMISSIONE|REFERTO DI LABORATORIO",
-        "ONTSLAGBRIEF|LABORATORIUMUITSLAG", "KARTA WYPISOWA|WYNIK BADANIA", "出院记录|检验报告单", "出院紀錄|檢驗報告單",
+        "ONTSLAGBRIEF|LABORATORIUMUITSLAG", "KARTA WYPISOWA|WYNIK BADANIA", "出院记录|检验报告单", "出院紀錄"
+                                                                                          "|檢驗報告單",
     ),
     "vehicle": (
         "VEHICLE REGISTRATION|ACCIDENT REPORT", "ZULASSUNG|UNFALLBERICHT", "CARTE GRISE|CONSTAT D'ACCIDENT",

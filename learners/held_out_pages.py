@@ -49,10 +49,12 @@ def contract(draws: Draws, locale: str) -> Sheet:
         chinese = locale in CHINESE
         comma = "，" if chinese else ", "
         parts += [
-            Planted("name", each.who.name), comma + desk.caption("born") + " ", Planted("birth_date", each.who.born),
+            Planted("name", each.who.name),
+            comma + desk.caption("born") + " ",
+            Planted("birth_date", each.who.born),
             comma + desk.caption("resident") + " ",
             Planted("address", each.who.street + ("" if chinese else ", ") + each.who.town),
-        ]  # fmt: skip
+        ]
         if each is one:
             parts.append(f"{comma}{desk.caption('and')} ")
     parts.append("。" if locale in CHINESE else ".")
@@ -103,7 +105,13 @@ def laboratory(draws: Draws, locale: str) -> Sheet:
         desk.line(test, width=300, on=False)
         desk.line(f"{draws.between(1, 150)}.{draws.digits(1)} {unit}", at=500)
     desk.skip(60)
-    desk.line([f"{desk.caption('mr')} Dr. " if locale not in CHINESE else "", Planted("name", doctor.who.name), "" if locale not in CHINESE else " 医生"])  # fmt: skip
+    desk.line(
+        [
+            f"{desk.caption('mr')} Dr. " if locale not in CHINESE else "",
+            Planted("name", doctor.who.name),
+            "" if locale not in CHINESE else " 医生",
+        ]
+    )
     ink = barcode(draws.digits(14), zxingcpp.BarcodeFormat.Code128, 2, 3 * desk.size)
     desk.sheet.mark("code", desk.sheet.lay(ink, desk.margin, desk.y - desk.size))
     desk.skip(320)
@@ -170,7 +178,12 @@ def travel_document(draws: Draws, locale: str) -> Sheet:
         ("born", "birth_date", who.who.born),
     ]
     if locale in CHINESE:
-        rows = [("name", "name", who.who.name), ("born", "birth_date", who.who.born), ("id", "national_id", who.who.national_id), ("address", "address", who.who.street + who.who.town)]  # fmt: skip
+        rows = [
+            ("name", "name", who.who.name),
+            ("born", "birth_date", who.who.born),
+            ("id", "national_id", who.who.national_id),
+            ("address", "address", who.who.street + who.who.town),
+        ]
     for key, kind, text in rows:
         desk.line(word(key, locale), at=210, more=-7)
         desk.line([Planted(kind, text)], at=210, bold=True)
@@ -191,15 +204,26 @@ def accident(draws: Draws, locale: str) -> Sheet:
     desk.line(desk.caption("vehicle"), bold=True, more=5)
     desk.skip(40)
     for key, kind, text in (
-        ("name", "name", who.who.name), ("address", "address", who.who.street + ("" if locale in CHINESE else ", ") + who.who.town),
-        ("plate", "plate", who.plate), ("vin", "vehicle", who.vin), ("phone", "phone", who.who.phone), ("email", "email", who.who.email),
-    ):  # fmt: skip
+        ("name", "name", who.who.name),
+        ("address", "address", who.who.street + ("" if locale in CHINESE else ", ") + who.who.town),
+        ("plate", "plate", who.plate),
+        ("vin", "vehicle", who.vin),
+        ("phone", "phone", who.who.phone),
+        ("email", "email", who.who.email),
+    ):
         desk.line(desk.caption(key), more=-5)
         desk.line([Planted(kind, text)])
         desk.skip(25)
     for sentence in who.who.sentences:
         desk.prose([sentence])
-    desk.prose([f"{desk.caption('mr')} ", Planted("name", witness.who.name), f" {desk.caption('phone')} ", Planted("phone", witness.who.phone)])  # fmt: skip
+    desk.prose(
+        [
+            f"{desk.caption('mr')} ",
+            Planted("name", witness.who.name),
+            f" {desk.caption('phone')} ",
+            Planted("phone", witness.who.phone),
+        ]
+    )
     desk.line(desk.caption("signature"), more=-5)
     desk.skip(60)
     desk.sign()
@@ -228,6 +252,13 @@ def business_card(draws: Draws, locale: str) -> Sheet:
 
 
 TEMPLATES = {
-    "delivery note": delivery_note, "contract": contract, "visitors": visitors, "laboratory": laboratory, "mail": mail,
-    "account": account, "travel document": travel_document, "accident": accident, "business card": business_card,
-}  # fmt: skip
+    "delivery note": delivery_note,
+    "contract": contract,
+    "visitors": visitors,
+    "laboratory": laboratory,
+    "mail": mail,
+    "account": account,
+    "travel document": travel_document,
+    "accident": accident,
+    "business card": business_card,
+}

@@ -48,12 +48,17 @@ def discharge(draws: Draws, locale: str) -> Sheet:
     comma = "，" if chinese else ", "
     desk.prose(
         [
-            f"{desk.caption('mr')} " if not chinese else "", Planted("name", who.who.name), comma + desk.caption("born") + " ",
-            Planted("birth_date", who.who.born), comma + desk.caption("resident") + " ",
+            f"{desk.caption('mr')} " if not chinese else "",
+            Planted("name", who.who.name),
+            comma + desk.caption("born") + " ",
+            Planted("birth_date", who.who.born),
+            comma + desk.caption("resident") + " ",
             Planted("address", who.who.street + ("" if chinese else ", ") + who.who.town),
-            comma + desk.caption("admitted") + " ", Planted("date", who.admitted), "。" if chinese else ".",
+            comma + desk.caption("admitted") + " ",
+            Planted("date", who.admitted),
+            "。" if chinese else ".",
         ]
-    )  # fmt: skip
+    )
     for sentence in who.who.sentences:
         desk.prose([sentence])
     desk.skip(40)
@@ -85,10 +90,15 @@ def vehicle(draws: Draws, locale: str) -> Sheet:
     desk.line(desk.caption("vehicle"), bold=True, more=4)
     desk.skip(40)
     rows = [
-        ("plate", "plate", who.plate), ("vin", "vehicle", who.vin), ("name", "name", who.who.name),
-        ("address", "address", who.who.street), ("", "address", who.who.town), ("id", "national_id", who.who.national_id),
-        ("phone", "phone", who.who.phone), ("account", "account", who.account),
-    ]  # fmt: skip
+        ("plate", "plate", who.plate),
+        ("vin", "vehicle", who.vin),
+        ("name", "name", who.who.name),
+        ("address", "address", who.who.street),
+        ("", "address", who.who.town),
+        ("id", "national_id", who.who.national_id),
+        ("phone", "phone", who.who.phone),
+        ("account", "account", who.account),
+    ]
     for key, kind, text in rows:
         if key:
             desk.line(desk.caption(key), width=360, on=False)
@@ -113,7 +123,14 @@ def court(draws: Draws, locale: str) -> Sheet:
     desk.skip(50)
     for sentence in one.who.sentences[:2]:
         desk.prose([sentence])
-    desk.prose([f"{desk.caption('between')} ", Planted("name", other.who.name), f" {desk.caption('phone')} ", Planted("phone", other.who.phone)])  # fmt: skip
+    desk.prose(
+        [
+            f"{desk.caption('between')} ",
+            Planted("name", other.who.name),
+            f" {desk.caption('phone')} ",
+            Planted("phone", other.who.phone),
+        ]
+    )
     for sentence in one.who.sentences[2:]:
         desk.prose([sentence])
     desk.line([f"{desk.caption('dear')} ", Planted("name", one.who.surname)])

@@ -61,7 +61,8 @@ class Page:
         inside = np.zeros(self.ink.shape, np.uint8)
         for item in self.items:
             cv2.fillPoly(inside, np.rint(np.array([item.quad])).astype(np.int32), 1)
-        return self.ink & (cv2.dilate(inside, np.ones((2 * _SPARE + 1,) * 2, np.uint8)) == 0)
+        clear: Mask = cv2.dilate(inside, np.ones((2 * _SPARE + 1,) * 2, np.uint8)) == 0
+        return self.ink & clear
 
 
 def templates(part: str) -> tuple[str, ...]:

@@ -69,14 +69,16 @@ class Redaction:
         return [line for line in lines if not any(part.intersect(_core(line)) for part in self.parts)]
 
 
-def anonymise(image: Image, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]) -> Redaction:
-    """Fills whatever a detector finds in the image or in any of its readings. The image is not changed.
+def anonymise(
+    image: Image, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector], also: Sequence[Region] = ()
+) -> Redaction:
+    """Fills whatever a detector finds in the image or in any of its readings, and `also`. The image is not changed.
 
     Raises:
         BadPage: the image is not `(H, W, 3) uint8` with at least one pixel.
     """
     check_page(image)
-    found: list[Region] = []
+    found: list[Region] = list(also)
     everything = [line for lines in readings for line in lines]
     for detector in detectors:
         for lines in (everything,) if detector.pixels else readings:

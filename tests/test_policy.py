@@ -8,7 +8,7 @@ from privacy.anonymise import redact_text
 from privacy.detectors import registry
 from privacy.policy import CustomRule, Policy
 
-TEXT = "the Umbrellary: call 030 1234567\nmail kim@example.org\nXylthorp 77, total 123"
+TEXT = "the Umbrellux: call 030 1234567\nmail kim@example.org\nXylthorp 77, total 123"
 
 
 def redacted(policy, text=TEXT):
@@ -16,9 +16,9 @@ def redacted(policy, text=TEXT):
 
 
 def test_balanced_removes_what_the_detectors_find_and_strict_what_nobody_knows():
-    assert redacted(Policy()) == "the Umbrellary: call [PHONE]\nmail [EMAIL]\nXylthorp 77, total 123"
+    assert redacted(Policy()) == "the Umbrellux: call [PHONE]\nmail [EMAIL]\nXylthorp 77, total 123"
     strict = redacted(Policy("strict"))
-    assert "Umbrellary" not in strict
+    assert "Umbrellux" not in strict
     assert "Xylthorp" not in strict
     assert "total 123" in strict
     assert redacted(Policy("strict"), "amount 1234 of 2026-01-07") == "amount [UNKNOWN] of [UNKNOWN]"

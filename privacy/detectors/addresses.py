@@ -17,23 +17,36 @@ KIND = "address"
 NEAR = 40  # characters between a street and its town
 
 _UP = "A-ZÀ-ÖØ-ÞĄĆĘŁŃÓŚŹŻČŘŠŽ"
-_WORD = rf"(?:[{_UP}][\w'’.\-]*|(?:van|von|de|der|den|del|della|di|da|la|le|les|los|las|des|du|of|the|and|y|e|en|sur|sous|am|an|im|in|aan|upon)(?= ))"
+_WORD = (
+    rf"(?:[{_UP}][\w'’.\-]*|(?:van|von|de|der|den|del|della|di|da|la|le|les|los|las|des|du|of|the|and|y|e|en"
+    rf"|sur|sous|am|an|im|in|aan|upon)(?= ))"
+)
 _NUMBER = r"\d{1,5}(?: ?[A-Za-z](?![A-Za-z]))?(?: ?[\-/] ?\d{1,4}[A-Za-z]?)?"
 _UNIT = (
-    r"(?:,? ?(?:Apt|Apartment|Apartamento|Appartamento|Suite|Flat|Unit|Studio|Piso|Puerta|Esc|Escalera|Bajo|Interno|Scala|Wohnung|"
+    r"(?:,? ?(?:Apt|Apartment|Apartamento|Appartamento|Suite|Flat|Unit|Studio|Piso|Puerta|Esc|Escalera|Bajo"
+    r"|Interno|Scala|Wohnung|"
     r"Whg|bus|m|lok|appt|Bât|Bat|App)\.? ?[\w\-]{1,6}\.?)"
 )
 _ENGLISH = (
-    "Alley Avenue Ave Bridge Bypass Boulevard Blvd Branch Brook Brooks Burg Causeway Center Centre Circle Circles Cliff Cliffs Close "
-    "Club Common Corner Corners Course Court Courts Cove Coves Creek Crescent Crest Crossing Cross Curve Dale Dam Divide "
-    "Drive Drives Dr Estate Estates Expressway Extension Extensions Fall Falls Ferry Field Fields Flat Flats Ford Fords Forest Forge Forges Fork "
-    "Forks Fort Freeway Garden Gardens Gate Gateway Glen Glens Green Greens Grove Groves Harbor Harbour Harbors Haven Heights Highway Hill Hills Hollow "
-    "Inlet Island Islands Isle Junction Junctions Key Keys Knoll Knolls Lake Lakes Land Landing Lane Ln Light Lights Loaf Lock Locks Lodge Loop Mall Manor "
-    "Manors Meadow Meadows Mews Mill Mills Mission Motorway Mount Mountain Mountains Neck Orchard Oval Overpass Park Parks Parkway Parkways Pass Passage "
+    "Alley Avenue Ave Bridge Bypass Boulevard Blvd Branch Brook Brooks Burg Causeway Center Centre Circle Circles"
+    " Cliff Cliffs Close "
+    "Club Common Corner Corners Course Court Courts Cove Coves Creek Crescent Crest Crossing Cross Curve Dale Dam"
+    " Divide "
+    "Drive Drives Dr Estate Estates Expressway Extension Extensions Fall Falls Ferry Field Fields Flat Flats Ford"
+    " Fords Forest Forge Forges Fork "
+    "Forks Fort Freeway Garden Gardens Gate Gateway Glen Glens Green Greens Grove Groves Harbor Harbour Harbors"
+    " Haven Heights Highway Hill Hills Hollow "
+    "Inlet Island Islands Isle Junction Junctions Key Keys Knoll Knolls Lake Lakes Land Landing Lane Ln Light"
+    " Lights Loaf Lock Locks Lodge Loop Mall Manor "
+    "Manors Meadow Meadows Mews Mill Mills Mission Motorway Mount Mountain Mountains Neck Orchard Oval Overpass"
+    " Park Parks Parkway Parkways Pass Passage "
     "Path Pike Pine Pines Place Plain Plains Plaza Point Points Port Ports Prairie Radial Ramp Ranch Rapid Rapids Rest "
-    "Ridge Ridges River Road Roads Rd Route Row Run Shoal Shoals Shore Shores Skyway Spring Springs Spur Spurs Square Sq "
-    "Squares Station Stravenue Stream Street Streets St Summit Terrace Throughway Trace Track Trafficway Trail Tunnel Turnpike Underpass "
-    "Union Unions Valley Valleys Via Viaduct View Views Village Villages Ville Vista Walk Walks Wall Way Ways Well Wells"
+    "Ridge Ridges River Road Roads Rd Route Row Run Shoal Shoals Shore Shores Skyway Spring Springs Spur Spurs"
+    " Square Sq "
+    "Squares Station Stravenue Stream Street Streets St Summit Terrace Throughway Trace Track Trafficway Trail"
+    " Tunnel Turnpike Underpass "
+    "Union Unions Valley Valleys Via Viaduct View Views Village Villages Ville Vista Walk Walks Wall Way Ways"
+    " Well Wells"
 ).replace(" ", "|")
 _BEFORE = (
     r"(?:rue|avenue|av\.?|boulevard|bd\.?|chemin|impasse|allée|allee|quai|route|cours|passage|square|faubourg|sentier"
@@ -56,9 +69,11 @@ _STREETS = tuple(
         rf"(?:{_UNIT},? )?{_NUMBER},? (?:{_WORD} ){{1,4}}(?:{_ENGLISH})(?![a-z])\.?{_UNIT}?",
         rf"{_UNIT},? (?:{_WORD} ){{1,3}}(?:{_ENGLISH})(?![a-z])\.?",
         rf"{_NUMBER}(?: ?(?:bis|ter|quater))?,? (?i:{_BEFORE}){_AFTER}(?:{_WORD}(?:, | )?){{1,5}}",
-        rf"(?<![\w'])(?i:{_BEFORE}){_AFTER}(?:{_WORD},? ){{1,5}}(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}(?: ?lok\.? ?\d+)?{_UNIT}?",
+        rf"(?<![\w'])(?i:{_BEFORE}){_AFTER}(?:{_WORD},? ){{1,5}}(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}(?:"
+        rf" ?lok\.? ?\d+)?{_UNIT}?",
         rf"(?<![\w']){_WORD}(?:[ \-]{_WORD}){{0,4}}?(?:(?<=[a-zà-ÿ])|[ \-])(?i:{_ENDINGS}),? {_NUMBER}(?!\w|[.,]\d)",
-        rf"(?<![\w'])(?:Am|An der|Im|In der|Zum|Zur|Auf dem|Auf der|Unter den|Hinter der) {_WORD} {_NUMBER}(?!\w|[.,]\d)",
+        rf"(?<![\w'])(?:Am|An der|Im|In der|Zum|Zur|Auf dem|Auf der|Unter den|Hinter der) {_WORD} {_NUMBER}(?!\w"
+        rf"|[.,]\d)",
         rf"(?m:^) ?(?i:{_BEFORE}){_AFTER}{_WORD}(?: {_WORD}){{0,4}}(?=\n)",
         r"(?i:p\.? ?o\.? ?box|postfach|apartado|casella postale|postbus|skr\.? poczt\.?|boîte postale|\bBP) \d{1,6}",
         rf"(?:PSC|Unit) \d{{3,4}},? (?i:box) \d{{3,4}}|(?:USNS|USS|USCGC|USNV|HMS) {_WORD}",

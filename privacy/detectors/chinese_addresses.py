@@ -18,17 +18,24 @@ _LARGE = r"(?:特别行政区|特別行政區|维吾尔自治区|壮族自治区
 _SMALL = r"(?:市|县|縣|区|區|旗|镇|鎮|乡|鄉|村|里)"
 _ROAD = r"(?:大道|胡同|路|街|巷|弄|道)"
 _FIGURES = r"[\dA-Za-z一二三四五六七八九十百零]{1,6}"
-_NUMBER = rf"(?:{_FIGURES} ?(?:号|號|座|栋|棟|幢|楼|樓|层|層|室|单元|單元|段|巷|弄|F|之) ?(?:之 ?\d{{1,3}})?){{1,6}}(?:\d{{1,4}}室?)?"
+_NUMBER = (
+    rf"(?:{_FIGURES} ?(?:号|號|座|栋|棟|幢|楼|樓|层|層|室|单元|單元|段|巷|弄|F|之) ?(?:之 ?\d{{1,3}})?){{1,6}}"
+    rf"(?:\d{{1,4}}室?)?"
+)
 _PATTERNS = tuple(
     (re.compile(pattern), confidence, reason)
     for pattern, confidence, reason in (
-        (rf"(?:\d{{3,6}} ?)?(?:{_PROVINCES}) ?{_LARGE}?(?:{_HAN}{{1,6}}?{_SMALL}){{1,4}}(?:{_HAN}{{1,8}}?{_ROAD})?(?:{_NUMBER})?", 0.75, "province and place"),
+        (rf"(?:\d{{3,6}} ?)?(?:{_PROVINCES}) ?{_LARGE}?(?:{_HAN}{{1,6}}?{_SMALL}){{1,4}}"
+         rf"(?:{_HAN}{{1,8}}?{_ROAD})?(?:{_NUMBER})?", 0.75, "province and place"),
         (rf"(?:\d{{3,6}} ?)?(?:{_PROVINCES}) ?{_LARGE}?{_HAN}{{1,8}}?{_ROAD}(?:{_NUMBER})?", 0.75, "province and road"),
         (rf"(?:{_PROVINCES}){_LARGE}{_HAN}{{0,4}}(?=$|\n|\t|\d)", 0.6, "a province opens a line"),
-        (rf"(?:\d{{3,6}} ?)?{_HAN}{{2,10}}?{_ROAD}(?:[一二三四五六七八九十\d]{{1,3}}段)?{_NUMBER}(?: ?\d{{5,6}})?", 0.7, "road and number"),
+        (rf"(?:\d{{3,6}} ?)?{_HAN}{{2,10}}?{_ROAD}(?:[一二三四五六七八九十\d]{{1,3}}段)?{_NUMBER}(?:"
+         rf" ?\d{{5,6}})?", 0.7, "road and number"),
         (rf"(?m:^) ?(?:\d{{3,6}} ?)?{_HAN}{{2,8}}{_ROAD}(?=$|\n|\t)", 0.5, "a road alone"),
-        (rf"(?m:^) ?{_HAN}{{0,6}}\d{{1,4}} ?[号號](?:之 ?\d{{1,3}})?(?:\d{{1,3}}[楼樓F])?(?=$|\n|\t)", 0.5, "a number of a house alone"),
-        (rf"(?m:^) ?{_HAN}{{0,8}}{_ROAD}?{_FIGURES} ?[座栋棟幢室](?: ?\d{{5,6}})?(?=$|\n|\t)", 0.5, "a number of a house alone"),
+        (rf"(?m:^) ?{_HAN}{{0,6}}"
+            rf"\d{{1,4}} ?[号號](?:之 ?\d{{1,3}})?(?:\d{{1,3}}[楼樓F])?(?=$|\n|\t)", 0.5, "a number of a house alone"),
+        (rf"(?m:^) ?{_HAN}{{0,8}}{_ROAD}?{_FIGURES} ?[座栋棟幢室](?: ?\d{{5,6}})?(?=$|\n|\t)", 0.5, "a number of a"
+                                                                                               " house alone"),
         (rf"{_HAN}{{2,4}}(?:市|县|縣){_HAN}{{2,6}}(?:区|區|{_ROAD})(?:{_NUMBER})?", 0.6, "city and district"),
     )
 )  # fmt: skip

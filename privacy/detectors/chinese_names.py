@@ -23,7 +23,9 @@ _RARELY_A_SURNAME = frozenset(
     "于和与时是有从向因对及由以全公应应經经过过用能成安白高方项单计平解连通关水车相别都台后终居"
 )
 _NOT_NAMES = re.compile(
-    rf"{labels.one_of(labels.CLOSING, labels.OTHER)}|(?:尊敬的|敬爱的|敬愛的|亲爱的|親愛的|敬祝|安康|祝好|谢谢|謝謝|惠顾|惠顧|光临|光臨)"
+    rf"{labels.one_of(labels.CLOSING, labels.OTHER)}|(?:尊敬的|敬爱的|敬愛的|亲爱的|親愛的|"
+    r"敬祝|安康|祝好|谢谢|謝謝|惠顾|惠顧|光临"
+    rf"|光臨)"
     r"|公司|企业|企業|集团|集團|有限|银行|銀行|医院|醫院|学校|學校|大学|大學"
 )
 _LONGEST_CELL = 4
@@ -43,9 +45,9 @@ def search(text: str) -> list[Span]:
 def _of_run(run: str, alone: bool) -> list[tuple[int, int, str]]:
     if len(run) <= _LONGEST_CELL and alone:
         length = _surname(run, 0)
-        given = run[length:]
-        if length and 1 <= len(given) <= 2 and not chinese_word(run) and not labels.is_label(run):
-            if given_name(given) or not chinese_word(given):
+        rest = run[length:]
+        if length and 1 <= len(rest) <= 2 and not chinese_word(run) and not labels.is_label(run):
+            if given_name(rest) or not chinese_word(rest):
                 return [(0, len(run), "a surname and a given name, alone")]
             return []
     found, position = [], 0

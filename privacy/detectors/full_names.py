@@ -16,13 +16,18 @@ KIND = "name"
 LONGEST = 14  # letters; longer ones are several words whose spaces were lost
 
 _UP = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĢĪĮĶĻŁĽŃŇŌŐŒŔŘŚŞŠȘŢŤȚŪŮŰŲŹŻŽ"
-_PARTICLE = r"(?:van der|van den|van de|von der|de la|de los|van|von|vom|zu|zum|de|der|den|del|della|dello|di|da|do|dos|das|du|le|la|ten|ter|te|el|al|bin|binti|ibn|y|e|i)"
+_PARTICLE = (
+    r"(?:van der|van den|van de|von der|de la|de los|van|von|vom|zu|zum|de|der|den|del|della|dello|di|da"
+    r"|do|dos|das|du|le|la|ten|ter|te|el|al|bin|binti|ibn|y|e|i)"
+)
 _TOKEN = rf"(?:[{_UP}]\.(?=[ {_UP}])|[{_UP}][\w'’]*(?:-[{_UP}]?[\w'’]+)*)"
 _SEQUENCE = re.compile(rf"(?<![\w@./\-']){_TOKEN}(?:,? (?:{_PARTICLE} )*{_TOKEN}){{1,4}}(?![\w@]|\.\w)")
 _FIRM = re.compile(
-    r"(?<![A-Za-z])(?:GmbH|mbH|AG|KG|KGaA|OHG|oHG|e\.? ?V\.?|e\.? ?K\.?|Ltd|LTD|Limited|Inc|INC|LLC|LLP|PLC|Plc|Corp|Co\.|& ?Co"
+    r"(?<![A-Za-z])(?:GmbH|mbH|AG|KG|KGaA|OHG|oHG|e\.? ?V\.?|e\.? ?K\.?|Ltd|LTD|Limited|Inc|INC|LLC|LLP|PLC|Plc"
+    r"|Corp|Co\.|& ?Co"
     r"|Group|Holding|SARL|S\.?A\.?R\.?L|SAS|S\.?A\.?|S\.?p\.?A\.?|SPA|SpA|S\.?R\.?L\.?|s\.c|Stichting|Koninklijke|S\.?r\.?l\.?|Srl|SRL|S\.?L\.?|S\.?L\.?L\.?|S\.?C\.?P|B\.?V\.?|N\.?V\.?|V\.?O\.?F"
-    r"|Sp\.? ?z|S\.? ?K\.? ?A|P\.?P\.?O\.?F|Stiftung|Fundacja|FPUH|PPUH|Stowarzyszenie|Gabinety?|Grupa|Spółka|and Sons|& ?Sons"
+    r"|Sp\.? ?z|S\.? ?K\.? ?A|P\.?P\.?O\.?F|Stiftung|Fundacja|FPUH|PPUH|Stowarzyszenie|Gabinety?|Grupa|Spółka|and"
+    r" Sons|& ?Sons"
     r"|et Fils|& ?Söhne|Hermanos|Bank|Sdn|Bhd|Restaurant|Hotel|Enterprise|Trading|Compagnia|Cooperativa|Industrias"
     r"|Asociados|Familia)(?![A-Za-z])"
 )

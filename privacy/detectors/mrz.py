@@ -2,7 +2,8 @@
 
 The check digits confirm. A line is one without them too: no other text is full of "<".
 
-A page with a zone, or with the title of one, is an identity document. Its labels are small and faint, and readers lose them, so there
+A page with a zone, or with the title of one, is an identity document. Its labels are small and faint,
+and readers lose them, so there
 every date, every long number and every line with a name of the zone is personal without a label.
 """
 
@@ -21,7 +22,8 @@ _LINE = re.compile(r"[A-Za-z0-9<|!()]{20,60}")
 _DATES = re.compile(r"(\d{6})(\d)([MFX<HK])(\d{6})(\d)")
 _NAMES = re.compile(r"^[PIACV1][A-Z<KC][A-Z0-9]{3}[A-Z]{2,}<")
 _CARD = re.compile(
-    r"(?m:^)[ \t]*(?:居民身份证|中华人民共和国居民身份证|身分證|中華民國國民身分證|國民身分證|护照|護照|机动车驾驶证|駕駛執照|居住证|居留證|"
+    r"(?m:^)[ \t]*(?:居民身份证|中华人民共和国居民身份证|身分證|中華民國國民身分證|國民身分證|护照|護照|"
+    r"机动车驾驶证|駕駛執照|居住证|居留證|"
     r"(?i:passport|identity card|personalausweis|carte d'identit[ée]|carta d'identit[àa]|documento de identidad|"
     r"identiteitskaart|dow[óo]d osobisty|f[üu]hrerschein|driving licen[cs]e|driver'?s? licen[cs]e|permis de conduire|"
     r"permiso de conducci[óo]n|patente di guida|rijbewijs|prawo jazdy))[ \t]*(?=\n)"

@@ -23,7 +23,8 @@ _SHAPES = tuple(
         r"[A-Z]{2} ?- ?\d{3} ?- ?[A-Z]{2}",  # FR
         r"[A-HJ-NPR-TV-Z]{2} ?\d{3} ?[A-HJ-NPR-TV-Z]{2}",  # IT
         r"\d{4} ?[BCDFGHJKLMNPRSTVWXYZ]{3}",  # ES
-        r"[A-Z]{2}-\d{3}-[A-Z]|[A-Z]-\d{3}-[A-Z]{2}|\d{2}-[A-Z]{2,3}-\d{1,2}|[A-Z]{2}-\d{2}-[A-Z]{2}|\d-[A-Z]{3}-\d{2}",  # NL
+        r"[A-Z]{2}-\d{3}-[A-Z]|[A-Z]-\d{3}-[A-Z]{2}|\d{2}-[A-Z]{2,3}-\d{1,2}|[A-Z]{2}-\d{2}-[A-Z]{2}"
+        r"|\d-[A-Z]{3}-\d{2}",  # NL
         r"(?:W[A-Z]|KR|PO|GD|DW|LU|BI|EL|SK|RZ|OP|ZS)[A-Z]? \d{4,5}[A-Z]?",  # PL
         r"[1-9][A-Z]{3}\d{3}",  # US, California
         r"[A-Z]{3}-\d{4}",  # TW

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from privacy.detectors import labels
 from privacy.detectors.lookalikes import fold
-from privacy.detectors.passages import rows
+from privacy.detectors.passages import FILLED, rows
 from privacy.page import Box, Image, Line, Quad, Region
 
 KINDS = (
@@ -80,7 +80,7 @@ def _column(
         if box.y0 > bottom + GAP * height or labels.ANY.match(folded[i].lstrip()):
             break
         bottom = max(bottom, box.y1)
-        quad = _within(lines[i], left, right)
+        quad = None if FILLED in lines[i].text else _within(lines[i], left, right)
         if quad is not None:
             found.append(Region(kind, quad, 0.7, "a cell under a heading"))
     return found

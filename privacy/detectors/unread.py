@@ -22,6 +22,7 @@ KIND = "unread"
 LONG_SIDE = 1600  # pixels; larger pages are looked at scaled down
 CONTRAST = 12  # grey levels darker than the paper around it: ink
 RULED = 2.5  # line heights; a thin stroke so long and so straight is a rule
+LEAST = 0.12  # of the square of a line's height: ink of a patch
 SPECK = 6  # pixels; less than this is dust
 GROWN = 0.2  # of a line's height: what reaches out of a line that was read belongs to it
 _SIGNED = re.compile(rf"^\s*{labels.one_of(labels.SIGNATURE, labels.CLOSING)}[\s:._]*$")
@@ -67,10 +68,13 @@ def _believed(lines: Sequence[Line], height: float) -> list[Line]:
     for i, line in enumerate(lines):
         if len(texts[i]) < NEAR_LABEL and any(_beside_or_below(boxes[i], label, height) for label in signed):
             continue
-        if len(texts[i]) >= SHORT or (min(_sides(line.quad)) <= TALL * height and any(
-            j != i and texts[j] == texts[i] and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area
-            for j in range(len(lines))
-        )):
+        if len(texts[i]) >= SHORT or (
+            min(_sides(line.quad)) <= TALL * height
+            and any(
+                j != i and texts[j] == texts[i] and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area
+                for j in range(len(lines))
+            )
+        ):
             kept.append(line)
     return kept
 
@@ -86,7 +90,8 @@ def _ink(gray: Mask) -> Mask:
     soft = cv2.medianBlur(gray.astype(np.uint8), 3)
     side = max(31, min(gray.shape) // 8) | 1
     ink = cv2.adaptiveThreshold(soft, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, CONTRAST)
-    return ink.astype(np.uint8)
+    found: Mask = ink.astype(np.uint8)
+    return found
 
 
 def _unruled(ink: Mask, height: float) -> Mask:
@@ -124,9 +129,9 @@ def _patches(ink: Mask, height: float) -> list[Box]:
     found = []
     for number, (x, y, w, h, _) in enumerate(stats.tolist()):
         inner_w, inner_h = w - near + 1, h - near + 1
-        if number and min(inner_w, inner_h) >= 0.45 * height and max(inner_w, inner_h) >= 0.9 * height:
-            if counts[number] >= 0.12 * height * height:
-                found.append(Box(x + near // 2, y + near // 2, x + w - near // 2, y + h - near // 2))
+        large = min(inner_w, inner_h) >= 0.45 * height and max(inner_w, inner_h) >= 0.9 * height
+        if number and large and counts[number] >= LEAST * height * height:
+            found.append(Box(x + near // 2, y + near // 2, x + w - near // 2, y + h - near // 2))
     return found
 
 

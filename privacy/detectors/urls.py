@@ -16,7 +16,8 @@ _PATTERNS = tuple(
         (rf"(?<!\w)(?:w{{3}}|vv{{1,2}}w|ww) ?[.,] ?{_REST}(?: [.] ?[\w\-]+)*", 0.95, "www"),
         (rf"(?<![\w@.])[\w\-]+(?:\.[\w\-]+)*\.(?:{TOP})/{_REST}", 0.9, "a domain and a path"),
         (r"(?<!\w)(?:linkedin|facebook|instagram|twitter|tiktok|weibo|github|x)\.?com/? ?[\w\-./]+", 0.9, "a network"),
-        (r"(?<![\w@.\-])[a-z][\w\-]{2,}(?:\.[a-z][\w\-]+)*\.(?:com|org|net|info|biz|eu|de|fr|nl|pl|cn|tw)(?![\w.])", 0.6, "a domain"),
+        (r"(?<![\w@.\-])[a-z][\w\-]{2,}(?:\.[a-z][\w\-]+)*\.(?:com|org|net|info|biz|eu|de|fr|nl|pl|cn|tw)"
+         r"(?![\w.])", 0.6, "a domain"),
     )
 )  # fmt: skip
 
