@@ -23,6 +23,7 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -145,6 +146,28 @@ def one(task: tuple[str, int, bool, int, int, int]) -> dict[str, Any]:
         "chinese": chinese, "template": page.template, "items": items, "reason": reason,
         "innocent": int(innocent.sum()), "lost": int((innocent & mask).sum()), "seconds": spent[0], "cpu": spent[1],
         "regions": len(result.redaction.regions), "turn": turn, "exif": exif,
+    }  # fmt: skip
+
+
+def recall_only(task: tuple[str, int, bool, int, int, int], folder: Path) -> dict[str, Any]:
+    """Detection and filling alone, on readings that are kept in `folder` between runs; no second look, no leak."""
+    part, index, chinese, seed, _, _ = task
+    assert _redactor is not None
+    page = yardstick.page(part, index, chinese, seed)
+    kept = folder / f"{part}-{'chinese' if chinese else 'latin'}-{seed}-{index}.pickle"
+    if kept.exists():
+        readings = pickle.loads(kept.read_bytes())
+    else:
+        readings = _redactor.readings(page.image)
+        kept.write_bytes(pickle.dumps(readings))
+    clock, processor = time.perf_counter(), time.process_time()
+    mask = _redactor.filled(page.image, readings).mask
+    spent = time.perf_counter() - clock, time.process_time() - processor
+    innocent = page.innocent()
+    return {
+        "chinese": chinese, "items": [(i.kind, page.covered(i, mask) >= COVERED, False, False) for i in page.items],
+        "reason": "", "innocent": int(innocent.sum()), "lost": int((innocent & mask).sum()),
+        "seconds": spent[0], "cpu": spent[1],
     }  # fmt: skip
 
 
@@ -275,6 +298,9 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="the Python of an environment with presidio-image-redactor")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="18 Latin and 9 Chinese pages")
+    parser.add_argument(
+        "--recall-only", type=Path, metavar="FOLDER", help="keep readings there; no second look, no leak"
+    )
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     latin, chinese = (18, 9) if given.quick else given.pages
@@ -285,6 +311,10 @@ def main() -> None:
     jobs = {f"turned by {turn}": [(*t[:4], turn, 1) for t in (tasks if turn == 0 else some)] for turn in given.turns}
     if given.exif:
         jobs |= {f"EXIF orientation {value}": [(*t[:5], value) for t in some] for value in range(1, 9)}
+    if given.recall_only:
+        prepare(given.part == "held-out")
+        show("recall only, no second look", [recall_only(task, given.recall_only) for task in tasks], False)
+        return
     found = {}
     tess = shutil.which("tesseract") is not None
     half = given.part == "held-out"

@@ -88,6 +88,14 @@ class Redactor:
             reason = _still(number, left)
         return PageResult(redaction, tuple(served), up.turn, (image.shape[0], image.shape[1])), reason
 
+    def readings(self, image: Image) -> list[list[Line]]:
+        """Both models' readings of a page that stands upright."""
+        return [self._guard.read(image), self._serving.read(image)]
+
+    def filled(self, image: Image, readings: Sequence[Sequence[Line]]) -> anonymise.Redaction:
+        """The first fill, before anybody looks again."""
+        return anonymise.anonymise(image, readings, self._detectors)
+
     @staticmethod
     def _again(by: reader.Reader, redaction: anonymise.Redaction, lines: Sequence[Line]) -> list[Line]:
         """The reading of the filled page: lines that did not change, changed strips read again, what was not seen."""
