@@ -37,7 +37,7 @@ def database(home):
 def wait(home, database, data=b"pixels"):
     Documents(database).arrive(ID, 1.0, b"name", home.pool_of)
     Documents(database).end(ID, Ending("quarantined", reason="page 1 still shows: email", pages=1), 2.0)
-    home.quarantine.create(ID)
+    home.quarantine.create(ID, 0)
     home.quarantine.put(ID, NAME_BLOB, b"scan.png")
     home.quarantine.put(ID, ORIGINAL_BLOB, data)
 
