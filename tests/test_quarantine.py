@@ -87,7 +87,7 @@ def test_letting_out_needs_the_service_before_anything_is_written(home, database
 def test_a_file_is_anonymised_by_the_daemons_own_workers(weights_dir, tmp_path):
     """Two pages of one container, their preview, the audit without plaintext, and a box of the operator's own."""
     document = synthesis.generate("letter", 1, "en_GB")
-    offline = Offline(weights_dir, Anonymise(), Ingest())
+    offline = Offline(weights_dir, Anonymise(), Ingest(), "require")
     try:
         done = offline.anonymise(png(document), [(1, 0, 0, 40, 30)])
     finally:
