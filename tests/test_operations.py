@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
@@ -11,7 +12,8 @@ import time
 import pytest
 from click.testing import CliRunner, Result
 
-from daemon import retry
+from daemon import claims, retry
+from daemon.budget import Budget
 from daemon.cli import main
 from daemon.errors import NotInitialised, Refused
 from daemon.home import create, open_home
@@ -21,7 +23,10 @@ from daemon.operations import Operations
 from daemon.state import Database, Documents
 from learners import sidecars, synthesis
 from learners.lines import document, pack
+from learners.replay import Pool
+from models.manifest import MODEL_FILES
 from privacy import files, ledger
+from privacy.accountant import RoundEvent
 from privacy.ledger import Ledger
 from running import SETTINGS, Running, drop, png, receipts
 from sealed import in_memory, needles, state_folder, take, where
@@ -326,3 +331,26 @@ def test_a_round_is_broken_off_by_forgetting_and_no_eviction_comes_into_it(opene
     assert "in a round" not in evicted
     assert all(begun <= now <= time.time() for now in evicted[1:]), "by the time the round began"
     learning.stop()
+
+
+def test_a_claim_counts_what_was_forgotten_and_the_slot_stays_in_rounds(opened, tmp_path, monkeypatch):
+    home, database = opened
+    monkeypatch.setattr(claims.audited, "record", lambda: None)  # what an audit found is test_audit's
+    for n in range(24):
+        take(home, database, f"{n:016x}", path=f"x/{n}.png", labelled=True)
+    for name in MODEL_FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"weights")
+    with Ledger(home.settings.ledger_path, home.signing) as book:
+        before = Budget(home, database, book).snapshot(Pool.TRAIN, 100)
+        gone = before.members[3]
+        Operations(home, database, book).forget([f"{gone:016x}"])
+        budget = Budget(home, database, book)
+        after = budget.snapshot(Pool.TRAIN, 100)
+        assert after.members == before.members, "it is charged like the others"
+        assert set(before.present) - set(after.present) == {gone}
+        event = RoundEvent(1.0, 30.0, 10)
+        debit = budget.charge(1, "round", after.members, event, epsilon=1.0)
+        plan = {"max_grad_norm": 1.0, "second_opinion": 1.0}
+        envelope = claims.compose(home, book, budget, {"round": debit}, plan, tmp_path)
+    assert b'"erasures":1' in base64.b64decode(envelope["payload"])
