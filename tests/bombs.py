@@ -103,9 +103,9 @@ def gif_frames(count: int = 5000) -> bytes:
 
 
 def gif_outgrown() -> bytes:
-    """A frame larger than its screen: the picture grows to hold it while the file is opened."""
-    screen = struct.pack("<HHBBB", 8, 8, 0x80, 0, 0) + bytes(6)
-    frame = b"," + struct.pack("<HHHHB", 60_000, 60_000, 50_000, 2_000, 0) + b"\x02\x02\x4c\x01\x00"
+    """A frame larger than its screen, to be cleared later: room for it is made while the file is opened."""
+    screen = struct.pack("<HHBBB", 8, 8, 0x80, 0, 0) + bytes(6) + b"!\xf9\x04\x09\x00\x00\x00\x00"
+    frame = b"," + struct.pack("<HHHHB", 60_000, 60_000, 50_000, 60_000, 0) + b"\x02\x02\x4c\x01\x00"
     return b"GIF89a" + screen + frame + b";"
 
 
