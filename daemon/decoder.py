@@ -68,6 +68,9 @@ def _image_pages(data: bytes, max_pages: int, max_pixels: int, confirm: bool) ->
                     yield np.asarray(_flat(frame))
     except (BadFile, Doubtful, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        told = f"has a page of more than {2 * max_pixels} pixels; at most {max_pixels} are taken (ingest.max_pixels)"
+        raise BadFile(told) from error
     except UnidentifiedImageError as error:
         raise BadFile(f"is not a {', '.join(FORMATS)} or PDF file, or its header is broken") from error
     except Exception as error:  # Pillow raises nearly every type there is on a broken file
@@ -119,7 +122,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
-    Image.MAX_IMAGE_PIXELS = None  # _check_size decides, before any pixel is decoded
+    Image.MAX_IMAGE_PIXELS = config["max_pixels"]  # twice that ends an open; a GIF makes room for its frame in there
     Image.init()  # every plug-in is loaded now, not when a document asks for one
     for module in LATE:
         importlib.import_module(module)

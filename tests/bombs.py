@@ -102,6 +102,13 @@ def gif_frames(count: int = 5000) -> bytes:
     return b"GIF89a" + screen + frame * count + b";"
 
 
+def gif_outgrown() -> bytes:
+    """A frame larger than its screen, to be cleared later: room for it is made while the file is opened."""
+    screen = struct.pack("<HHBBB", 8, 8, 0x80, 0, 0) + bytes(6) + b"!\xf9\x04\x09\x00\x00\x00\x00"
+    frame = b"," + struct.pack("<HHHHB", 60_000, 60_000, 50_000, 60_000, 0) + b"\x02\x02\x4c\x01\x00"
+    return b"GIF89a" + screen + frame + b";"
+
+
 def bmp_side() -> bytes:
     data = bytearray(encoded(Image.new("L", (8, 8)), "BMP"))
     struct.pack_into("<ii", data, 18, 60_000, 60_000)
@@ -182,6 +189,7 @@ BOMBS = {
     "a TIFF of 300 pages": tiff_pages,
     "a WebP of 16,383 x 16,383": webp_side,
     "a GIF of 65,535 x 65,535": gif_side,
+    "a GIF that outgrows its screen": gif_outgrown,
     "a GIF of 5,000 frames": gif_frames,
     "a BMP of 60,000 x 60,000": bmp_side,
     "a PDF page of 200,000 points": pdf_side,
