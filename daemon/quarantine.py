@@ -75,7 +75,9 @@ def discard(home_dir: Path, document: str) -> None:
 
 
 def close(home: Home, database: Database, document: str, how: str) -> dict[str, str]:
-    """The service's part: shreds the original, says so in the row and in the receipt; safe to repeat after a crash.
+    """The service's part: shreds the original, in backups too, and says so in the row and in the receipt.
+
+    Safe to repeat after a crash.
 
     Raises:
         OcrdError: the document is not in quarantine.
@@ -83,10 +85,13 @@ def close(home: Home, database: Database, document: str, how: str) -> dict[str, 
     if how not in HOW:
         raise OcrdError(f"Expected one of {', '.join(HOW)}, got {how!r}.")
     _check(home, document)
+    if (arrival := Documents(database).find(document)) is None:
+        raise OcrdError(f"Document {document} has no record here.")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     Documents(database).closed(document, f"{how} from quarantine at {now}")
     receipts.write(home, database, document)
     Documents(database).receipt_written(document)
+    home.shelf.puncture({"quarantine": [(arrival.slot, arrival.slot + 1)]})
     home.quarantine.shred(document)
     return {"document": document, "how": how}
 

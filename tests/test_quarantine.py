@@ -50,6 +50,7 @@ def test_what_waits_is_listed_with_its_reason_until_its_case_is_closed(home, dat
     quarantine.close(home, database, ID, "discarded")
     assert quarantine.listed(home.settings.home) == []
     assert not home.quarantine.exists(ID)
+    assert not home.shelf.holds("quarantine", 0), "a backup would bring the original back"
     receipt = json.loads((home.settings.outbox_dir / f"{ID}.json").read_text())
     assert receipt["state"] == "quarantined"
     assert receipt["reason"].startswith("discarded from quarantine at")
