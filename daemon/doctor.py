@@ -213,13 +213,9 @@ def _languages(settings: config.Settings) -> Iterator[Finding]:
 
 def _decoder(settings: config.Settings) -> Iterator[Finding]:
     """Decodes one pixel in a real worker, and looks whether its memory is bounded."""
-    png = bytes.fromhex(
-        "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
-        "3a7e9b550000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
-    )
     decoder = decoding.Decoder(settings.ingest, settings.sandbox)
     try:
-        with decoder.decode(png, 30) as decoded:
+        with decoder.decode(walls.PIXEL, 30) as decoded:
             found = Path(f"/proc/{decoder.worker.pid}/limits").read_text()
         bound = any(
             line.startswith("Max address space") and str(decoding.MEMORY) in line for line in found.splitlines()

@@ -28,13 +28,31 @@ _NEEDS = {
 """What a process may do because its work needs it: the round starts Paddle, and compiled kernels are code."""
 
 
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
+    "3a7e9b550000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
+)
+"""A whole PNG."""
+
+
 def insist(settings: config.Settings) -> None:
-    """Raises Unconfined where the kernel lacks what `sandbox = "require"` asks for; with "warn", says so."""
+    """Raises Unconfined where the kernel lacks what `sandbox = "require"` asks for; with "warn", says so.
+
+    A decoder then starts behind its walls: where that fails (a container that forbids the calls, say), every
+    document would end in `failed/`, and none is at fault.
+    """
     if lacking := sandbox.missing():
         told = f"this kernel has no {' and no '.join(lacking)}: a decoder that is taken over could read the keys"
         if settings.sandbox == "require":
             raise Unconfined(f"{told}. {REMEDY}")
         log.warning("%s", told)
+    decoder = decoding.Decoder(settings.ingest, settings.sandbox)
+    try:
+        decoder.decode(PIXEL, SECONDS).message.close()
+    except WorkerDied as error:
+        raise Unconfined(f"no decoder starts behind its walls: {error}. OCRD_DEBUG=1 shows why.") from error
+    finally:
+        decoder.close()
 
 
 def tried(settings: config.Settings) -> Iterator[tuple[str, dict[str, str]]]:

@@ -142,9 +142,17 @@ def test_a_kernel_without_landlock_is_refused_or_warned_of(target, monkeypatch, 
     assert "no Landlock" in caplog.text
 
 
+def test_a_service_whose_decoder_cannot_be_confined_does_not_start(monkeypatch):
+    """A container may forbid the calls although the kernel has them; no document may pay for that."""
+    command = [sys.executable, "-I", "-c", "raise SystemExit(1)"]
+    monkeypatch.setattr(workers.Worker, "_command", lambda self: command)
+    with pytest.raises(Unconfined, match="no decoder starts behind its walls"):
+        walls.insist(_Settings("require"))
+
+
 class _Settings:
     def __init__(self, policy):
-        self.sandbox = policy
+        self.sandbox, self.ingest = policy, Ingest()
 
 
 def test_another_architectures_calls_kill():
