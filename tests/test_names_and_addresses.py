@@ -43,7 +43,7 @@ FOUND = [
     (plates.RULE, "车牌号 京A·12345", ["京A·12345"]),
     (vehicles.RULE, "VIN WVWZZZ1JZXW000001", ["WVWZZZ1JZXW000001"]),
     (records.RULE, "Aktenzeichen: 12 C 3456/24", ["12 C 3456/24"]),
-    (records.RULE, "病历号：223969-34", ["223969-34"]),
+    (records.RULE, "就诊号：223969-34", ["223969-34"]),
     (tax_numbers.RULE, "Steuernummer: 12/345/67890", ["12/345/67890"]),
     (tax_numbers.RULE, "seller DE136695976 paid", ["DE136695976"]),
     (urls.RULE, "see www.example.org/~jane for it", ["www.example.org/~jane"]),
@@ -81,4 +81,4 @@ def test_words_are_known_with_and_without_accents_and_in_both_chinese_scripts():
     assert not common("Vorthagen")
     assert simplified("電話") == "电话"
     assert chinese_word("電話")
-    assert cut("王淑华电话") == ("王", "淑", "华", "电话")
+    assert cut("电话王淑华") == ("电话", "王", "淑", "华")

@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from daemon import redacting
 from daemon.errors import BadFile
 from daemon.reading import Reading, _turned
 from learners import sidecars, synthesis
 from learners.lines import unpack
 from models import reader
 from privacy import anonymise
-from privacy.page import Region
+from privacy.page import Char, Line, Region
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,43 @@ def test_labels_turn_with_their_page(reading, turn):
     quad = tuple(forth[turn](x, y) for x, y in first.quad)
     turned = _turned(sidecars.Label(first.text, quad), page)
     assert np.allclose(turned.quad, first.quad)
+
+
+def test_what_a_second_look_finds_is_filled_and_looked_at_again(reading, monkeypatch):
+    document = synthesis.generate("letter", 1, "en_GB")
+    corner = Region("email", ((0, 0), (40, 0), (40, 16), (0, 16)), 0.9, "test")
+    looks = iter([[corner], []])
+    monkeypatch.setattr(anonymise, "verify", lambda *_: next(looks))
+    page = reading.page(document.image, 1)
+    assert page.redaction.mask[0:16, 0:40].all()
+    assert corner.kind in page.redaction.counts
+
+
+def test_a_find_of_no_area_on_the_page_is_refused(reading, monkeypatch):
+    """What cannot be filled is not forgotten: outside the page, or as thin as nothing."""
+    document = synthesis.generate("letter", 1, "en_GB")
+    real = anonymise.anonymise
+    nowhere = Region("name", ((-9, -9), (-9, -9), (-9, -9), (-9, -9)), 0.9, "test")
+    monkeypatch.setattr(anonymise, "anonymise", lambda i, r, d, also=(): real(i, r, d, (*also, nowhere)))
+    header, blobs = result(reading, document)
+    assert (header["verdict"], blobs) == ("quarantined", {})
+
+
+def test_a_page_read_unsurely_is_refused():
+    noise = np.random.default_rng(0)
+    lines = [Line("x" * 20, ((0, 0), (90, 0), (90, 9), (0, 9)), c, c, chars(20, c)) for c in noise.uniform(0.1, 0.4, 5)]
+    assert redacting._failed(lines)
+    assert not redacting._failed([])
+
+
+def chars(count, confidence):
+    return tuple(Char("x", ((0, 0), (4, 0), (4, 9), (0, 9)), confidence) for _ in range(count))
+
+
+def test_a_smaller_copy_shows_what_no_line_covers(reading):
+    document = synthesis.generate("letter", 1, "en_GB")
+    guard = reading._redactor._guard
+    lines = guard.read(document.image)
+    assert guard.read_unseen(document.image, lines) == []
+    unseen = guard.read_unseen(document.image, lines[1:])
+    assert any(line.box.intersect(lines[0].box) > 0.5 * lines[0].box.area for line in unseen)
