@@ -1,6 +1,7 @@
 """Ten private rounds over a stream of documents whose kind changes twice: what is learned, kept and spent.
 
     python bench/continual.py [--rounds 10] [--arrivals 80] [--seed 1] [--quick] [--json FILE]
+                              [--picture FILE.svg]
 
 Slots arrive one after the other: thermal labels, then receipts, then identity cards, all generated. A round takes the
 last slots (a pool of four rounds' arrivals), as `learners.replay` decides, each slot in four rounds at most, one
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ def main() -> int:
     parser.add_argument("--data", help="not needed: every document is generated")
     parser.add_argument("--quick", action="store_true", help="three rounds")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     rounds, arrivals = 3 if given.quick else given.rounds, given.arrivals
@@ -61,8 +64,10 @@ def main() -> int:
         plan = stream.round(number)
         found.append(stream.scores(number, plan))
         stream.show(found[-1])
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+        if given.json:
+            given.json.write_text(json.dumps(found, indent=1))
+    if given.picture:
+        draw(found, given.picture)
     return 0
 
 
@@ -123,6 +128,27 @@ class Stream:
                 scores = self.model.head(self.model.neck(frames.unsqueeze(0)))[0]
                 total += evaluate.score_line(text, self.alphabet.best_path(scores.softmax(1).numpy())[0])
         return total.rates
+
+
+def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
+    """Exact lines of each kind after each round, above what the slot that spent most has spent."""
+    from matplotlib import pyplot
+
+    figure, (read, spent) = pyplot.subplots(
+        2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
+    )
+    rounds = [row["round"] for row in found]
+    for kind in found[0]["rates"]:
+        read.plot(rounds, [100 * row["rates"][kind]["exact_folded"] for row in found], marker="o", label=kind)
+    for change in range(1, len(KINDS)):
+        read.axvline(math.ceil(change * rounds[-1] / len(KINDS)) + 0.5, color="grey", linestyle=":")
+    read.set(ylabel="lines read exactly, %")
+    read.legend(fontsize=8)
+    spent.step(rounds, [row["worst_epsilon"] for row in found], where="mid", color="black")
+    spent.axhline(Settings().epsilon_lifetime, color="grey", linestyle="--", label="cap")
+    spent.set(xlabel="round", ylabel="worst epsilon")
+    figure.tight_layout()
+    figure.savefig(path)
 
 
 def _made(kind: str, seed: int, slot: int) -> TrainDocument:

@@ -34,7 +34,7 @@ class Paper:
 def load(domain: str, data: Path, count: int, seed: int) -> list[Paper]:
     """All `receipts` or `forms` of the benchmark data, or `count` generated thermal `labels`."""
     if domain == "labels":
-        return [_label(seed * 1_000_000 + k) for k in range(count)]
+        return [label(seed * 1_000_000 + k) for k in range(count)]
     folder = data / domain
     if not (folder / "lines.tsv").is_file():
         sys.exit(f"Expected {folder}/lines.tsv and lines.zip; name the data with --data DIR.")
@@ -88,6 +88,6 @@ def _opened(data: bytes) -> Image:
         return np.asarray(image.convert("RGB"))
 
 
-def _label(seed: int) -> Paper:
+def label(seed: int) -> Paper:
     made = thermal_label(seed)
     return Paper(str(seed), tuple((crop(made.image, each.quad), each.text) for each in made.lines))

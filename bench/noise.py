@@ -5,7 +5,8 @@
 Noise: the discrete Gaussian of `privacy.noise`, from ChaCha20 to int64 grid steps, against torch.randn (which is
 neither exact nor cryptographic) and against sums of four Box-Muller normals from ChaCha20, which it replaced. Best
 of several runs, in seconds of processor time. Accounting: one figure each, computed for the first time; then an
-odometer over 1,000 rounds and 100,000 slots, its first answer to each question. Needs no data.
+odometer over 1,000 rounds and 100,000 slots, its first answer to each question. Last, what correlating the noise of
+the steps of a full-batch round could gain (a matrix factorisation, arXiv 2211.06530). Needs no data.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def main() -> int:
         "accountant": figures(),
         "agreement": agreement(),
         "odometer": [odometer(name) for name in SCHEDULES],
+        "correlated": correlated(500 if given.quick else 4000),
     }
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
@@ -152,6 +154,41 @@ def odometer(schedule: str) -> dict[str, Any]:
     print(f"\nodometer, {ROUNDS:,} rounds, {SLOTS:,} slots: {schedule}; worst {asked.worst():.3f}")
     print("  " + ", ".join(f"{name} {taken:.3f} s" for name, taken in seconds.items()) + f"; charging {charged:.1f} s")
     return {"schedule": schedule, "seconds": seconds, "charging": charged}
+
+
+def correlated(rounds: int, steps: int = 50) -> dict[str, float]:
+    """The least error of a release at a given mu, as a share of independent, equal noise's: correlated, and not.
+
+    Every unit takes part in every step, so noise C^-1 z costs the root of the sum of |C^T C|. Two releases: all
+    iterates of plain gradient descent (prefix sums of the gradients), and the mean of the last two fifths.
+    """
+    sums = torch.tril(torch.ones(steps, steps, dtype=torch.float64))
+    found = {}
+    print(f"\nerror at equal mu, {steps} full-batch steps{'':9} correlated  independent, best step by step")
+    for name, release in {
+        "all iterates": sums,
+        "mean of the last": sums[3 * steps // 5 :].mean(0, keepdim=True),
+    }.items():
+        equal = release.square().sum() * steps
+        alone = release.square().sum(0).sqrt().sum().square()
+        found[name] = math.sqrt(float(_factorised(release, rounds) / equal))
+        found[f"{name}, independent"] = math.sqrt(float(alone / equal))
+        print(f"  {name:40} {found[name]:8.3f} {found[f'{name}, independent']:12.3f}")
+    return found
+
+
+def _factorised(release: torch.Tensor, rounds: int) -> torch.Tensor:
+    """Squared error times squared sensitivity of the best lower triangular C that Adam finds."""
+    steps = release.shape[1]
+    factor = torch.eye(steps, dtype=torch.float64).requires_grad_()
+    optimiser = torch.optim.Adam([factor], lr=0.02)
+    for _ in range(rounds):
+        lower = factor.tril()
+        error = torch.linalg.solve(lower.T, release.T).square().sum() * (lower.T @ lower).abs().sum()
+        optimiser.zero_grad()
+        error.log().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return error.detach()
 
 
 def _seconds(what: Callable[[], object]) -> float:

@@ -25,6 +25,8 @@ from privacy.ledger import Ledger
 from privacy.odometer import Odometer, ranges
 
 DEBIT = "debit"
+RETIRE = "retire"
+"""An entry that ends the life of all units before a number: what they were charged is not fully known."""
 POOLS = {"round": Pool.TRAIN, "gate": Pool.HOLDOUT}
 """What is charged for, and whom."""
 UNIT_KEY = "unit"
@@ -36,6 +38,8 @@ _STATES = {
     "failed": SlotState.FAILED,
     "duplicate": SlotState.DUPLICATE,
     "withdrawn": SlotState.FORGOTTEN,
+    "forgotten": SlotState.FORGOTTEN,
+    "evicted": SlotState.FORGOTTEN,
 }
 
 
@@ -57,9 +61,12 @@ class Budget:
         self._capacity = learning.capacity
         self._odometers = {pool: Odometer(learning.epsilon, learning.delta) for pool in Pool}
         self._used: dict[Pool, Counter[int]] = {pool: Counter() for pool in Pool}
+        self._retired = 0
         for entry in ledger.entries:
             if entry.kind == DEBIT:
                 self._spend(entry)
+            elif entry.kind == RETIRE:
+                self._retired = max(self._retired, entry.body["before"])
         self._publish()
 
     @property
@@ -68,6 +75,12 @@ class Budget:
         learning = self._learning
         looks = learning.gate_looks_per_document
         return RoundEvent(1.0, accountant.calibrate(1.0, 1, looks, learning.epsilon, learning.delta), 1)
+
+    @property
+    def _ticket(self) -> RoundEvent:
+        """One round of a training unit: an equal share of its lifetime."""
+        learning = self._learning
+        return replay.ticket(learning.capacity, learning.rounds_per_document, learning.epsilon, learning.delta)
 
     def _keep_unit(self, unit: str) -> None:
         """A unit is for life: neither kind can be told from what the other has spent (ADR 2)."""
@@ -82,23 +95,26 @@ class Budget:
     def snapshot(self, pool: Pool, last: int) -> replay.Snapshot:
         """The units of the pool's window that still have a ticket, with what came up to slot `last`, by public rule.
 
-        A hold-out unit that cannot pay for another look (the settings changed) is left out like one without a
-        ticket: a round must not spend and then fail at its gate.
+        A unit that cannot pay for another round or look (the settings changed) is left out like one without a
+        ticket: it must not make a round refuse, nor spend and then fail at its gate.
         """
         units = [
-            Unit(number, tuple(self._state(row, pool) for row in rows), pool, self._used[pool][number])
+            Unit(number, tuple(self._state(row, pool) for row in rows), pool, self._rounds_used(pool, number))
             for number, rows in groupby(self._window(pool, last), lambda row: int(row["unit"]))
         ]
         found = replay.snapshot(units, self._capacity, self._tickets[pool], pool)
-        if pool is Pool.TRAIN:
-            return found
-        over = self._odometers[pool].over([self.gate_event], ranges(found.members))
+        event = self.gate_event if pool is Pool.HOLDOUT else self._ticket
+        over = self._odometers[pool].over([event], ranges(found.members))
         poor = {unit for first, after in over for unit in range(first, after)}
         return replay.Snapshot(
             found.capacity,
             tuple(unit for unit in found.members if unit not in poor),
             tuple(unit for unit in found.present if unit not in poor),
         )
+
+    def _rounds_used(self, pool: Pool, unit: int) -> int:
+        """All of its tickets, for a unit from before a restore that lost the ledger's end."""
+        return self._tickets[pool] if unit < self._retired else self._used[pool][unit]
 
     def documents(self, pool: Pool, last: int, units: Sequence[int]) -> dict[int, list[str]]:
         """Ids of these units' documents up to slot `last` that have something to learn from, in order of arrival."""

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
+from daemon.cli_documents import DOCUMENT_COMMANDS
 from daemon.errors import EXIT_CODES, OcrdError, Unhealthy, exit_code
+from daemon.quarantine_commands import group as quarantine
 
 _EXITS = "\n".join(
     f"  {code}  {(kind.__doc__ or '').splitlines()[0]}"
@@ -214,6 +216,23 @@ def recover(home: Path, document: str, out: Path) -> None:
 
 
 @main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--out", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder.")
+@click.option("--preview", is_flag=True, help="Also pictures of before and after: they hold what was personal.")
+@click.pass_obj
+def anonymise(home: Path, files: tuple[Path, ...], out: Path, preview: bool) -> None:
+    """Write FILES without personal data as PNG into a folder; needs no service and no state folder."""
+    from daemon.offline import anonymise_files
+
+    refused = 0
+    for path, text in anonymise_files(home, files, out, preview):
+        click.echo(f"{path}: {text}")
+        refused += not text.startswith("removed")
+    if refused:
+        raise Unhealthy(f"{refused} of {len(files)} files were not written")
+
+
+@main.command()
 @click.argument("name")
 @click.pass_obj
 def find(home: Path, name: str) -> None:
@@ -227,6 +246,9 @@ def find(home: Path, name: str) -> None:
         click.echo(line)
 
 
+main.add_command(quarantine)
+
+
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
@@ -237,6 +259,10 @@ def completion(shell: str) -> None:
     if kind is None:
         raise OcrdError(f"no completion for {shell}")
     click.echo(kind(main, {}, "ocrd", "_OCRD_COMPLETE").source())
+
+
+for _command in DOCUMENT_COMMANDS:
+    main.add_command(_command)
 
 
 def _log_to_stderr(verbose: bool) -> None:

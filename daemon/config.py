@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from daemon.errors import BadSetting, NotInitialised
+from privacy.policy import Policy
 
 DEFAULT_HOME = Path("/var/lib/ocrd")
 FILE_NAME = "ocrd.toml"
@@ -47,13 +48,29 @@ class Ingest(Section):
     read_seconds: Annotated[float, Field(gt=0)] = 300.0
     originals: Literal["seal", "delete"] = "seal"
     originals_days: Annotated[float, Field(ge=0)] = 7.0
+    retain_documents: Annotated[int, Field(ge=0)] = 100_000
+    retain_days: Annotated[float, Field(ge=0)] = 365.0
+    min_free_bytes: Annotated[int, Field(ge=0)] = 2**30
 
 
 class Anonymise(Section):
     """What is removed from a page before anything of it is stored."""
 
+    policy: Literal["balanced", "strict", "custom"] = "balanced"
     off: tuple[str, ...] = ()
-    """Kinds that stay on the page; empty removes every kind there is a detector for."""
+    """Detectors that `balanced` does without; empty removes every kind there is a detector for."""
+    kinds: tuple[str, ...] = ()
+    """Detectors that `custom` works with."""
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    rules: tuple[dict[str, str], ...] = ()
+
+    @model_validator(mode="after")
+    def _usable(self) -> Anonymise:
+        if wrong := next((rule for rule in self.rules if set(rule) != {"name", "pattern"}), None):
+            raise ValueError(f"Expected a rule of name and pattern, got {wrong!r}.")
+        Policy.of(self.model_dump())
+        return self
 
 
 class Learning(Section):
@@ -230,9 +247,18 @@ TEMPLATE = """\
 # read_seconds = 300.0
 # originals = "seal"         # "seal": keep the sealed original for originals_days; "delete": never keep it
 # originals_days = 7.0
+# retain_documents = 100000  # what is sealed of older arrivals is destroyed, the oldest first, whatever it is;
+# retain_days = 365.0        # likewise after so long (0: no limit)
+# min_free_bytes = 1073741824   # with less room on the disk nothing is taken out of the inbox
 
 [anonymise]
-# off = []                   # kinds to leave on the page, for example ["phone"]
+# policy = "balanced"        # "strict": also words outside a public vocabulary and numbers of 4 digits or more;
+                             # "custom": the detectors in kinds, and no others
+# off = []                   # with balanced: detectors to do without, for example ["phone"]
+# kinds = []                 # with custom, for example ["name", "full_name", "labelled_field", "face"]
+# allow = []                 # phrases that stay, for example ["Example Clinic", "+49 30 000000"]
+# deny = []                  # phrases that go, whatever they are
+# rules = []                 # patterns that go: [{ name = "project", pattern = "PRJ-\\d{4}" }]
 
 [learning]                   # public numbers: choose them before you look at the documents
 # calendar = "0 2 * * sun"   # rounds run on this public calendar (cron, UTC): Sundays at two

@@ -76,15 +76,15 @@ class Control:
             return {"ok": False, "error": f"the request failed: {type(error).__name__}"}
 
 
-def ask(run_dir: Path, command: str, **values: Any) -> dict[str, Any]:
-    """Asks the running service.
+def ask(run_dir: Path, command: str, *, seconds: float = 60, **values: Any) -> dict[str, Any]:
+    """Asks the running service, and waits for its answer for so many seconds.
 
     Raises:
         NotRunning: nothing answers.
         Refused: the service says no, and why.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(60)
+        sock.settimeout(seconds)
         try:
             with _directory(run_dir) as short:
                 sock.connect(f"{short}/{SOCKET_NAME}")

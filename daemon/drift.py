@@ -12,7 +12,8 @@ import logging
 import time
 from typing import Any
 
-from daemon.state import Database, Detectors
+from daemon.records import Detectors
+from daemon.state import Database
 from learners.drift import Kswin, PageHinkley
 
 log = logging.getLogger("ocrd.drift")

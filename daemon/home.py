@@ -13,15 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import config
+from daemon import config, mounts
 from daemon.errors import AlreadyRunning, NotInitialised, NotOurs
 from models import weights
 from models.store import ModelStore
 from privacy import files
-from privacy.keys import MasterKey
+from privacy.keys import DigestKey, MasterKey
+from privacy.rotation import MASTER, NEXT_MASTER
+from privacy.shelf import Shelf
 from privacy.signing import SigningKey, write_public
 from privacy.vault import Vault
 
+SHELF = "shelf"
+VAULTS = ("vault", "originals", "failed", "quarantine")
 MASTER_CREDENTIAL = "master.key"
 """The systemd credential (LoadCredentialEncrypted=) that takes the place of keys/master.key."""
 
@@ -33,7 +37,7 @@ class Home:
     """The opened state folder; what holds keys is never printed."""
 
     settings: config.Settings
-    master: MasterKey
+    shelf: Shelf
     signing: SigningKey
     vault: Vault
     originals: Vault
@@ -43,24 +47,34 @@ class Home:
     def __repr__(self) -> str:
         return f"Home({self.settings.home})"
 
+    @property
+    def digests(self) -> DigestKey:
+        return self.shelf.digests
+
+    @property
+    def vaults(self) -> tuple[Vault, ...]:
+        return (self.vault, self.originals, self.failed, self.quarantine)
+
     def pool_of(self, unit: int) -> str:
         """The keyed coin of a unit: it depends on the unit's number, its first slot, alone."""
         share = self.settings.learning.holdout_share
-        return "holdout" if self.master.coin("pool", unit) < share else "train"
+        return "holdout" if self.digests.coin("pool", unit) < share else "train"
 
     def name_digest(self, name: str) -> bytes:
         """What `ocrd find` looks a file's name up by."""
-        return self.master.digest("name", os.fsencode(name))
+        return self.digests.digest("name", os.fsencode(name))
 
     def source_digest(self, path: str) -> bytes | None:
         """Which source a path in the inbox is of: its top sub-folder's keyed digest.
 
         None for a file that is a unit of its own: directly in the inbox, or each with `unit = "document"`.
         """
+        return None if self.settings.learning.unit == "document" else self.folder_digest(path)
+
+    def folder_digest(self, path: str) -> bytes | None:
+        """The keyed digest of a path's top sub-folder; None for a file directly in the inbox."""
         top, slash, _ = path.partition("/")
-        if self.settings.learning.unit == "document" or not slash:
-            return None
-        return self.master.digest("source", os.fsencode(top))
+        return self.digests.digest("source", os.fsencode(top)) if slash else None
 
 
 def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) -> None:
@@ -75,6 +89,7 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
         home.chmod(0o711)  # others must pass through to the inbox, and list nothing
     if home.stat().st_uid != os.geteuid():
         raise NotOurs(f"{home} belongs to user {home.stat().st_uid}, and this is user {os.geteuid()}.")
+    mounts.refuse_network(home)
     settings_file = home / config.FILE_NAME
     if not settings_file.exists():
         files.write_bytes(settings_file, config.TEMPLATE.encode(), mode=0o600)
@@ -82,10 +97,7 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
     settings = config.load(home)
     for name in (
         "keys",
-        "vault",
-        "originals",
-        "failed",
-        "quarantine",
+        *VAULTS,
         "ledger",
         "models",
         "weights",
@@ -99,9 +111,7 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
     ):
         if not folder.exists():
             files.make_dir(folder, mode)
-    if not (settings.keys_dir / "master.key").exists() and _credential() is None:
-        MasterKey.create(settings.keys_dir / "master.key")
-        say("made the master key: keep a copy where the documents are not; without it nothing can be unsealed")
+    _create_keys(settings, say)
     if not (settings.keys_dir / "signing.key").exists():
         key = SigningKey.create(settings.keys_dir / "signing.key")
         write_public(settings.keys_dir / "signing.pub", key.public)
@@ -113,6 +123,28 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
         say(f"model {store.install_released(settings.weights_dir)} (as released) is in service")
 
 
+def _create_keys(settings: config.Settings, say: Callable[[str], None]) -> None:
+    """The master key and the key shelf, where there are none and nothing is sealed under others.
+
+    Raises:
+        NotInitialised: one of the two is missing, or both are and there are documents: they have to be put back.
+    """
+    shelf = settings.keys_dir / SHELF
+    masters = [path for path, _ in _master_files(settings)]
+    if masters and shelf.exists():
+        return
+    sealed = any(any((settings.home / name).iterdir()) for name in VAULTS)
+    if sealed or shelf.exists():
+        raise NotInitialised(
+            f"{'The master key' if not masters else shelf} is missing, and what is sealed here does not open without "
+            f"it. Put your copy of {settings.keys_dir} back."
+        )
+    if not masters:
+        MasterKey.create(settings.keys_dir / MASTER)
+        say(f"made {settings.keys_dir}: keep a copy of it where the documents are not; without it nothing opens")
+    Shelf.create(shelf, _masters(settings)[0])
+
+
 def open_home(home: Path) -> Home:
     """Opens a state folder and its keys.
 
@@ -122,23 +154,24 @@ def open_home(home: Path) -> Home:
     """
     settings = config.load(home)
     check_owner(settings.home)
-    credential = _credential()
-    master_file = credential or settings.keys_dir / "master.key"
-    for needed in (master_file, settings.keys_dir / "signing.key", settings.claimed_dir, settings.outbox_dir):
-        if not needed.exists():
-            raise NotInitialised(
-                f"{needed} is missing. `ocrd --home {home} init` makes what is missing and keeps the rest."
-            )
-    master = MasterKey.load(master_file, credential=credential is not None)
+    keys = settings.keys_dir
+    masters = _masters(settings)
+    needed = [keys / SHELF, keys / "signing.key", settings.claimed_dir, settings.outbox_dir]
+    missing = [path for path in [*needed, *([] if masters else [keys / MASTER])] if not path.exists()]
+    if missing:
+        raise NotInitialised(
+            f"{missing[0]} is missing. `ocrd --home {home} init` makes what is missing and keeps the rest."
+        )
+    shelf = Shelf.open(keys / SHELF, masters)
     root = settings.home
     return Home(
         settings=settings,
-        master=master,
+        shelf=shelf,
         signing=SigningKey.load(settings.keys_dir / "signing.key"),
-        vault=Vault(root / "vault", master),
-        originals=Vault(root / "originals", master, "originals"),
-        failed=Vault(root / "failed", master, "failed"),
-        quarantine=Vault(root / "quarantine", master, "quarantine"),
+        vault=Vault(root / "vault", shelf),
+        originals=Vault(root / "originals", shelf, "originals"),
+        failed=Vault(root / "failed", shelf, "failed"),
+        quarantine=Vault(root / "quarantine", shelf, "quarantine"),
     )
 
 
@@ -147,6 +180,17 @@ def check_owner(home: Path) -> None:
     owner = home.stat().st_uid
     if owner != os.geteuid():
         raise NotOurs(f"{home} belongs to user {owner}, and this is user {os.geteuid()}. Run ocrd as its owner.")
+
+
+def _master_files(settings: config.Settings) -> list[tuple[Path, bool]]:
+    """Files that hold a master key, and whether each is a credential: during a rotation there are two keys."""
+    credential = _credential()
+    files_there = [path for name in (MASTER, NEXT_MASTER) if (path := settings.keys_dir / name).exists()]
+    return ([(credential, True)] if credential else []) + [(path, False) for path in files_there]
+
+
+def _masters(settings: config.Settings) -> list[MasterKey]:
+    return [MasterKey.load(path, credential=credential) for path, credential in _master_files(settings)]
 
 
 def _credential() -> Path | None:

@@ -8,9 +8,11 @@ is counted under its reason: nothing is ignored in silence.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.taking import SIDECARS, Ready, identity, is_sidecar
@@ -18,9 +20,18 @@ from daemon.taking import SIDECARS, Ready, identity, is_sidecar
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 SETTLING, LABELS_SETTLING = "still settling", "its labels are still settling"
 ORPHAN = "a label file waits for its image"
-REFUSED_SECONDS = 60.0
-"""A file that could not be taken is tried again after so long."""
+MOST_SECONDS = 60.0
+"""A file that could not be taken is tried again after 1, 2, 4 ... so many seconds."""
 Signature = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """A file that could not be taken: until when it is left alone, how long that is, and why."""
+
+    until: float
+    delay: float
+    reason: str
 
 
 class Inbox:
@@ -36,7 +47,7 @@ class Inbox:
         self._root = root
         self._settle, self._sidecar_wait = settle_seconds, sidecar_wait_seconds
         self._seen: dict[Path, tuple[Signature, float]] = {}
-        self._refused: dict[Path, float] = {}
+        self._refused: dict[Path, _Refusal] = {}
         self.waiting: dict[str, int] = {}
         """Why entries were passed over at the last scan, and how many."""
 
@@ -49,9 +60,11 @@ class Inbox:
         seen: dict[Path, tuple[Signature, float]] = {}
         settled: dict[Path, os.stat_result] = {}
         self.waiting = {}
-        self._refused = {path: until for path, until in self._refused.items() if until > now}
+        there = set()
         for path, status in self._entries():
-            reason = self._not_yet(path, status)
+            if path in self._refused:
+                there.add(path)
+            reason = self._not_yet(path, status, now)
             if reason is None:
                 signature = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
                 before = self._seen.get(path)
@@ -63,15 +76,24 @@ class Inbox:
                 reason = SETTLING
             self._passed_over(reason)
         self._seen = seen
+        self._refused = {path: refusal for path, refusal in self._refused.items() if path in there}
         return self._pair(settled, now)
 
     def busy(self) -> bool:
         """Whether any file still settles; the next look should then come soon."""
         return SETTLING in self.waiting or LABELS_SETTLING in self.waiting
 
-    def refuse(self, ready: Ready, now: float) -> None:
-        """A file that could not be taken is left alone for a while, so that it holds nobody else up."""
-        self._refused[ready.file] = now + REFUSED_SECONDS
+    def refuse(self, ready: Ready, now: float, error: OSError) -> float:
+        """A file that could not be taken is left alone for a while, so that it holds nobody else up; says how long."""
+        before = self._refused.get(ready.file)
+        delay = 1.0 if before is None else min(2 * before.delay, MOST_SECONDS)
+        self._refused[ready.file] = _Refusal(now + delay, delay, _why(error))
+        return delay
+
+    def hold_back(self, ready: Sequence[Ready], reason: str) -> None:
+        """Files that are ready and not taken, for a reason that is not theirs."""
+        if ready:
+            self.waiting[reason] = len(ready)
 
     def _passed_over(self, reason: str) -> None:
         self.waiting[reason] = self.waiting.get(reason, 0) + 1
@@ -119,7 +141,7 @@ class Inbox:
                     raise
                 self._passed_over("in a folder that cannot be listed (see: ocrd doctor)")
 
-    def _not_yet(self, path: Path, status: os.stat_result) -> str | None:
+    def _not_yet(self, path: Path, status: os.stat_result, now: float) -> str | None:
         """Why an entry is not even considered: a count for `ocrd status`, without a name."""
         if path.name.endswith(UNFINISHED):
             return "marked as unfinished by its name"
@@ -129,9 +151,17 @@ class Inbox:
             return "has another hard link"
         if not os.access(self._root / path, os.R_OK, follow_symlinks=False):
             return "may not be read by the service (see: ocrd doctor)"
-        if path in self._refused:
-            return "cannot be taken out of its folder (see: ocrd doctor)"
-        return None
+        refusal = self._refused.get(path)
+        return refusal.reason if refusal is not None and now < refusal.until else None
+
+
+def _why(error: OSError) -> str:
+    """For `ocrd status`, without a name."""
+    if error.errno == errno.EROFS:
+        return "cannot be taken: the inbox is read-only (mount it writable for the service)"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "cannot be taken: the service may not write to its folder (see: ocrd doctor)"
+    return f"cannot be taken for now: {error.strerror}"
 
 
 def _ready(path: Path, sidecar: Path | None, settled: dict[Path, os.stat_result]) -> Ready:

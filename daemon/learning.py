@@ -13,7 +13,8 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +26,9 @@ from daemon.budget import Budget
 from daemon.errors import Interrupted, OcrdError, Refused, WorkerDied
 from daemon.home import Home
 from daemon.pipeline import LINES_BLOB
+from daemon.records import Rounds
 from daemon.serving import Serving
-from daemon.state import Database, Rounds
+from daemon.state import Database
 from learners import replay
 from learners.replay import Pool
 from models import evidence, gates
@@ -42,6 +44,7 @@ ROUND_LIMITS = workers.Limits(memory=-1, open_files=1024)
 SILENCE_SECONDS = 1800.0
 """A round's process says something at least this often, or it is taken for hung."""
 PROGRESS_KEY = "progress"
+BREAK_OFF_SECONDS = 10.0
 
 
 class Learning:
@@ -58,6 +61,9 @@ class Learning:
         self._thread: threading.Thread | None = None
         self._worker: workers.Worker | None = None
         self._stopping = threading.Event()
+        self._broken_off = ""
+        self.evict: Callable[[float], Any] = lambda now: None
+        """Called with the time a round began, before its snapshot: eviction follows the same public rule in it."""
         if interrupted:
             log.warning("a round was interrupted; what it was charged stays charged")
 
@@ -70,12 +76,39 @@ class Learning:
         with self._lock:
             if self.running():
                 raise Refused("a round is running; `ocrd status` shows it")
+            self._broken_off, self._worker = "", None
             number = self._rounds.begin(cause, time.time())
             self._database.set(PROGRESS_KEY, "starting")
             self._thread = threading.Thread(target=self._run, args=(number,), daemon=True, name="round")
             self._thread.start()
         log.info("round %d has begun (%s)", number, cause)
         return number
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    @contextmanager
+    def paused(self, reason: str) -> Iterator[int | None]:
+        """No round runs inside; one that does is broken off, and stays charged. Yields its number, if there was one.
+
+        A round's process holds the lines of its documents in memory, and what it makes would have learned from them.
+        """
+        with self._lock:
+            running = self._thread is not None and self._thread.is_alive()
+            if running:
+                self._broken_off = reason
+                if self._worker is not None:
+                    self._worker.close()
+                self._thread.join(BREAK_OFF_SECONDS)  # type: ignore[union-attr]
+            row = self._database.row("SELECT MAX(id) AS id FROM rounds") if running else None
+            yield None if row is None else int(row["id"])
+
+    def between_rounds(self, work: Callable[[], Any]) -> None:
+        """Does some work now, if no round runs, and none begins meanwhile; else leaves it."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                work()
 
     def rollback(self) -> str:
         """Puts the version before the present one into service; returns it. Raises Refused if there is none."""
@@ -101,7 +134,7 @@ class Learning:
         except (Refused, BudgetExhausted) as error:
             self._end(number, "refused", reason=str(error))
         except (Interrupted, WorkerDied) as error:
-            self._end(number, "interrupted", reason=str(error))
+            self._end(number, "interrupted", reason=self._broken_off or str(error))
         except (OcrdError, OSError) as error:
             self._end(number, "failed", reason=str(error))
         except Exception as error:
@@ -118,12 +151,16 @@ class Learning:
 
     def _converse(self, number: int, scratch: Path) -> None:
         """The child asks, this side answers, until the evidence is there."""
+        began = time.time()
         last = self._settled()
+        self.evict(began)
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
         self._worker = self._round_process(scratch)
         header, blobs = self._opening(number, scratch, train, holdout, last)
+        if self._broken_off:
+            raise Interrupted(self._broken_off)
         plan: dict[str, Any] = {}
         current = self._serving.live
         debits: dict[str, Entry] = {}
@@ -223,6 +260,8 @@ class Learning:
         while (found := self._database.row(waiting, last)) is not None and found["n"]:
             if self._stopping.wait(0.5):
                 raise Interrupted("the service stopped")
+            if self._broken_off:
+                raise Interrupted(self._broken_off)
             self._database.set(PROGRESS_KEY, "waiting for documents that came before the round")
         return last
 

@@ -82,7 +82,8 @@ class Pipeline:
         """Records the claim and gives it the next slot; once only, however often it is called."""
         home = self._home
         name, source = home.name_digest(claim.name.rpartition("/")[2]), home.source_digest(claim.name)
-        return self._documents.arrive(claim.id, time.time(), name, home.pool_of, source)
+        folder = home.folder_digest(claim.name)
+        return self._documents.arrive(claim.id, time.time(), name, home.pool_of, source, folder)
 
     def give_up(self, claim: taking.Claim, fault: str) -> None:
         """Ends a document that fails again and again for no reason we know: sealed, with a receipt."""
@@ -124,7 +125,7 @@ class Pipeline:
         except BadFile as error:
             self._keep_large(claim)
             return Ending("failed", reason=str(error))
-        digest = self._home.master.digest("content", data)
+        digest = self._home.digests.digest("content", data)
         twin = self._documents.original_of(claim.id, digest)
         if twin is not None:
             reason = None
@@ -175,7 +176,7 @@ class Pipeline:
             reader_config = {
                 "weights": str(settings.weights_dir),
                 "model": str(model),
-                "off": list(settings.anonymise.off),
+                "policy": settings.anonymise.model_dump(),
                 "label_confidence": settings.learning.label_confidence,
             }
             self._reader = workers.Worker("daemon.reading", reader_config, READER_LIMITS, policy=settings.sandbox)
@@ -187,7 +188,7 @@ class Pipeline:
         if header["verdict"] == "quarantined":
             self._keep(self._home.quarantine, claim, data, sidecar)
             return Ending("quarantined", digest=digest, reason=header["reason"], pages=header["pages"])
-        self._home.vault.create(claim.id)
+        self._home.vault.create(claim.id, self._slot(claim))
         for name, blob in read.blobs.items():
             self._home.vault.put(claim.id, name, blob)
         until = None
@@ -211,8 +212,11 @@ class Pipeline:
             original_until=until,
         )
 
+    def _slot(self, claim: taking.Claim) -> int:
+        return (self._documents.find(claim.id) or self.arrive(claim)).slot
+
     def _keep(self, vault: Vault, claim: taking.Claim, data: bytes, sidecar: bytes) -> None:
-        vault.create(claim.id)
+        vault.create(claim.id, self._slot(claim))
         vault.put(claim.id, NAME_BLOB, os.fsencode(claim.name))
         vault.put(claim.id, ORIGINAL_BLOB, data)
         if sidecar:
@@ -221,7 +225,7 @@ class Pipeline:
     def _keep_large(self, claim: taking.Claim) -> None:
         """A file that is refused before it is read into memory is sealed as a stream."""
         vault = self._home.failed
-        vault.create(claim.id)
+        vault.create(claim.id, self._slot(claim))
         vault.put(claim.id, NAME_BLOB, os.fsencode(claim.name))
         for path, name in ((claim.file, ORIGINAL_BLOB), (claim.sidecar, SIDECAR_BLOB)):
             if path is not None and path.is_file() and not path.is_symlink():

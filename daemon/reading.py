@@ -11,84 +11,55 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from daemon import wire, workers
+from daemon import previews, wire, workers
 from daemon.errors import BadFile
+from daemon.redacting import PageResult, Quarantine, Redactor
 from learners import labels, sidecars
 from learners.errors import BadLabel
 from learners.lines import document, pack
 from models import reader, weights
 from privacy import anonymise, sandbox
 from privacy.detectors import registry
+from privacy.detectors.interface import Rule
 from privacy.page import Image, Line, Quad
+from privacy.policy import Policy
 
 Taught = tuple[Image, str]
 """A line's crop and what it says."""
-
-
-class Quarantine(Exception):
-    """Something personal is still on a page, or may be; the text names a kind and a page number."""
-
-
-@dataclass(frozen=True)
-class PageResult:
-    """One page after anonymisation; `lines` are what can be read on it now."""
-
-    redaction: anonymise.Redaction
-    lines: tuple[Line, ...] = field(repr=False)
-    turn: int
-    shape: tuple[int, int]
-
-    @property
-    def image(self) -> Image:
-        return self.redaction.image
 
 
 class Reading:
     """The models and detectors, loaded once; `page` and `document` do the work.
 
     Args:
-        config: `weights` and `model` (folders), `off` (detectors to leave out), `label_confidence`.
+        config: `weights` and `model` (folders), `policy` (as `privacy.policy.Policy.of` takes it), `label_confidence`.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         stock = Path(config["weights"])
         files = weights.v4_files(stock)
         served = weights.ReaderFiles(files.det, files.cls, Path(config["model"]) / "rec.onnx")
-        self._serving = reader.Reader(served, "v4")
-        self._guard = reader.Reader(weights.v6_files(), "v6")
-        self._detectors = registry.default_detectors(stock / "centerface.onnx", without=config["off"])
+        serving, guard = reader.Reader(served, "v4"), reader.Reader(weights.v6_files(), "v6")
+        policy = Policy.of(config["policy"])
+        self._rules = policy.text_rules()
+        self._detectors = registry.detectors(self._rules, stock / "centerface.onnx", 1, policy.removes)
+        self._redactor = Redactor(guard, serving, self._detectors)
         self._characters = set(weights.characters(served.rec))
         self._bound = float(config["label_confidence"])
 
     def page(self, image: Image, number: int) -> PageResult:
-        """Upright, read by both models, redacted in the union of what both saw, read again where it changed.
+        """The page without personal data.
 
         Raises:
-            Quarantine: after the redaction something personal is still found.
+            Quarantine: it could not be read, or something personal is still found after the redaction.
         """
-        up = reader.upright(image, self._guard)
-        guarded, served = up.lines, self._serving.read(up.image)
-        redaction = anonymise.anonymise(up.image, [guarded, served], self._detectors)
-        if redaction.regions:
-            guarded = self._again(self._guard, redaction, guarded)
-            served = self._again(self._serving, redaction, served)
-            if left := anonymise.verify(redaction, [guarded, served], self._detectors):
-                kinds = ", ".join(sorted({region.kind for region in left}))
-                raise Quarantine(f"after redaction page {number} still shows: {kinds}")
-        return PageResult(redaction, tuple(served), up.turn, (image.shape[0], image.shape[1]))
-
-    @staticmethod
-    def _again(by: reader.Reader, redaction: anonymise.Redaction, lines: Sequence[Line]) -> list[Line]:
-        """The reading of the filled page: the lines that did not change, and the changed strips read again."""
-        found = [*redaction.unchanged(lines), *by.read_parts(redaction.image, redaction.parts)]
-        return sorted(found, key=lambda line: (line.box.y0 + line.box.y1, line.box.x0))
+        return self._redactor.page(image, number)
 
     def learnable(self, results: Sequence[PageResult], sidecar: bytes, name: str) -> tuple[list[Taught], bool]:
         """Line crops with what they say, and whether a sidecar said it.
@@ -111,7 +82,7 @@ class Reading:
             for match in attached.matches:
                 labelled = Line(match.text, match.quad, 1.0, 1.0)
                 masked = result.redaction.touches(labelled) or result.redaction.touches(result.lines[match.line])
-                if not masked and not anonymise.redact_text(match.text)[1]:
+                if not masked and not anonymise.redact_text(match.text, self._rules)[1]:
                     crops.append((reader.crop(result.image, match.quad), match.text))
         return crops, bool(given)
 
@@ -125,7 +96,9 @@ class Reading:
         taught = document(0, crops)
         everything = [line for result in results for line in result.lines]
         removed = Counter(region.kind for result in results for region in result.redaction.regions)
-        names, blobs = ["text"], [json.dumps([_text(r) for r in results], ensure_ascii=False).encode()]
+        names, blobs = ["text"], [json.dumps([_text(r, self._rules) for r in results], ensure_ascii=False).encode()]
+        names.append("audit")
+        blobs.append(json.dumps(previews.audit([(r, "") for r in results], self._detectors)).encode())
         if taught is not None:
             names.append("lines")
             blobs.append(pack(taught))
@@ -146,6 +119,20 @@ class Reading:
         }
         return header, blobs
 
+    def preview(self, pages: Sequence[Image], also: Sequence[Sequence[int]]) -> workers.Reply:
+        """Every page filled, whatever its verdict, and before beside after; `also` names more boxes to fill."""
+        looked = [self._redactor.look(image, number) for number, image in enumerate(pages, 1)]
+        more = [[(b[1], b[2], b[3], b[4]) for b in also if b[0] == number] for number in range(1, len(pages) + 1)]
+        done = [previews.filled(r.image, boxes) for (r, _), boxes in zip(looked, more, strict=True)]
+        pairs = [previews.side_by_side(reader.rotate(p, r.turn), r) for p, (r, _) in zip(pages, looked, strict=True)]
+        header = {
+            "pages": len(pages),
+            "reason": next((reason for _, reason in looked if reason), ""),
+            "removed": dict(Counter(region.kind for result, _ in looked for region in result.redaction.regions)),
+        }
+        report = json.dumps(previews.audit(looked, self._detectors), indent=1).encode()
+        return header, [report, *map(_png, done), *map(_png, pairs)]
+
 
 def _turned(label: sidecars.Label, result: PageResult) -> sidecars.Label:
     """A label's place on the page after it was set upright."""
@@ -162,9 +149,9 @@ def _turned(label: sidecars.Label, result: PageResult) -> sidecars.Label:
     return sidecars.Label(label.text, quad, label.legible)
 
 
-def _text(result: PageResult) -> list[str]:
+def _text(result: PageResult, rules: Sequence[Rule]) -> list[str]:
     """The page's lines after anonymisation; the rules look at each once more."""
-    return [anonymise.redact_text(line.text)[0] for line in result.lines]
+    return [anonymise.redact_text(line.text, rules)[0] for line in result.lines]
 
 
 def _png(image: Image) -> bytes:
@@ -184,6 +171,8 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
         pages = []
         for index, (height, width) in enumerate(message.header["shapes"], 1):
             pages.append(np.frombuffer(message.blob(index), np.uint8).reshape(height, width, 3))
+        if "preview" in message.header:
+            return reading.preview(pages, message.header["preview"])
         return reading.document(pages, sidecar, message.header["name"])
 
     return answer

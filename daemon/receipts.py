@@ -1,12 +1,15 @@
 """Receipts: one JSON file a document in the outbox, written after its ending is committed.
 
 A receipt is made from the database's row and the sealed text alone, so that one that was lost with
-a crash is written again, the same, under the same name.
+a crash is written again, the same, under the same name. A document has one receipt, of its latest
+ending: when `ocrd retry` has been through with it, the new receipt takes the place of the old one,
+which stays until then, and `tries` says how many there were.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +19,7 @@ from privacy import files
 
 VERSION = 1
 TEXT_BLOB = "text"
+_FEW = 8
 
 
 def write(home: Home, database: Database, id: str) -> None:
@@ -23,6 +27,17 @@ def write(home: Home, database: Database, id: str) -> None:
     receipt = compose(home, database, id)
     path = home.settings.outbox_dir / f"{id}.json"
     files.write_bytes(path, json.dumps(receipt, indent=1, ensure_ascii=False).encode(), mode=0o640)
+
+
+def destroy(home: Home, documents: Sequence[str]) -> None:
+    """Overwrites and removes receipts: they hold text. A missing one is fine."""
+    outbox = home.settings.outbox_dir
+    paths = [outbox / f"{id}.json" for id in documents]
+    if len(paths) > _FEW:
+        files.destroy_all(paths, outbox)
+    else:
+        for path in paths:
+            files.destroy(path)
 
 
 def compose(home: Home, database: Database, id: str) -> dict[str, Any]:
@@ -37,6 +52,8 @@ def compose(home: Home, database: Database, id: str) -> dict[str, Any]:
         "received": _time(row["arrived"]),
         "ended": _time(row["ended"]),
     }
+    if row["tries"] > 1:
+        receipt["tries"] = row["tries"]
     for key in ("reason", "pages", "lines", "model"):
         if row[key] is not None:
             receipt[key] = row[key]

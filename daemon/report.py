@@ -49,9 +49,16 @@ def _head(status: Status) -> Text:
     )
 
 
+def _coverage(status: Status) -> str:
+    if status.coverage is None:
+        return "nothing yet"
+    held = status.documents.get("quarantined", 0)
+    return f"again: on {status.coverage:.1%} of the documents nothing more was found; {held} went to quarantine"
+
+
 def _facts(status: Status) -> list[tuple[str, RenderableType]]:
     states = status.documents
-    order = ("done", "duplicate", "quarantined", "failed", "claimed", "withdrawn")
+    order = ("done", "duplicate", "quarantined", "failed", "claimed", "withdrawn", "forgotten", "evicted")
     counts = [f"{states[s]} {s}" for s in order if states.get(s)] or ["none yet"]
     removed = [f"{n} {kind}" for kind, n in sorted(status.removed.items(), key=lambda kv: -kv[1])] or ["nothing yet"]
     units = status.units
@@ -59,6 +66,7 @@ def _facts(status: Status) -> list[tuple[str, RenderableType]]:
     facts: list[tuple[str, RenderableType]] = [
         ("Documents", f"{', '.join(counts)}; {status.inbox_waiting} in the inbox"),
         ("Removed", ", ".join(removed)),
+        ("Looked at", _coverage(status)),
         (
             "Units",
             f"{units.get('train', 0)} train ({units.get('teaching', 0)} teach), {units.get('holdout', 0)} hold-out; "

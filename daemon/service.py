@@ -18,15 +18,18 @@ from typing import Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
-from daemon import cgroups, walls, workers
+from daemon import cgroups, mounts, quarantine, walls, workers
 from daemon.control import Control
-from daemon.home import Home, lock
+from daemon.erasure import shred_originals
+from daemon.home import Home, lock, open_home
 from daemon.ingest import Ingest
 from daemon.learning import Learning
 from daemon.notify import notify, watchdog_seconds
+from daemon.operations import Operations
 from daemon.schedule import Schedule
-from daemon.state import Database, Documents
+from daemon.state import Database
 from daemon.status import WAITING_KEY
 
 log = logging.getLogger("ocrd.service")
@@ -56,8 +59,10 @@ class Service:
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
         workers.harden_memory()
+        mounts.refuse_network(self._settings.home)
         walls.insist(self._settings)
         with lock(self._settings):
+            self._home = open_home(self._settings.home)  # what another process did before may have changed the keys
             database = Database(self._settings.database_path)
             try:
                 self._run(database)
@@ -67,20 +72,34 @@ class Service:
     def _run(self, database: Database) -> None:
         learning = Learning(self._home, database, self._divided())
         ingest = Ingest(self._home, database)
-        schedule = Schedule(self._settings, database, learning.start, lambda: shred_originals(self._home, database))
-        control = Control(self._settings.run_dir, self._commands(learning))
-        observer = Observer()
-        observer.schedule(_Hint(self._wake), str(self._settings.inbox_dir), recursive=True)
+        operations = Operations(
+            self._home,
+            database,
+            learning.ledger,
+            readmit=ingest.readmit,
+            without_round=lambda: learning.paused("a document of the pool was forgotten; it stays charged"),
+        )
+        operations.start()
+        learning.evict = operations.erasure.evict
+
+        def destroy_due() -> None:
+            shred_originals(self._home, database)
+            operations.erasure.finish()
+            learning.between_rounds(lambda: operations.erasure.evict(time.time()))
+
+        schedule = Schedule(self._settings, database, learning.start, destroy_due)
+        control = Control(self._settings.run_dir, {**self._commands(learning, database), **operations.handlers()})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        observer: BaseObserver | None = None
         try:
             ingest.start()
             control.start()
-            observer.start()
             schedule.start()
+            observer = self._watch()
             notify(READY=1, STATUS="serving")
             log.info("serving %s", self._settings.home)
-            self._loop(database, ingest, learning)
+            self._loop(database, ingest, schedule, learning)
         finally:
             notify(STOPPING=1)
             log.info("stopping")
@@ -88,10 +107,26 @@ class Service:
             ingest.begin_stop()
             control.stop()
             schedule.stop()
-            observer.stop()
+            if observer is not None:
+                observer.stop()
             learning.stop()
             ingest.stop(deadline)
             log.info("stopped; nothing is half done")
+
+    def _watch(self) -> BaseObserver | None:
+        """Events of the inbox, which make the next look come sooner; None where there are none to be had."""
+        inbox, seconds = self._settings.inbox_dir, self._settings.ingest.rescan_seconds
+        if (kind := mounts.network(inbox)) is not None:
+            log.info("the inbox lies on %s, which tells of no changes: it is listed every %g s", kind, seconds)
+            return None
+        observer = Observer()
+        observer.schedule(_Hint(self._wake), str(inbox), recursive=True)
+        try:
+            observer.start()
+        except OSError as error:  # no more inotify instances or watches for this user
+            log.warning("the inbox cannot be watched: %s; it is listed every %g s", error.strerror, seconds)
+            return None
+        return observer
 
     def _divided(self) -> cgroups.Subtree | None:
         """A control group of its own for rounds, where systemd delegates ours; without, rounds have no such limit."""
@@ -104,13 +139,14 @@ class Service:
             log.warning("control groups: %s; a round's memory is not limited", error.strerror)
             return None
 
-    def _loop(self, database: Database, ingest: Ingest, learning: Learning) -> None:
+    def _loop(self, database: Database, ingest: Ingest, schedule: Schedule, learning: Learning) -> None:
         ingest_settings = self._settings.ingest
         watchdog = watchdog_seconds()
         while not self._stopping.is_set():
             try:
                 ingest.tick()
                 self._tell_of_waiting(database, ingest)
+                schedule.tick()
             except (OSError, sqlite3.OperationalError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
                 log.error("the inbox cannot be listed: %s; again at the next look", reason)
@@ -132,10 +168,11 @@ class Service:
         if told != (database.get(WAITING_KEY) or "{}"):
             database.set(WAITING_KEY, told)
 
-    def _commands(self, learning: Learning) -> dict[str, Any]:
+    def _commands(self, learning: Learning, database: Database) -> dict[str, Any]:
         return {
             "ping": lambda: {},
             "train": lambda: {"round": learning.start("by hand")},
+            "quarantine": lambda document, how: quarantine.close(self._home, database, document, how),
             "rollback": lambda: {"version": learning.rollback()},
         }
 
@@ -148,15 +185,3 @@ def _state(backlog: int, round_runs: bool) -> str:
     """What `systemctl status` shows to every user: counts, which are public."""
     waiting = f"{backlog} documents wait to be read" if backlog else "nothing waits"
     return f"serving; {waiting}" + ("; a round runs" if round_runs else "")
-
-
-def shred_originals(home: Home, database: Database) -> int:
-    """Destroys the sealed originals whose time has come; returns how many."""
-    documents = Documents(database)
-    due = documents.originals_due(time.time())
-    for id in due:
-        home.originals.shred(id)
-        documents.original_gone(id)
-    if due:
-        log.info("shredded %d originals", len(due))
-    return len(due)

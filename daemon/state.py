@@ -10,76 +10,24 @@ its first slot's (docs/adr/0002-unit-of-privacy.md).
 from __future__ import annotations
 
 import json
+import mmap
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from daemon.errors import NotInitialised
+from daemon.schema import ENDINGS, SCHEMA, SCHEMA_VERSION, Arrival, Ending
 
-SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE documents (
-    id TEXT PRIMARY KEY, slot INTEGER NOT NULL UNIQUE, unit INTEGER NOT NULL, pool TEXT NOT NULL, state TEXT NOT NULL,
-    arrived REAL NOT NULL, ended REAL, digest BLOB, name_digest BLOB, source_digest BLOB, original_of TEXT, reason TEXT,
-    pages INTEGER, lines INTEGER, taught INTEGER, labelled INTEGER, removed TEXT, confidence REAL, brightness REAL,
-    contrast REAL, model TEXT, original_until REAL, receipt_pending INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE INDEX documents_by_digest ON documents (digest) WHERE state = 'done';
-CREATE INDEX documents_by_name ON documents (name_digest);
-CREATE INDEX documents_by_source ON documents (source_digest) WHERE source_digest IS NOT NULL;
-CREATE INDEX documents_by_state ON documents (state);
-CREATE INDEX documents_with_original ON documents (original_until) WHERE original_until IS NOT NULL;
-CREATE INDEX documents_pending ON documents (id) WHERE receipt_pending = 1;
-CREATE TABLE rounds (
-    id INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, state TEXT NOT NULL, cause TEXT NOT NULL,
-    plan TEXT, report TEXT, version TEXT, reason TEXT
-);
-CREATE TABLE detectors (name TEXT PRIMARY KEY, state TEXT NOT NULL, seen_slot INTEGER NOT NULL,
-    alarmed REAL, checked REAL NOT NULL) WITHOUT ROWID;
-"""
+__all__ = ["ENDINGS", "SCHEMA_VERSION", "Arrival", "Database", "Documents", "Ending"]
 
-
-@dataclass(frozen=True)
-class Arrival:
-    """A claimed document; its pool is its unit's."""
-
-    id: str
-    slot: int
-    unit: int
-    pool: str
-    state: str
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a document ended; the columns of its row that are set then."""
-
-    state: str
-    digest: bytes | None = None
-    original_of: str | None = None
-    reason: str | None = None
-    pages: int | None = None
-    lines: int | None = None
-    taught: int | None = None
-    labelled: bool | None = None
-    removed: dict[str, int] | None = None
-    confidence: float | None = None
-    brightness: float | None = None
-    contrast: float | None = None
-    model: str | None = None
-    original_until: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.state not in ENDINGS:
-            raise ValueError(f"Expected state to be one of {ENDINGS}, got {self.state!r}.")
-
-
-ENDINGS = ("done", "duplicate", "quarantined", "failed")
+BUSY_SECONDS, SCRUB_SECONDS = 10.0, 5.0
+"""How long a statement waits for another process, and `scrub` for readers."""
+_MOST_NEEDLES = 64
+"""A rebuild takes about as long as so many searches."""
 
 
 class Database:
@@ -87,21 +35,25 @@ class Database:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, timeout=10)
+        self._connection = sqlite3.connect(
+            uri, uri=True, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS
+        )
         self._connection.row_factory = sqlite3.Row
+        self._path = path
         self._lock = threading.RLock()
         if not read_only:
             path.chmod(0o600)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.execute("PRAGMA temp_store = MEMORY")
             self._make()
         self._check()
 
     def _make(self) -> None:
         with self.transaction() as db:
             if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in _SCHEMA.split(";\n"):
+                for statement in SCHEMA.split(";\n"):
                     if statement.strip():
                         db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -148,13 +100,72 @@ class Database:
                 (key, value),
             )
 
+    def scrub(self, needles: Sequence[bytes] | None = None, seconds: float | None = None) -> bool:
+        """Leaves nothing in the database's files of what was deleted or overwritten; False if that could not be yet.
+
+        Freed bytes are overwritten by `secure_delete`; the log, which holds pages as they were, is emptied. The
+        files are then searched for the needles, and rebuilt if one is found or there are too many to search for.
+
+        Args:
+            needles: bytes that must be gone; None: whatever they were, rebuild.
+            seconds: how long to wait for readers, which keep the log from being emptied; None: SCRUB_SECONDS.
+        """
+        rebuild = needles is None or len(needles) > _MOST_NEEDLES
+        deadline = time.monotonic() + (SCRUB_SECONDS if seconds is None else seconds)
+        while True:
+            with self._lock:
+                if rebuild:
+                    self._connection.execute("VACUUM")
+                emptied = self._empty_log()
+            if emptied and not self._found(needles or ()):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            rebuild = emptied and not rebuild
+            time.sleep(0.02)
+
+    def _empty_log(self) -> bool:
+        """False if a reader holds it; that is not waited for here, under the lock."""
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            return bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+        except sqlite3.OperationalError:  # locked by a writer of another process
+            return False
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
+    def _found(self, needles: Sequence[bytes]) -> bool:
+        for path in (self._path, self._path.with_name(self._path.name + "-wal")):
+            if needles and path.exists() and path.stat().st_size:
+                with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    if any(content.find(needle) >= 0 for needle in needles):
+                        return True
+        return False
+
+    def copy_into(self, path: Path, edit: Callable[[sqlite3.Connection], None]) -> None:
+        """A snapshot of this moment as a new database file, edited before any byte of it is on disk.
+
+        Works beside a running service (SQLite's backup API). The copy is edited in memory.
+        """
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            copy.row_factory = sqlite3.Row
+            with self._lock:
+                self._connection.backup(copy)
+            edit(copy)
+            copy.execute("VACUUM INTO ?", (str(path),))
+        finally:
+            copy.close()
+        path.chmod(0o600)
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()
 
 
 _OWN = "JOIN documents AS own ON own.id = :id"
-_COPIES = "documents.digest = :digest AND documents.state = 'done' AND documents.source_digest IS own.source_digest"
+_DONE = "(documents.state = 'done' OR documents.state = 'evicted' AND documents.lines IS NOT NULL)"
+_COPIES = f"documents.digest = :digest AND {_DONE} AND documents.source_digest IS own.source_digest"
 """Finished copies of a content: among the documents of one source, or among those that are units of their own."""
 _LATER_TEACH_NOTHING = (
     "UPDATE documents SET taught = 0, labelled = 0 WHERE id IN "  # noqa: S608
@@ -170,7 +181,13 @@ class Documents:
         self._db = database
 
     def arrive(
-        self, id: str, now: float, name_digest: bytes, pool_of: Callable[[int], str], source_digest: bytes | None = None
+        self,
+        id: str,
+        now: float,
+        name_digest: bytes,
+        pool_of: Callable[[int], str],
+        source_digest: bytes | None = None,
+        folder_digest: bytes | None = None,
     ) -> Arrival:
         """Gives the document the next slot, and its source's unit; calling again with the same id changes nothing.
 
@@ -180,6 +197,7 @@ class Documents:
             name_digest: keyed digest of the file's name, for `ocrd find`.
             pool_of: number of a new unit -> "train" or "holdout", the keyed coin. A unit keeps its pool.
             source_digest: keyed digest of the source's name; None for a document that is a unit of its own.
+            folder_digest: keyed digest of its top folder's name, whatever the unit, for `ocrd forget --source`.
         """
         with self._db.transaction() as db:
             if not db.execute("SELECT 1 FROM documents WHERE id = ?", (id,)).fetchone():
@@ -187,9 +205,9 @@ class Documents:
                 known = "SELECT unit, pool FROM documents WHERE source_digest = ? LIMIT 1"  # NULL equals nothing
                 unit, pool = db.execute(known, (source_digest,)).fetchone() or (slot, pool_of(slot))
                 db.execute(
-                    "INSERT INTO documents (id, slot, unit, pool, state, arrived, name_digest, source_digest) "
-                    "VALUES (?, ?, ?, ?, 'claimed', ?, ?, ?)",
-                    (id, slot, unit, pool, now, name_digest, source_digest),
+                    "INSERT INTO documents (id, slot, unit, pool, state, arrived, name_digest, source_digest, "
+                    "folder_digest) VALUES (?, ?, ?, ?, 'claimed', ?, ?, ?, ?)",
+                    (id, slot, unit, pool, now, name_digest, source_digest, folder_digest),
                 )
         arrival = self.find(id)
         if arrival is None:
@@ -201,9 +219,13 @@ class Documents:
         return None if row is None else Arrival(**dict(row))
 
     def original_of(self, id: str, digest: bytes) -> str | None:
-        """The finished document of which this one, with that content, is a copy: one source, a lower slot."""
+        """The finished document of which this one, with that content, is a copy: one source, a lower slot.
+
+        On a later try any slot will do: rounds may have learned from the copy since, and a content teaches once.
+        """
+        earlier = "(documents.slot < own.slot OR own.tries > 1 AND documents.id != own.id)"
         row = self._db.row(
-            f"SELECT documents.id FROM documents {_OWN} WHERE {_COPIES} AND documents.slot < own.slot",  # noqa: S608
+            f"SELECT documents.id FROM documents {_OWN} WHERE {_COPIES} AND {earlier}",  # noqa: S608
             id=id,
             digest=digest,
         )
@@ -235,11 +257,21 @@ class Documents:
         with self._db.transaction() as db:
             db.execute("UPDATE documents SET receipt_pending = 0 WHERE id = ?", (id,))
 
+    def closed(self, id: str, reason: str) -> None:
+        """A quarantined document whose case an operator closed; its slot stays what it is. Its receipt is anew."""
+        with self._db.transaction() as db:
+            db.execute("UPDATE documents SET reason = ?, receipt_pending = 1 WHERE id = ?", (reason, id))
+
     def unfinished(self) -> tuple[list[str], list[str]]:
         """Ids that are claimed but not ended, and ids that ended without a receipt yet."""
         claimed = self._db.rows("SELECT id FROM documents WHERE state = 'claimed'")
         pending = self._db.rows("SELECT id FROM documents WHERE receipt_pending = 1")
         return [r["id"] for r in claimed], [r["id"] for r in pending]
+
+    def waiting(self, most: int) -> list[str]:
+        """Ids of documents that are not ended, or have no receipt yet; the lowest slots, in their order."""
+        sql = "SELECT id FROM documents WHERE state = 'claimed' OR receipt_pending = 1 ORDER BY slot LIMIT ?"
+        return [r["id"] for r in self._db.rows(sql, most)]
 
     def withdraw(self, id: str, now: float) -> None:
         """A slot whose file was never taken: the crash came before the claim. It stays empty."""
@@ -249,6 +281,15 @@ class Documents:
                 (now, id),
             )
 
+    def reopen(self, id: str) -> bool:
+        """A failed document is taken up again, in its old slot, as its next try; False if it is in another state."""
+        sql = (
+            "UPDATE documents SET state = 'claimed', tries = tries + 1, ended = NULL, reason = NULL, digest = NULL, "
+            "pages = NULL WHERE id = ? AND state = 'failed' AND receipt_pending = 0"
+        )
+        with self._db.transaction() as db:
+            return db.execute(sql, (id,)).rowcount == 1
+
     def originals_due(self, now: float) -> list[str]:
         rows = self._db.rows("SELECT id FROM documents WHERE original_until IS NOT NULL AND original_until <= ?", now)
         return [r["id"] for r in rows]
@@ -256,65 +297,3 @@ class Documents:
     def original_gone(self, id: str) -> None:
         with self._db.transaction() as db:
             db.execute("UPDATE documents SET original_until = NULL WHERE id = ?", (id,))
-
-
-class Rounds:
-    """Rounds: when, why, what was planned, and how it ended. What they were charged is in the ledger."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
-
-    def begin(self, cause: str, now: float) -> int:
-        with self._db.transaction() as db:
-            cursor = db.execute("INSERT INTO rounds (started, state, cause) VALUES (?, 'running', ?)", (now, cause))
-            return int(cursor.lastrowid or 0)
-
-    def end(self, id: int, state: str, now: float, **columns: str | None) -> None:
-        """`columns`: any of plan, report, version, reason."""
-        sets = "".join(f", {name} = :{name}" for name in columns)
-        with self._db.transaction() as db:
-            db.execute(
-                f"UPDATE rounds SET state = :state, ended = :now{sets} WHERE id = :id",  # noqa: S608
-                {**columns, "state": state, "now": now, "id": id},
-            )
-
-    def replace_live(self, state: str, version: str | None = None) -> None:
-        """The round whose model serves is now `state`; with `version`, that version's round serves again."""
-        with self._db.transaction() as db:
-            db.execute("UPDATE rounds SET state = ? WHERE state = 'live'", (state,))
-            db.execute("UPDATE rounds SET state = 'live' WHERE version = ? AND version IS NOT NULL", (version,))
-
-    def interrupt_running(self, now: float) -> int:
-        """After a crash: what was running is over; what it was charged stays charged."""
-        with self._db.transaction() as db:
-            sql = "UPDATE rounds SET state = 'interrupted', ended = ?, reason = ? WHERE state = 'running'"
-            return db.execute(sql, (now, "the service stopped")).rowcount
-
-
-class Detectors:
-    """State of the drift detectors, and the numbers they have not seen yet."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
-
-    def load(self, name: str) -> tuple[str | None, int]:
-        """A detector's saved state and the last slot it has seen; (None, -1) for a new one."""
-        row = self._db.row("SELECT state, seen_slot FROM detectors WHERE name = ?", name)
-        return (None, -1) if row is None else (row["state"], row["seen_slot"])
-
-    def fresh(self, column: str, seen_slot: int) -> list[tuple[int, float]]:
-        """(slot, value) of finished documents after `seen_slot`, up to the first one still being processed."""
-        sql = (
-            f"SELECT slot, {column} AS value FROM documents WHERE state = 'done' AND slot > ? AND value IS NOT NULL "  # noqa: S608
-            "AND slot < COALESCE((SELECT MIN(slot) FROM documents WHERE state = 'claimed'), slot + 1) ORDER BY slot"
-        )
-        return [(row["slot"], row["value"]) for row in self._db.rows(sql, seen_slot)]
-
-    def save(self, name: str, state: str, seen_slot: int, alarmed: bool, now: float) -> None:
-        """Keeps the detector's state; `alarmed` keeps the time of the latest alarm."""
-        sql = (
-            "INSERT INTO detectors VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET state = excluded.state, "
-            "seen_slot = excluded.seen_slot, alarmed = COALESCE(excluded.alarmed, alarmed), checked = excluded.checked"
-        )
-        with self._db.transaction() as db:
-            db.execute(sql, (name, state, seen_slot, now if alarmed else None, now))

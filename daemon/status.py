@@ -55,6 +55,8 @@ class Status:
     documents: dict[str, int]
     inbox_waiting: int
     removed: dict[str, int]
+    coverage: float | None
+    """Of the documents that were read, the share on which a second look found nothing more; None without any."""
     unit: str
     """What is protected as one: "document" or "source"."""
     units: dict[str, int]
@@ -104,6 +106,7 @@ def collect(home: Path) -> Status:
         documents=documents,
         inbox_waiting=_waiting(settings.inbox_dir),
         removed=removed,
+        coverage=_coverage(documents),
         unit=settings.learning.unit,
         units=units,
         capacity=settings.learning.capacity,
@@ -151,6 +154,11 @@ def _ledger(settings: config.Settings) -> tuple[dict[str, Any], list[str]]:
         "head": None if report.head is None else report.head.hash,
     }
     return state, [f"the ledger does not check: {problem}" for problem in report.problems]
+
+
+def _coverage(states: dict[str, int]) -> float | None:
+    read = states.get("done", 0) + states.get("quarantined", 0)
+    return states.get("done", 0) / read if read else None
 
 
 def _documents(database: Database) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:

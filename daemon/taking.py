@@ -150,11 +150,16 @@ class Claims:
         for folder in sorted(self._claimed.iterdir()):
             if folder.is_symlink() or not folder.is_dir() or not _ID.fullmatch(folder.name):
                 continue
-            inside = [p for p in folder.rglob("*") if not p.is_dir()]
-            file = next((p for p in inside if not is_sidecar(p)), None)
-            sidecar = next((p for p in inside if is_sidecar(p)), None)
-            found.append(Claim(folder.name, folder, file, sidecar))
+            found.append(self.load(folder.name))
         return found
+
+    def load(self, id: str) -> Claim:
+        """The claim with this id as it lies there; without files, if its folder has gone."""
+        folder = self._claimed / id
+        inside = [p for p in folder.rglob("*") if not p.is_dir()]
+        file = next((p for p in inside if not is_sidecar(p)), None)
+        sidecar = next((p for p in inside if is_sidecar(p)), None)
+        return Claim(id, folder, file, sidecar)
 
     def undo(self, folder: Path) -> None:
         """Puts the files of a claim back into the folder they came from, or the inbox itself if that has gone.

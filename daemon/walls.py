@@ -116,7 +116,11 @@ def _each(settings: config.Settings, scratch: Path) -> dict[str, workers.Worker]
     """The workers of the service, as it starts them."""
     model = str((settings.models_dir / "current").resolve())
     folders = {"weights": str(settings.weights_dir), "model": model}
-    reading = {**folders, "off": list(settings.anonymise.off), "label_confidence": settings.learning.label_confidence}
+    reading = {
+        **folders,
+        "policy": settings.anonymise.model_dump(),
+        "label_confidence": settings.learning.label_confidence,
+    }
     training = {**folders, "scratch": str(scratch)}
     return {
         "decoder": decoding.Decoder(settings.ingest, settings.sandbox).worker,

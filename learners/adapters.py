@@ -1,15 +1,15 @@
 """Which parameters learn, and what the rest of the recogniser says about a line once and for all.
 
-An adapter splits the recogniser into a frozen part, computed once a line (`frozen` at the adapter's depth,
-then `inputs`), and parameters given as one flat vector that starts at zero (`logits`). `merge` writes the
-vector back into plain weights of the released shapes. Small is what makes privacy cheap: noise grows with
-the root of the number of parameters.
+An adapter splits a recogniser of any family (`models.trainee`) into a frozen part, computed once a line (the
+trainee's `frozen` at the adapter's depth, then `inputs`), and parameters given as one flat vector that starts at
+zero (`logits`). `merge` writes the vector back into plain weights of the released shapes. Small is what makes
+privacy cheap: noise grows with the root of the number of parameters.
 
 - `bias`: the scores of a public set of characters, shifted (one number each).
 - `head`: their rows of the classifier and their bias. Rows move only within the directions in which
   public, generated lines want them to move: the top right-singular vectors of the head's gradients
   (Yu et al. 2021, arXiv 2007.03813, with public data as in Kairouz et al. 2020, arXiv 2008.06570).
-- `top`: the neck's last projection and the full rows.
+- `top`: the neck's last projection and the full rows; PP-OCRv4 alone has one.
 - `lora`, `norm`, `neck`, `all`: what lies deeper, see `learners.neck_adapters`.
 
 Scores of the characters that do not learn are kept: they enter as one more class whose score is their
@@ -23,7 +23,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -31,9 +31,8 @@ from torch.nn import functional
 
 from models.ctc import BLANK, Alphabet
 from models.recogniser import Recogniser
+from models.trainee import Depth, Trainee
 
-Depth = Literal["projection", "backbone", "image"]
-"""Where the frozen part ends: before the neck's last projection, before the neck, or at the pixels."""
 CLOSED_BIAS = -1e4
 """Bias of a class that is shut out: its probability is zero in float32, whatever its row says."""
 ASCII = "".join(chr(code) for code in range(32, 127))
@@ -93,29 +92,6 @@ class Adapter(Protocol):
         ...
 
 
-@torch.no_grad()
-def trunk(model: Recogniser, images: Tensor) -> Tensor:
-    """`(N, 3, 48, W)` to `(N, T, 60)`, what enters the neck's last projection."""
-    seen: list[Tensor] = []
-    hook = model.neck.project.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    try:
-        model.features(images)
-    finally:
-        hook.remove()
-    return seen[0].squeeze(2).transpose(1, 2).contiguous()
-
-
-@torch.no_grad()
-def frozen(model: Recogniser, images: Tensor, depth: Depth) -> Tensor:
-    """`(N, 3, 48, W)` to what no adapter of this depth moves.
-
-    `(N, T, 60)` before the last projection, `(N, 480, 1, T)` after the backbone, or the images themselves.
-    """
-    if depth == "image":
-        return images
-    return trunk(model, images) if depth == "projection" else cast(Tensor, model.backbone(images))
-
-
 def end_to_end(groups: Sequence[Tensor]) -> Tensor:
     """Groups of lines `(N, T, width)` to all their frames, `(frames, width)`."""
     parts = [group.flatten(0, 1) for group in groups]
@@ -125,7 +101,7 @@ def end_to_end(groups: Sequence[Tensor]) -> Tensor:
 class Rows:
     """The classifier's rows that learn, and those that do not."""
 
-    def __init__(self, model: Recogniser, charset: Charset) -> None:
+    def __init__(self, model: Trainee, charset: Charset) -> None:
         weight, bias = model.head.weight.detach(), model.head.bias.detach()
         chosen = torch.zeros(len(weight), dtype=torch.bool)
         chosen[list(charset.classes)] = True
@@ -192,7 +168,7 @@ class HeadAdapter:
 
     depth: Depth = "projection"
 
-    def __init__(self, model: Recogniser, charset: Charset, basis: Tensor | None) -> None:
+    def __init__(self, model: Trainee, charset: Charset, basis: Tensor | None) -> None:
         self._rows, self._model = Rows(model, charset), model
         self.charset = charset
         weight = self._rows.weight
@@ -204,8 +180,7 @@ class HeadAdapter:
     @torch.no_grad()
     def inputs(self, frames: Tensor) -> Tensor:
         """Features within the basis, the stock scores of the charset, and the rest's log-sum-exp."""
-        project = self._model.neck.project
-        features = functional.silu(functional.linear(frames, project.weight.flatten(1), project.bias))
+        features = self._model.features_of(frames)
         parts = [features @ self.basis, functional.linear(features, self._rows.weight, self._rows.bias)]
         if self._rows.open:
             parts.append(self._rows.rest(features.flatten(0, 1)).view(*features.shape[:2], 1))
@@ -229,7 +204,7 @@ class HeadAdapter:
 
 
 class TopAdapter:
-    """The neck's last projection, 60 to 120 channels, and the charset's rows in full."""
+    """PP-OCRv4's last projection, 60 to 120 channels, and the charset's rows in full."""
 
     name = "top"
     depth: Depth = "projection"

@@ -25,11 +25,12 @@ from scipy import fft
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from learners.adapters import Charset, Depth
+from learners.adapters import Charset
 from learners.chunks import Cached
 from learners.finetune import learn
 from learners.plan import Plan
 from models.ctc import BLANK
+from models.trainee import Depth
 from privacy.noise import NoiseSource
 
 _STEEP = 1e3

@@ -16,7 +16,7 @@ from learners.typesetting import Style
 from learners.vocabulary import choices, word
 from privacy.page import Box
 
-_STATES = {
+STATES = {
     "en_GB": "GBR", "en_US": "USA", "de_DE": "D", "fr_FR": "FRA", "es_ES": "ESP", "it_IT": "ITA", "nl_NL": "NLD",
     "pl_PL": "POL",
 }  # fmt: skip
@@ -29,25 +29,25 @@ def check_digit(text: str) -> str:
     return str(sum(weight * value for weight, value in zip(cycle((7, 3, 1)), values, strict=False)) % 10)
 
 
-def _machine_name(who: Persona) -> str:
+def machine_name(who: Persona, width: int) -> str:
     """Surname and given names as a machine-readable zone writes them."""
 
     def plain(text: str) -> str:
         upper = unicodedata.normalize("NFKD", text.upper().translate(_PLAIN))
         return "".join(c if c.isascii() and c.isalpha() else "<" for c in upper if not unicodedata.combining(c))
 
-    return f"{plain(who.surname)}<<{plain(who.given)}"[:30].ljust(30, "<")
+    return f"{plain(who.surname)}<<{plain(who.given)}"[:width].ljust(width, "<")
 
 
 def machine_readable(who: Persona, number: str, expires: tuple[int, int, int], sex: str) -> tuple[str, str, str]:
     """The three lines of an identity card (ICAO 9303-5, TD1)."""
-    state = _STATES[who.locale].ljust(3, "<")
+    state = STATES[who.locale].ljust(3, "<")
     born = f"{who.birth[0] % 100:02}{who.birth[1]:02}{who.birth[2]:02}"
     until = f"{expires[0] % 100:02}{expires[1]:02}{expires[2]:02}"
     first = f"ID{state}{number}{check_digit(number)}".ljust(30, "<")
     second = f"{born}{check_digit(born)}{sex}{until}{check_digit(until)}{state}".ljust(29, "<")
     whole = first[5:30] + second[0:7] + second[8:15] + second[18:29]
-    return first, second + check_digit(whole), _machine_name(who)
+    return first, second + check_digit(whole), machine_name(who, 30)
 
 
 def id_card(draws: Draws, locale: str) -> Sheet:

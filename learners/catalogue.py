@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from learners import neck_adapters
-from learners.adapters import Adapter, Charset, Depth, HeadAdapter, TopAdapter
+from learners.adapters import Adapter, Charset, HeadAdapter, TopAdapter
 from learners.chunks import Seen, cache, chunks, look
 from learners.gradients import document_gradients
 from learners.lines import TrainDocument
 from models.recogniser import Recogniser
+from models.trainee import Depth, Trainee
 
 PUBLIC_DOCUMENTS, PUBLIC_LINES = 300, 5
 """How much of the public documents is looked at: few of them are learned by heart, and receipts then read worse."""
@@ -24,7 +25,7 @@ _FAINTEST = 1e-5
 class Looks:
     """Public documents as a model sees them: at each depth once."""
 
-    def __init__(self, model: Recogniser, documents: Sequence[TrainDocument]) -> None:
+    def __init__(self, model: Trainee, documents: Sequence[TrainDocument]) -> None:
         self.model, self._documents = model, documents[:PUBLIC_DOCUMENTS]
         self._found: dict[Depth, list[Seen]] = {}
 
@@ -39,12 +40,17 @@ def build(name: str, charset: Charset, rank: int, public: Looks) -> Adapter:
     """An adapter of `public.model` by name; its subspaces come from the public documents.
 
     All but "bias" and "top" move the charset's rows within a public basis of `rank` directions.
+
+    Raises:
+        ValueError: no such adapter, or "top" of a model without a last projection.
     """
     model = public.model
     match name:
         case "bias":
             return HeadAdapter(model, charset, None)
         case "top":
+            if not isinstance(model, Recogniser):
+                raise ValueError(f"Expected a PP-OCRv4 recogniser for the adapter top, got {type(model).__name__}.")
             return TopAdapter(model, charset)
         case "all":
             return neck_adapters.everything(model, charset)
@@ -62,8 +68,8 @@ def build(name: str, charset: Charset, rank: int, public: Looks) -> Adapter:
     raise ValueError(f"Expected an adapter's name, got {name!r}.")
 
 
-def gradient_basis(model: Recogniser, charset: Charset, rank: int, public: Sequence[Seen]) -> Tensor:
-    """`(120, rank)`: the directions of the features along which public documents move the rows most.
+def gradient_basis(model: Trainee, charset: Charset, rank: int, public: Sequence[Seen]) -> Tensor:
+    """`(C, rank)`: the directions of the features along which public documents move the rows most.
 
     The top right-singular vectors of the documents' gradients of the rows, all rows and documents
     stacked (arXiv 2007.03813, section 3), each row's at the same scale: the blank's and the space's gradients

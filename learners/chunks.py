@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from learners.adapters import Adapter, Depth, frozen
+from learners.adapters import Adapter
 from learners.batches import by_width, to_tensor
 from learners.lines import MAX_LINES, MIN_WIDTH, TrainDocument
 from models import recogniser
 from models.ctc import frames_needed
-from models.recogniser import Recogniser
+from models.trainee import Depth, Trainee
 
 CHUNK = 24
 """Documents of a small adapter that share a backward pass: enough to be fast, few enough for memory."""
@@ -30,7 +30,7 @@ CHUNK = 24
 class Seen:
     """A document after the part that no adapter moves: each line's text and what `frozen` says of it.
 
-    `(T, 60)`, `(480, 1, T)`, or for adapters that read images the crop itself, `(48, W, 3) uint8`.
+    `(T, width)`, `(channels, 1, T)`, or for adapters that read images the crop itself, `(48, W, 3) uint8`.
     """
 
     texts: tuple[str, ...] = field(repr=False)
@@ -93,7 +93,7 @@ class Chunk:
 
 
 def look(
-    model: Recogniser, documents: Sequence[TrainDocument], lines: int = MAX_LINES, depth: Depth = "projection"
+    model: Trainee, documents: Sequence[TrainDocument], lines: int = MAX_LINES, depth: Depth = "projection"
 ) -> list[Seen]:
     """What is frozen at this depth says of the first `lines` lines of each document, once, on the model's device.
 
@@ -102,14 +102,14 @@ def look(
     return [_look(model, document, lines, depth) for document in documents]
 
 
-def _look(model: Recogniser, document: TrainDocument, lines: int, depth: Depth) -> Seen:
+def _look(model: Trainee, document: TrainDocument, lines: int, depth: Depth) -> Seen:
     kept = document.lines[:lines]
     texts = tuple(line.text for line in kept)
     if depth == "image":
         return Seen(texts, tuple(torch.from_numpy(line.image) for line in kept))
     device, found = model.head.weight.device, {}
     for indices, images in by_width([line.image for line in kept]):
-        said = frozen(model, images.to(device), depth)
+        said = model.frozen(images.to(device), depth)
         found.update({i: one.clone() for i, one in zip(indices, said, strict=True)})
     return Seen(texts, tuple(found[i] for i in range(len(kept))))
 

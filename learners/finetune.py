@@ -29,7 +29,7 @@ from learners.distributed import ALONE, Team
 from learners.gradients import document_drifts, document_gradients, document_losses, gradient_blocks
 from learners.lines import TrainDocument
 from learners.plan import Plan
-from models.recogniser import Recogniser
+from models.trainee import Trainee
 from privacy.coins import Coins
 from privacy.dpsgd import private_gradient
 from privacy.noise import NoiseSource
@@ -47,7 +47,7 @@ BETAS = (0.9, 0.999)
 
 
 def fit(
-    model: Recogniser,
+    model: Trainee,
     documents: Mapping[int, TrainDocument],
     members: Sequence[int],
     plan: Plan,

@@ -48,6 +48,11 @@ _SHA256 = {
     "IBMPlexMono-Regular.ttf": "6a3412f058c7d8dfd9170c41e85ade48e5156ecb89356110ca57a0a27734af46",
     "IBMPlexMono-Medium.ttf": "a9b4c49bb299e05b5f6c481e7fb5e78943d2793249a0c8874ab574a2d1ea6755",
     "IBMPlexMono-Bold.ttf": "ac27abd6450a64dd94467580a02fe6235156d5b92f2926ebbc8e7489df64e0be",
+    "OpenSans[wdth,wght].ttf": "36643644f318a812aab2d2ed3bb98f8cf0872527f835fe9398d95fe6b9adb878",
+    "Merriweather[opsz,wdth,wght].ttf": "d0ed0e359e396af7ad05e73dffd11a3a4c326ea0d0283c56bd9361cb2cc86a96",
+    "PT_Serif-Web-Regular.ttf": "a4951fade06ff8f09b7673aa81ffb65a8cd409e24d3289a6dc670bc4dda2557a",
+    "PT_Serif-Web-Bold.ttf": "038ba7336bd7ea14f12ad155bed51a4345cac5153275d521dec3ba04021c526e",
+    "Lora[wght].ttf": "822a6621ccbe8d97d20ac88c1c41f5615c9c2c202eaa75f272cd452aac6475a7",
     "NotoSansCJK-Regular.ttc": "b76b0433203017ca80401b2ee0dd69350349871c4b19d504c34dbdd80541690a",
 }
 
@@ -75,6 +80,14 @@ FACES = {
     "plex-mono": _face("fontpkg_ibm_plex_mono", "files/IBMPlexMono-Regular.ttf"),
     "plex-mono-medium": _face("fontpkg_ibm_plex_mono", "files/IBMPlexMono-Medium.ttf"),
     "plex-mono-bold": _face("fontpkg_ibm_plex_mono", "files/IBMPlexMono-Bold.ttf"),
+    "open-sans": _face("fontpkg_open_sans", "files/OpenSans[wdth,wght].ttf", weight=400),
+    "open-sans-bold": _face("fontpkg_open_sans", "files/OpenSans[wdth,wght].ttf", weight=700),
+    "merriweather": _face("fontpkg_merriweather", "files/Merriweather[opsz,wdth,wght].ttf", weight=400),
+    "merriweather-bold": _face("fontpkg_merriweather", "files/Merriweather[opsz,wdth,wght].ttf", weight=700),
+    "pt-serif": _face("fontpkg_pt_serif", "files/PT_Serif-Web-Regular.ttf"),
+    "pt-serif-bold": _face("fontpkg_pt_serif", "files/PT_Serif-Web-Bold.ttf"),
+    "lora": _face("fontpkg_lora", "files/Lora[wght].ttf", weight=400),
+    "lora-bold": _face("fontpkg_lora", "files/Lora[wght].ttf", weight=700),
     "cjk-sc": _face("noto_cjk_sans_otc", "NotoSansCJK-Regular.ttc", index=2),
     "cjk-tc": _face("noto_cjk_sans_otc", "NotoSansCJK-Regular.ttc", index=3),
 }
@@ -85,6 +98,8 @@ PROPORTIONAL = (
     "roboto", "roboto-bold", "noto-sans", "noto-sans-bold", "noto-serif", "noto-serif-bold", "lato", "lato-bold",
     "lato-italic",
 )  # fmt: skip
+HELD_OUT = ("open-sans", "merriweather", "pt-serif", "lora")
+"""On the held-out pages of the yardstick (`learners.yardstick`) and nowhere else; each has a bold one."""
 PINS = "nine-pin"
 """The draft letters of a nine-pin printer (`learners.pins`): a face without a file, of one size."""
 CHINESE = ("cjk-sc", "cjk-tc")

@@ -20,14 +20,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.nn import functional
 
-from learners.adapters import Charset, Depth, Rows
+from learners.adapters import Charset, Rows
 from learners.chunks import Seen, cache
 from learners.gradients import gradient_blocks
-from learners.neck_frames import neck_frames
-from models.recogniser import Recogniser
+from models.trainee import Depth, Trainee
 
 _HEAD = ("head.weight", "head.bias")
 
@@ -40,7 +38,7 @@ class DeepAdapter:
         learned: parameters by name: None for one that moves as a whole, or its frozen factor `(rank, inputs)`,
             a kernel's taps among the inputs.
         depth: "backbone", or "image" where the backbone learns as well.
-        basis: `(120, rank)`, public: the charset's rows of the classifier learn within it, and their bias;
+        basis: `(C, rank)`, public: the charset's rows of the classifier learn within it, and their bias;
             None: they do not.
 
     Raises:
@@ -50,7 +48,7 @@ class DeepAdapter:
     def __init__(
         self,
         name: str,
-        model: Recogniser,
+        model: Trainee,
         charset: Charset,
         learned: Mapping[str, Tensor | None],
         depth: Depth = "backbone",
@@ -58,10 +56,9 @@ class DeepAdapter:
     ) -> None:
         self.name, self.charset, self.depth = name, charset, depth
         self._rows, self._basis, self._learned = Rows(model, charset), basis, dict(learned)
-        self._neck, self._backbone = model.neck, model.backbone
-        below = ("neck.",) if depth == "backbone" else ("backbone.", "neck.")
-        self._below = {key: value.detach() for key, value in model.named_parameters() if key.startswith(below)}
-        self._base = self._below | {key: model.get_parameter(key).detach() for key in _HEAD}
+        self._model = model
+        self._below = {key: value.detach() for key, value in model.layers(depth).items()}
+        self._base = self._below | {key: value.detach() for key, value in _head_of(model).items()}
         self._whole_head = learned.keys() >= set(_HEAD)
         twice = basis is not None and self._whole_head
         if twice or learned.keys() - self._below.keys() not in (set(), set(_HEAD)):
@@ -84,16 +81,12 @@ class DeepAdapter:
         return frames
 
     def logits(self, theta: Tensor, groups: Sequence[Tensor]) -> Tensor:
-        """`(size,)` and groups `(N, 480, 1, T)` or `(N, 3, 48, W)` to `(frames, classes)`."""
+        """`(size,)` and groups `(N, channels, 1, T)` or `(N, 3, 48, W)` to `(frames, classes)`."""
         with torch.autocast(theta.device.type, enabled=False):  # weights are made in full precision
             moved = self._moved(theta)
             rows, shift = self._head(theta, moved)
         weights = {key: moved[key] if key in moved else base.to(theta.dtype) for key, base in self._below.items()}
-        if self.depth == "image":
-            prefix = "backbone."
-            own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-            groups = [functional_call(self._backbone, own, (group,)) for group in groups]
-        features = neck_frames(self._neck, weights, groups)
+        features = self._model.features_at(weights, groups, self.depth)
         scores = functional.linear(features, rows, shift)
         if not self._rows.open:
             return scores
@@ -135,32 +128,30 @@ class DeepAdapter:
 
 
 def lora(
-    model: Recogniser, charset: Charset, factors: Mapping[str, Tensor] | int = 4, basis: Tensor | None = None
+    model: Trainee, charset: Charset, factors: Mapping[str, Tensor] | int = 4, basis: Tensor | None = None
 ) -> DeepAdapter:
     """The neck's matrices and kernels within `factors`, or within random ones of that rank."""
     learned = random_factors(model, factors) if isinstance(factors, int) else factors
     return DeepAdapter("lora", model, charset, learned, basis=basis)
 
 
-def norm(model: Recogniser, charset: Charset, depth: Depth = "backbone", basis: Tensor | None = None) -> DeepAdapter:
+def norm(model: Trainee, charset: Charset, depth: Depth = "backbone", basis: Tensor | None = None) -> DeepAdapter:
     """Parameters with one axis: of the neck, and at depth "image" of the backbone too."""
-    parts = ("neck.",) if depth == "backbone" else ("backbone.", "neck.")
-    learned = [key for key, value in model.named_parameters() if key.startswith(parts) and value.ndim == 1]
+    learned = [key for key, value in model.layers(depth).items() if value.ndim == 1]
     return DeepAdapter("norm", model, charset, dict.fromkeys(learned), depth, basis)
 
 
-def neck(model: Recogniser, charset: Charset, basis: Tensor | None = None) -> DeepAdapter:
+def neck(model: Trainee, charset: Charset, basis: Tensor | None = None) -> DeepAdapter:
     """All of the neck."""
-    learned = [key for key, _ in model.named_parameters() if key.startswith("neck.")]
-    return DeepAdapter("neck", model, charset, dict.fromkeys(learned), basis=basis)
+    return DeepAdapter("neck", model, charset, dict.fromkeys(model.layers("backbone")), basis=basis)
 
 
-def everything(model: Recogniser, charset: Charset) -> DeepAdapter:
-    """All 2.7 million parameters, read from images: `all`."""
-    return DeepAdapter("all", model, charset, dict.fromkeys(key for key, _ in model.named_parameters()), "image")
+def everything(model: Trainee, charset: Charset) -> DeepAdapter:
+    """All parameters, read from images: `all`."""
+    return DeepAdapter("all", model, charset, dict.fromkeys([*model.layers("image"), *_HEAD]), "image")
 
 
-def random_factors(model: Recogniser, rank: int, seed: int = 0) -> dict[str, Tensor]:
+def random_factors(model: Trainee, rank: int, seed: int = 0) -> dict[str, Tensor]:
     """Orthonormal factors in random directions, the same for everyone."""
     generator = torch.Generator().manual_seed(seed)
     found = {}
@@ -169,7 +160,7 @@ def random_factors(model: Recogniser, rank: int, seed: int = 0) -> dict[str, Ten
     return {key: factor.to(model.head.weight.device) for key, factor in found.items()}
 
 
-def gradient_factors(model: Recogniser, charset: Charset, rank: int, public: Sequence[Seen]) -> dict[str, Tensor]:
+def gradient_factors(model: Trainee, charset: Charset, rank: int, public: Sequence[Seen]) -> dict[str, Tensor]:
     """Orthonormal factors along which public documents, seen at depth "backbone", move each layer most.
 
     The top right-singular vectors of the documents' gradients of the layer, all documents stacked
@@ -187,11 +178,15 @@ def gradient_factors(model: Recogniser, charset: Charset, rank: int, public: Seq
     return {key: _top(moment, rank) for key, moment in second.items()}
 
 
-def _matrices(model: Recogniser) -> Iterable[tuple[str, int]]:
+def _matrices(model: Trainee) -> Iterable[tuple[str, int]]:
     """The neck's matrices and kernels, and the inputs of each."""
-    for key, value in model.named_parameters():
-        if key.startswith("neck.") and value.ndim > 1:
+    for key, value in model.layers("backbone").items():
+        if value.ndim > 1:
             yield key, value[0].numel()
+
+
+def _head_of(model: Trainee) -> dict[str, Tensor]:
+    return dict(zip(_HEAD, (model.head.weight, model.head.bias), strict=True))
 
 
 def _top(moment: Tensor, rank: int, rounds: int = 30) -> Tensor:

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from learners import replay
 from learners.adapters import CHARSETS, Adapter, Charset
 from learners.catalogue import Looks, build, start_gradients
 from learners.chunks import Seen
@@ -31,11 +32,6 @@ from models.ctc import Alphabet
 from privacy import accountant
 from privacy.accountant import RoundEvent
 
-FULL_BATCH_UP_TO = 2000
-"""Slots up to which every step takes the whole pool: less noise than sampling, and less to prove."""
-SAMPLED = 1000
-"""Documents a step expects of a larger pool."""
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -43,7 +39,6 @@ class Recipe:
 
     max_grad_norm: float
     learning_rate: float
-    steps: int
     rehearsal: float
     """Weight of the public documents' gradient beside the private one."""
     noise_bound: float
@@ -52,13 +47,13 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "top": Recipe(max_grad_norm=0.05, learning_rate=4e-3, steps=50, rehearsal=1.0, noise_bound=3.0),
-    "head": Recipe(max_grad_norm=0.05, learning_rate=1e-2, steps=50, rehearsal=1.0, noise_bound=4.0),
-    "bias": Recipe(max_grad_norm=0.05, learning_rate=1e-1, steps=50, rehearsal=1.0, noise_bound=1.0),
-    "lora": Recipe(max_grad_norm=0.05, learning_rate=2e-3, steps=50, rehearsal=1.0, noise_bound=1.0),
-    "norm": Recipe(max_grad_norm=0.05, learning_rate=2e-3, steps=50, rehearsal=1.0, noise_bound=1.0),
-    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, steps=50, rehearsal=1.0, noise_bound=1.0),
-    "all": Recipe(max_grad_norm=0.05, learning_rate=1e-4, steps=50, rehearsal=1.0, noise_bound=1.0),
+    "top": Recipe(max_grad_norm=0.05, learning_rate=4e-3, rehearsal=1.0, noise_bound=3.0),
+    "head": Recipe(max_grad_norm=0.05, learning_rate=1e-2, rehearsal=1.0, noise_bound=4.0),
+    "bias": Recipe(max_grad_norm=0.05, learning_rate=1e-1, rehearsal=1.0, noise_bound=1.0),
+    "lora": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
+    "norm": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
+    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, rehearsal=1.0, noise_bound=1.0),
+    "all": Recipe(max_grad_norm=0.05, learning_rate=1e-4, rehearsal=1.0, noise_bound=1.0),
 }
 AUTOMATIC = ("head", "bias")
 """What is tried, in order. `top` has never been seen to beat `head` and costs many times its time."""
@@ -209,18 +204,17 @@ def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) ->
 
 def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
     adapter, recipe = surveyed.adapter, RECIPES[surveyed.adapter.name]
-    sample_rate = 1.0 if settings.capacity <= FULL_BATCH_UP_TO else SAMPLED / settings.capacity
     budget = settings.epsilon_lifetime, settings.delta
-    sigma = accountant.calibrate(sample_rate, recipe.steps, settings.rounds_per_document, *budget)
-    event = RoundEvent(sample_rate, sigma, recipe.steps)
-    noise = sigma * recipe.max_grad_norm * math.sqrt(adapter.size / recipe.steps) / (sample_rate * members)
+    event = replay.ticket(settings.capacity, settings.rounds_per_document, *budget)
+    mean = event.noise_multiplier / (event.sample_rate * members * math.sqrt(event.steps))
+    noise = recipe.max_grad_norm * math.sqrt(adapter.size) * mean
     return Plan(
         capacity=settings.capacity,
         members=members,
-        sample_rate=sample_rate,
-        steps=recipe.steps,
+        sample_rate=event.sample_rate,
+        steps=event.steps,
         max_grad_norm=recipe.max_grad_norm,
-        noise_multiplier=sigma,
+        noise_multiplier=event.noise_multiplier,
         learning_rate=recipe.learning_rate,
         rehearsal=recipe.rehearsal,
         lines=settings.lines,

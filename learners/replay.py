@@ -26,7 +26,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
+from privacy import accountant
+from privacy.accountant import RoundEvent
+
 T = TypeVar("T")
+STEPS = 50
+"""Steps of a round, whatever learns: so that what a round costs is known before it is planned."""
+FULL_BATCH_UP_TO = 2000
+"""Slots up to which every step takes the whole pool: less noise than sampling, and less to prove."""
+SAMPLED = 1000
+"""Units that a step expects of a larger pool."""
 MAX_DOCUMENTS = 16
 """Documents of a unit that a round learns from, spread over it."""
 
@@ -110,6 +119,13 @@ def snapshot(units: Iterable[Unit], capacity: int, rounds_per_document: int, poo
         tuple(unit.number for unit in members),
         tuple(unit.number for unit in members if unit.ready),
     )
+
+
+def ticket(capacity: int, rounds_per_document: int, epsilon: float, delta: float) -> RoundEvent:
+    """What one round costs each of its units: `rounds_per_document` of them make the lifetime's epsilon."""
+    sample_rate = 1.0 if capacity <= FULL_BATCH_UP_TO else SAMPLED / capacity
+    sigma = accountant.calibrate(sample_rate, STEPS, rounds_per_document, epsilon, delta)
+    return RoundEvent(sample_rate, sigma, STEPS)
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

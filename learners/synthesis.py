@@ -26,7 +26,7 @@ from learners.sheet import Sheet, joined
 from learners.typesetting import Setting, Style, typeset
 from privacy.page import Image, Line, Region
 
-_TEMPLATES = {
+TEMPLATES = {
     "receipt": papers.receipt,
     "form": papers.form,
     "letter": papers.letter,
@@ -34,7 +34,7 @@ _TEMPLATES = {
     "label": cards.label,
     "screenshot": cards.screenshot,
 }
-KINDS = tuple(_TEMPLATES)
+KINDS = tuple(TEMPLATES)
 DOMAINS = ("plain", "chinese", "thermal")
 
 
@@ -66,12 +66,12 @@ def generate(kind: str, seed: int, locale: str | None = None, damage: Damage | N
     Raises:
         ValueError: an unknown kind or locale.
     """
-    if kind not in _TEMPLATES:
+    if kind not in TEMPLATES:
         raise ValueError(f"Expected a kind among {', '.join(KINDS)}, got {kind!r}.")
     draws = Draws(seed, f"page {kind}")
     drawn = draws.pick(LOCALES)
     locale = drawn if locale is None else locale
-    sheet = _TEMPLATES[kind](draws, locale)
+    sheet = TEMPLATES[kind](draws, locale)
     drawn_damage = damages.screen(draws) if kind == "screenshot" else damages.some(draws, lean=24)
     return pictured(sheet, drawn_damage if damage is None else damage, draws, kind, locale)
 

@@ -244,7 +244,8 @@ _CHOICES = {
 """Several for each language, separated by commas."""
 
 
-def _column(locale: str) -> int:
+def column(locale: str) -> int:
+    """Of a locale, in the tables of words."""
     language = locale if locale.startswith("zh") else locale[:2]
     if language not in _LANGUAGES:
         raise ValueError(f"Expected a locale of {', '.join(_LANGUAGES)}, got {locale!r}.")
@@ -252,8 +253,8 @@ def _column(locale: str) -> int:
 
 
 def word(key: str, locale: str) -> str:
-    return _WORDS[key][_column(locale)]
+    return _WORDS[key][column(locale)]
 
 
 def choices(key: str, locale: str) -> list[str]:
-    return _CHOICES[key][_column(locale)].split(",")
+    return _CHOICES[key][column(locale)].split(",")

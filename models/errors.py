@@ -13,6 +13,10 @@ class WeightsMismatch(Exception):
     """Weights do not fit the architecture; the message lists every name and shape. Nothing was loaded."""
 
 
+class UnsupportedGraph(Exception):
+    """An ONNX graph holds what `models.graph` does not understand; the message names the node and what was found."""
+
+
 class UnknownCharacter(ValueError):
     """A text holds characters the dictionary lacks. `characters` lists them; the text itself is not kept."""
 

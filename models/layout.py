@@ -226,10 +226,19 @@ def require_shapes(expected: Mapping[str, Shape], found: Mapping[str, Shape], wh
         raise WeightsMismatch(f"{what} do not fit the model's layers: " + "; ".join(problems) + ".")
 
 
+def require_finite(arrays: Mapping[str, Array], what: str) -> None:
+    """Returns only if every value is a number.
+
+    Raises:
+        WeightsMismatch: with the names of the arrays that hold others.
+    """
+    broken = sorted(name for name, value in arrays.items() if not np.isfinite(value).all())
+    if broken:
+        raise WeightsMismatch(f"{what} hold values that are not finite: {', '.join(broken)}.")
+
+
 def _checked(arrays: Mapping[str, npt.ArrayLike], expected: dict[str, Shape], what: str) -> dict[str, Array]:
     given = {name: np.asarray(value, dtype=np.float32) for name, value in arrays.items()}
     require_shapes(expected, {name: value.shape for name, value in given.items()}, what)
-    broken = sorted(name for name, value in given.items() if not np.isfinite(value).all())
-    if broken:
-        raise WeightsMismatch(f"{what} hold values that are not finite: {', '.join(broken)}.")
+    require_finite(given, what)
     return given

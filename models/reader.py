@@ -27,6 +27,8 @@ from privacy.page import Box, Char, Image, Line, Point, Quad
 
 INVERTED = 0.9  # a line that the classifier says, this surely, stands on its head is also read turned;
 DOUBTFUL = 0.75  # one read with less mean confidence, as soon as the classifier is not sure it does not
+SMALLER = 0.75  # of the preview's or the page's size: another look at a page that was read already
+SEEN = 0.5  # of a box on that look; so much of it in lines already read, and it is one of them
 PREVIEW = 960  # pixels; long side of the copy on which an unreadable page is tried in all four turns
 
 
@@ -101,6 +103,14 @@ class Reader:
             if x1 > x0 and y1 > y0:
                 lines += [_moved(line, x0, y0) for line in self.read(image[y0:y1, x0:x1])]
         return lines
+
+    def read_unseen(self, image: Image, known: Sequence[Line]) -> list[Line]:
+        """The lines found on a smaller copy of the page that none of the `known` ones covers, read at full size."""
+        check_page(image)
+        quads = self._detect_at(image, min(1.0, PREVIEW / max(image.shape[:2])) * SMALLER)
+        boxes = [line.box for line in known]
+        fresh = [quad for quad in quads if _covered(Box.around(quad), boxes) < SEEN]
+        return [line for quad in fresh if (line := self._read_line(image, quad)) is not None]
 
     def read_lines(self, crops: Sequence[Image]) -> list[tuple[str, float, float]]:
         """`(text, mean confidence, least confidence)` of each line crop, each read alone."""
@@ -229,6 +239,11 @@ def _engine(files: ReaderFiles, family: str, threads: int) -> Any:
     engine = RapidOCR(params=parameters)
     logging.getLogger("RapidOCR").disabled = True
     return engine
+
+
+def _covered(box: Box, others: Sequence[Box]) -> float:
+    """The share of a box that lies in others, which may overlap each other: at most 1."""
+    return min(1.0, sum(box.intersect(other) for other in others) / max(box.area, 1))
 
 
 def _bgr(image: Image) -> Image:

@@ -11,16 +11,19 @@ which weight is which.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from models import layout
+from models.neck_frames import neck_frames
+from models.trainee import Depth
 from models.weights import read_onnx
 
 HEIGHT = 48
@@ -164,7 +167,7 @@ class Neck(nn.Module):
 
 
 class Recogniser(nn.Module):
-    """PP-OCRv4's recogniser: lines in, one score per frame and class out."""
+    """PP-OCRv4's recogniser: lines in, one score per frame and class out. See `models.trainee`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,6 +186,39 @@ class Recogniser(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(N, frames(W), 6625)` of the line tensors `features` takes. Class 0 is CTC's blank."""
         return cast(Tensor, self.head(self.features(x)))
+
+    @torch.no_grad()
+    def frozen(self, images: Tensor, depth: Depth) -> Tensor:
+        """See `Trainee`: `(N, T, 60)` before the neck's last projection, or `(N, 480, 1, T)` after the backbone."""
+        if depth == "image":
+            return images
+        if depth == "backbone":
+            return cast(Tensor, self.backbone(images))
+        seen: list[Tensor] = []
+        hook = self.neck.project.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            self.features(images)
+        finally:
+            hook.remove()
+        return seen[0].squeeze(2).transpose(1, 2).contiguous()
+
+    def features_of(self, frames: Tensor) -> Tensor:
+        """See `Trainee`: the last projection, frame by frame."""
+        project = self.neck.project
+        return functional.silu(functional.linear(frames, project.weight.flatten(1), project.bias))
+
+    def layers(self, depth: Depth) -> dict[str, Tensor]:
+        """See `Trainee`."""
+        above = ("neck.",) if depth == "backbone" else ("backbone.", "neck.")
+        return {name: value for name, value in self.named_parameters() if name.startswith(above)}
+
+    def features_at(self, weights: Mapping[str, Tensor], groups: Sequence[Tensor], depth: Depth) -> Tensor:
+        """See `Trainee`: the backbone group by group, the neck for all lines at once."""
+        if depth == "image":
+            prefix = "backbone."
+            own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+            groups = [functional_call(self.backbone, own, (group,)) for group in groups]
+        return neck_frames(self.neck, weights, groups)
 
     def weights(self) -> dict[str, layout.Array]:
         """A copy of every parameter, as float32 arrays on the CPU, for `weights.write_onnx`."""

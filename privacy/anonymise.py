@@ -28,6 +28,7 @@ MARGIN = 3  # pixels added to either end of a region before it grows to blocks; 
 RING = 6  # pixels around a fill whose median is its colour
 SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
 EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
+ONCE = ("unread",)  # whatever ink these look for, a flat fill holds none
 STRIP = 4  # pixels read again above and below a fill
 
 Mask = npt.NDArray[np.bool_]
@@ -45,6 +46,8 @@ class Redaction:
     regions: tuple[Region, ...]
     mask: Mask = field(repr=False)
     parts: tuple[Box, ...]
+    unfilled: tuple[Region, ...] = ()
+    """Found, but of no area on the page: nothing could be filled."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -66,22 +69,26 @@ class Redaction:
         return [line for line in lines if not any(part.intersect(_core(line)) for part in self.parts)]
 
 
-def anonymise(image: Image, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]) -> Redaction:
-    """Fills whatever a detector finds in the image or in any of its readings. The image is not changed.
+def anonymise(
+    image: Image, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector], also: Sequence[Region] = ()
+) -> Redaction:
+    """Fills whatever a detector finds in the image or in any of its readings, and `also`. The image is not changed.
 
     Raises:
         BadPage: the image is not `(H, W, 3) uint8` with at least one pixel.
     """
     check_page(image)
-    found: list[Region] = []
+    found: list[Region] = list(also)
+    everything = [line for lines in readings for line in lines]
     for detector in detectors:
-        for lines in readings[:1] or ([],) if detector.pixels else readings:
+        for lines in (everything,) if detector.pixels else readings:
             found += detector.find(image, lines)
     mask = _blocks(image, found)
     return Redaction(
         image=fill(image, mask),
         regions=tuple(_merged(found)),
         mask=mask,
+        unfilled=tuple(region for region in found if not _on_page(region, mask)),
         parts=tuple(_strips(mask, [_core(line) for lines in readings for line in lines])),
     )
 
@@ -90,17 +97,17 @@ def verify(redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: 
     """What is still found on a filled page, given readings of it. Anything at all sends it to quarantine.
 
     A reading is complete when it has the lines of `redaction.parts`, read again, and the unchanged ones.
-    A label whose value was filled is satisfied. A fill that is not of one colour is always a find.
-    Detectors that look at pixels are asked again when they had found something.
+    A label whose value was filled is satisfied. A fill that is not of one colour is always a find, and so is a
+    region that could not be filled. Detectors that look at pixels are asked again when they had found something.
     """
     fills = [Line(FILLED, region.quad, 1.0, 1.0) for region in redaction.regions]
-    left = _residue(redaction)
+    left = [*_residue(redaction), *redaction.unfilled]
     for detector in detectors:
         if not detector.pixels:
             for lines in readings:
                 left += detector.find(redaction.image, [*lines, *fills])
-        elif any(region.kind == detector.name for region in redaction.regions):
-            left += detector.find(redaction.image, [])
+        elif detector.name not in ONCE and any(region.kind == detector.name for region in redaction.regions):
+            left += detector.find(redaction.image, [line for lines in readings for line in lines])
     return _merged(left)
 
 
@@ -132,6 +139,11 @@ def fill(image: Image, mask: Mask) -> Image:
         around = image[at][~mask[at]]
         filled[at][labels[at] == label] = np.median(around, axis=0) if len(around) else page
     return filled
+
+
+def _on_page(region: Region, mask: Mask) -> bool:
+    box = _clipped(region.box, mask)
+    return box.area > 0 and bool(mask[box.y0 : box.y1, box.x0 : box.x1].any())
 
 
 def _blocks(image: Image, regions: Sequence[Region]) -> Mask:

@@ -76,7 +76,7 @@ class Claim:
         accesses: every access to private data: training, tuning, gating, drift, metrics.
         public_data: what public data was used, by name and version.
         erasures: how many units had been erased from the pool when the round ran.
-        audit: the bound that an empirical audit found and with how many canaries; None if none was run.
+        audit: the bound that an empirical audit of this code found, and with how many canaries; None if none was run.
         inclusion: the proof that the round's debit is in the ledger.
     """
 
@@ -94,7 +94,7 @@ class Claim:
     public_data: Sequence[str]
     erasures: int
     inclusion: Inclusion
-    audit: Mapping[str, float | int] | None = None
+    audit: Mapping[str, Any] | None = None
     notes: Sequence[str] = field(default=())
 
     def __post_init__(self) -> None:

@@ -24,6 +24,10 @@ class NotSealed(PrivacyError, LookupError):
     """Nothing is sealed under this document and name: never stored, or shredded."""
 
 
+class Punctured(NotSealed):
+    """The key of this slot was destroyed for good: no copy of its blobs can ever be opened."""
+
+
 class LedgerBroken(PrivacyError):
     """The ledger was edited, shortened or reordered, or does not follow from the head that is remembered."""
 

@@ -18,15 +18,17 @@ Temporary files are dot-files that end in `.part`, beside their target; `sweep` 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -160,20 +162,111 @@ def destroy(path: Path, first: int | None = None) -> None:
 
     Best effort against the medium, see the module's text. A missing file is fine.
     """
+    overwrite(path, first, sync=True)
+    remove_synced(path)
+
+
+def overwrite(path: Path, first: int | None = None, *, sync: bool = False) -> None:
+    """The first step of `destroy` alone; durable with `sync`, or after the caller's own. A missing file is fine."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        sync_dir(path.parent)
         return
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(f"Expected a regular file to destroy, got mode {status.st_mode:o}.")
         os.pwrite(fd, secrets.token_bytes(min(first or status.st_size, status.st_size)), 0)
-        os.fsync(fd)
+        if sync:
+            os.fsync(fd)
     finally:
         os.close(fd)
-    remove_synced(path)
+
+
+def destroy_all(paths: Sequence[Path], within: Path) -> None:
+    """`destroy` for many files on the file system of `within`, with two syncs for all. Missing ones are fine."""
+    for path in paths:
+        overwrite(path)
+    sync_file_system(within)
+    for path in paths:
+        path.unlink(missing_ok=True)
+    sync_file_system(within)
+
+
+def replace_destroying(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """`write_bytes` for a key file: the bytes it held before are overwritten, after the new ones are durable.
+
+    What a crash leaves of that is finished by `settle`, or by the next call.
+    """
+    settle(path)
+    if path.exists():
+        os.link(path, _before(path))
+    write_bytes(path, data, mode)
+    settle(path)
+
+
+def move_destroying(source: Path, target: Path) -> None:
+    """`move`, and the bytes that `target` held before are overwritten. Finished after a crash by `settle(target)`."""
+    settle(target)
+    if target.exists():
+        os.link(target, _before(target))
+    move(source, target)
+    settle(target)
+
+
+def settle(path: Path) -> None:
+    """Destroys what `path` held before, if a crash left it; the content it has now is not touched."""
+    before = _before(path)
+    if before.exists():
+        if path.exists() and before.samefile(path):  # the crash came before the new content: this is the only one
+            remove_synced(before)
+        else:
+            destroy(before)
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f".{path.name}.before")
+
+
+def sync_file_system(path: Path) -> None:
+    """Everything written so far on the file system that holds `path` is on the medium: one sync for many files.
+
+    Raises:
+        OSError: the medium failed.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _LIBC.syncfs(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(fd)
+
+
+def replace_many(contents: Iterable[tuple[Path, bytes]], within: Path, mode: int = 0o600) -> int:
+    """`write_bytes` for many small files on the file system of `within`, with two syncs for all; returns how many.
+
+    Each path holds its old content or its new one at any moment; which of them, only after the return.
+    """
+    written: list[tuple[Path, Path]] = []
+    try:
+        for path, data in contents:
+            temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
+            fd = os.open(temporary, _NEW, mode)
+            written.append((temporary, path))
+            with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, mode)
+                file.write(data)
+        if not written:
+            return 0
+        sync_file_system(within)
+        for temporary, path in written:
+            temporary.replace(path)
+        sync_file_system(within)
+        return len(written)
+    finally:
+        for temporary, _ in written:
+            temporary.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> int:

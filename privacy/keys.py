@@ -1,7 +1,9 @@
-"""The master key and the reading of key files.
+"""The master key, the digest key, and the reading of key files.
 
-Every other secret of the program is derived from the master key by HKDF-SHA256 under a purpose of its own
-(RFC 5869), so that one use of it says nothing about another. Key files that others can read are refused.
+The master key opens the key shelf (`privacy.shelf`) and nothing else, so that it can be replaced. The digest key lies
+in the shelf and outlives it: names and contents that were seen before are known again under a new master key. What is
+derived from either is derived by HKDF-SHA256 under a purpose of its own (RFC 5869), so that one use says nothing about
+another. Key files that others can read are refused.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from privacy import files
-from privacy.errors import KeyRefused, SealBroken
+from privacy.errors import KeyRefused
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -62,16 +64,48 @@ def derive(key: bytes, info: bytes, salt: bytes | None = None) -> bytes:
     return HKDF(hashes.SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(key)
 
 
-class MasterKey:
-    """The one secret from which every other key comes. Never in a `repr`, never pickled."""
+def seal_small(key: bytes, data: bytes, aad: bytes) -> bytes:
+    """Seals a short value under a key of 32 bytes: nonce, then AES-256-GCM. `aad` names where it belongs."""
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, data, aad)
+
+
+def open_small(key: bytes, sealed: bytes, aad: bytes) -> bytes | None:
+    """The value, authenticated; None if it was altered, belongs elsewhere, or was sealed under another key."""
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
+    except (InvalidTag, ValueError):
+        return None
+
+
+class Secret:
+    """32 bytes from which keys are derived. Never in a `repr`, never pickled."""
 
     __slots__ = ("_subkeys", "_value")
 
     def __init__(self, value: bytes) -> None:
         if len(value) != KEY_BYTES:
-            raise KeyRefused(f"Expected a master key of {KEY_BYTES} bytes, got {len(value)}.")
+            raise KeyRefused(f"Expected a key of {KEY_BYTES} bytes, got {len(value)}.")
         self._value = value
         self._subkeys: dict[str, bytes] = {}
+
+    def subkey(self, purpose: str) -> bytes:
+        """32 bytes for one purpose: knowing them tells nothing of the secret or another purpose's."""
+        if purpose not in self._subkeys:
+            self._subkeys[purpose] = derive(self._value, b"ocrd subkey v1 " + purpose.encode())
+        return self._subkeys[purpose]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A key is not to be pickled.")
+
+
+class MasterKey(Secret):
+    """The one secret that is kept in a file of its own, or handed over by systemd."""
+
+    __slots__ = ()
 
     @classmethod
     def create(cls, path: Path) -> MasterKey:
@@ -82,7 +116,7 @@ class MasterKey:
 
     @classmethod
     def load(cls, path: Path, *, credential: bool = False) -> MasterKey:
-        """Reads a key file; `credential` for one under `$CREDENTIALS_DIRECTORY` (see `signing.read_secret`).
+        """Reads a key file; `credential` for one under `$CREDENTIALS_DIRECTORY` (see `read_secret`).
 
         Raises:
             KeyRefused: others may read it, or it does not hold 32 bytes.
@@ -90,11 +124,11 @@ class MasterKey:
         """
         return cls(read_secret(path, credential=credential))
 
-    def subkey(self, purpose: str) -> bytes:
-        """32 bytes for one purpose: knowing them tells nothing of the master key or another purpose's."""
-        if purpose not in self._subkeys:
-            self._subkeys[purpose] = derive(self._value, b"ocrd subkey v1 " + purpose.encode())
-        return self._subkeys[purpose]
+
+class DigestKey(Secret):
+    """Keyed digests of names, sources and contents, and the coin of the pools: what must outlive a master key."""
+
+    __slots__ = ()
 
     def digest(self, purpose: str, data: bytes) -> bytes:
         """HMAC-SHA256 under the purpose's subkey: equal data, equal digest; guessing needs the key."""
@@ -111,22 +145,3 @@ class MasterKey:
         """A number in [0, 1), fixed by the key, the purpose and a public number (a slot) alone."""
         digest = self.digest("coin " + purpose, struct.pack(">Q", number))
         return float(int.from_bytes(digest[:8], "big") >> 11) / float(1 << 53)
-
-    def seal_small(self, data: bytes, aad: bytes) -> bytes:
-        """Seals a short value (a file name) for storage in the database; `aad` names where it belongs."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + AESGCM(self.subkey("small values")).encrypt(nonce, data, aad)
-
-    def open_small(self, sealed: bytes, aad: bytes) -> bytes:
-        """Raises `SealBroken` if the value was altered or belongs elsewhere."""
-        nonce, sealed = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
-        try:
-            return AESGCM(self.subkey("small values")).decrypt(nonce, sealed, aad)
-        except (InvalidTag, ValueError):
-            raise SealBroken("database", "small value", "authentication failed") from None
-
-    def __repr__(self) -> str:
-        return "MasterKey(...)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A master key is not to be pickled.")

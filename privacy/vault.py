@@ -1,7 +1,7 @@
-"""Sealed documents: one data key (DEK) a document, wrapped under the master key; no key, no document.
+"""Sealed documents: one data key (DEK) a document, wrapped under a key of its slot; no key, no document.
 
-    master key --HKDF--> KEK --AES-256-GCM--> DEK (one a document, in <root>/<id>/key)
-                         DEK --HKDF(salt, name)--> one key per write of a blob --AES-256-GCM, STREAM--> blob
+    key shelf, slot --HKDF--> KEK --AES-256-GCM--> DEK (one a document, in <root>/<id>/key)
+                              DEK --HKDF(salt, name)--> one key per write of a blob --AES-256-GCM, STREAM--> blob
 
 Guarantees:
 
@@ -11,8 +11,12 @@ Guarantees:
   and under that key the nonce is the chunk's number with a last-chunk flag (the STREAM construction of Hoang,
   Reyhanitabar, Rogaway and Vizár, 2015). A blob is read chunk by chunk; a chunk is given out only after it
   has been authenticated, and a stream that ends early raises.
+* What is authenticated with a blob: the format's version, the vault's purpose, the document's id, the blob's name;
+  with a data key also its slot and generation.
 * `shred` overwrites and removes the key before anything else: from then on no blob of the document can be
   opened, whatever copies of the blobs exist. `shred_blob` does the same to one blob by destroying its salt.
+  Where the slot was punctured as well (`privacy.shelf`), copies of the wrapped key are worth nothing either.
+* `rewrap` wraps each data key anew under the shelf's newest generation; no blob is touched.
 * Nothing private is written in clear: temporary files hold ciphertext too.
 
 Not promised: that an *older* sealed version of the same blob is refused (put it back and it opens), that
@@ -24,23 +28,30 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privacy import files
-from privacy.errors import NotSealed, SealBroken
-from privacy.keys import KEY_BYTES, NONCE_BYTES, MasterKey, derive
+from privacy.errors import KeyRefused, NotSealed, SealBroken
+from privacy.keys import KEY_BYTES, NONCE_BYTES, derive, open_small, seal_small
+from privacy.shelf import Shelf
 
-__all__ = ["MasterKey", "Vault"]
+__all__ = ["Shelf", "Vault"]
 
 _SALT_BYTES = 32
 _TAG_BYTES = 16
 _CHUNK_BYTES = 65536
-_MAGIC = b"ocrdseal\x01"  # the last byte is the format's version
+_MAGIC = b"ocrdseal\x02"  # the last byte is the format's version
+_WRAPPING = struct.Struct(">IQ")
+"""Before a wrapped data key: the generation it is wrapped under, and the document's slot."""
+_REWRAPPED_AT_ONCE = 256
+_FEW = 8
 _HEADER_BYTES = len(_MAGIC) + _SALT_BYTES
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -55,27 +66,30 @@ def _joined(*parts: bytes) -> bytes:
 class Vault:
     """The sealed documents under one folder: `<root>/<id>/key` and `<root>/<id>/<name>.sealed`.
 
-    `purpose` parts the vaults of one master key: a document's folder does not open in a vault of another
-    purpose. One process writes; several may read.
+    `purpose`, one of `shelf.VAULTS`, parts the vaults of one shelf: a document's folder does not open in a vault
+    of another purpose. One process writes; several may read.
     """
 
-    def __init__(self, root: Path, master: MasterKey, purpose: str = "documents") -> None:
-        self.root = root
-        self._purpose = purpose.encode()
-        self._kek = AESGCM(master.subkey("kek " + purpose))
+    def __init__(self, root: Path, shelf: Shelf, purpose: str = "documents") -> None:
+        self.root, self.purpose = root, purpose
+        self._shelf = shelf
         files.make_dir(root)
 
-    def create(self, document: str) -> None:
-        """Makes a document's key. An existing document keeps its own; a half-done shred is finished."""
+    def create(self, document: str, slot: int) -> None:
+        """Makes a document's key. An existing document keeps its own; a half-done shred is finished.
+
+        Raises:
+            Punctured: the slot was forgotten; nothing can be sealed for it any more.
+        """
         folder = self._folder(document)
-        if (folder / "key").exists():
-            return
-        if folder.exists():
-            files.remove_tree(folder)
-        files.make_dir(folder)
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        wrapped = self._kek.encrypt(nonce, secrets.token_bytes(KEY_BYTES), self._aad(document, "key"))
-        files.create(folder / "key", _MAGIC + nonce + wrapped)
+        with self._shelf.lock:
+            if (folder / "key").exists():
+                return
+            wrapped = self._wrapped(document, slot, secrets.token_bytes(KEY_BYTES))
+            if folder.exists():
+                files.remove_tree(folder)
+            files.make_dir(folder)
+            files.create(folder / "key", wrapped)
 
     def put(self, document: str, name: str, data: bytes | Iterable[bytes]) -> None:
         """Seals a blob, replacing one of the same name, atomically and durably.
@@ -144,6 +158,11 @@ class Vault:
         `shred` finishes, and so does `sweep` once the key's file is gone.
         """
         folder = self._folder(document)
+        with self._shelf.lock:
+            self._shred(folder)
+
+    @staticmethod
+    def _shred(folder: Path) -> None:
         if folder.exists():
             files.sweep(folder)  # a key that a crash left half created is a key too
             files.destroy(folder / "key")
@@ -154,6 +173,38 @@ class Vault:
         path = self._path(document, name)
         if path.parent.exists():
             files.destroy(path, first=_HEADER_BYTES)
+
+    def shred_all(self, documents: Sequence[str]) -> None:
+        """`shred` for many, with two syncs of the file system instead of several a document."""
+        if len(documents) <= _FEW:
+            for document in documents:
+                self.shred(document)
+            return
+        folders = [folder for folder in map(self._folder, documents) if folder.exists()]
+        if not folders:
+            return
+        with self._shelf.lock:
+            files.destroy_all([folder / "key" for folder in folders], self.root)
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+            files.sync_file_system(self.root)
+
+    def rewrap(self) -> int:
+        """Wraps every data key under the shelf's newest generation; returns how many were not yet.
+
+        A key that does not open is left as it is: it opened nothing before either.
+        """
+        done, ids = 0, self.ids()
+        for start in range(0, len(ids), _REWRAPPED_AT_ONCE):
+            with self._shelf.lock:
+                some = {}
+                for document in ids[start : start + _REWRAPPED_AT_ONCE]:
+                    with suppress(NotSealed, SealBroken):
+                        slot, generation, dek = self._unwrapped(document)
+                        if generation != self._shelf.generation:
+                            some[self._folder(document) / "key"] = self._wrapped(document, slot, dek)
+                done += files.replace_many(some.items(), self.root)
+        return done
 
     def sweep(self) -> int:
         """At start: finishes half-done shreds, removes temporary files; returns how many of both."""
@@ -177,24 +228,39 @@ class Vault:
         return self._folder(document) / (name + _SUFFIX)
 
     def _aad(self, document: str, name: str) -> bytes:
-        return _joined(_MAGIC, self._purpose, document.encode(), name.encode())
+        return _joined(_MAGIC, self.purpose.encode(), document.encode(), name.encode())
 
     def _cipher(self, dek: bytes, salt: bytes, document: str, name: str) -> tuple[AESGCM, bytes]:
         key = derive(dek, b"ocrd blob v1 " + name.encode(), salt)
         return AESGCM(key), self._aad(document, name + _SUFFIX)
 
+    def _wrapped(self, document: str, slot: int, dek: bytes) -> bytes:
+        place = _WRAPPING.pack(self._shelf.generation, slot)
+        kek = self._shelf.kek(self.purpose, slot, document, self._shelf.generation)
+        return _MAGIC + place + seal_small(kek, dek, self._aad(document, "key") + place)
+
     def _dek(self, document: str) -> bytes:
+        with self._shelf.lock:
+            return self._unwrapped(document)[2]
+
+    def _unwrapped(self, document: str) -> tuple[int, int, bytes]:
+        """The document's slot, the generation of its wrapping, and its data key."""
         try:
             wrapped = (self._folder(document) / "key").read_bytes()
         except FileNotFoundError:
             raise NotSealed(f"No document {document!r} is sealed here.") from None
-        if not wrapped.startswith(_MAGIC):
+        if not wrapped.startswith(_MAGIC) or len(wrapped) < len(_MAGIC) + _WRAPPING.size:
             raise SealBroken(document, "key", "no header of a known format")
-        nonce, sealed = wrapped[len(_MAGIC) :][:NONCE_BYTES], wrapped[len(_MAGIC) :][NONCE_BYTES:]
+        place, sealed = wrapped[len(_MAGIC) :][: _WRAPPING.size], wrapped[len(_MAGIC) + _WRAPPING.size :]
+        generation, slot = _WRAPPING.unpack(place)
         try:
-            return self._kek.decrypt(nonce, sealed, self._aad(document, "key"))
-        except (InvalidTag, ValueError):
-            raise SealBroken(document, "key", "altered, or wrapped under another master key") from None
+            kek = self._shelf.kek(self.purpose, slot, document, generation)
+        except (KeyRefused, ValueError):
+            raise SealBroken(document, "key", "altered, or wrapped under a key that was replaced") from None
+        dek = open_small(kek, sealed, self._aad(document, "key") + place)
+        if dek is None:
+            raise SealBroken(document, "key", "altered, or wrapped under another master key")
+        return slot, generation, dek
 
 
 def _rechunked(parts: Iterable[bytes]) -> Iterator[bytes]:

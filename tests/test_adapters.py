@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from learners import neck_adapters, neck_frames
-from learners.adapters import ASCII, LATIN, Adapter, Charset, Depth, HeadAdapter, Rows, TopAdapter, frozen
+from learners import neck_adapters
+from learners.adapters import ASCII, LATIN, Adapter, Charset, HeadAdapter, Rows, TopAdapter
 from learners.batches import by_width
 from learners.chunks import look
 from learners.lines import document, to_height
-from models import recogniser, weights
+from models import neck_frames, recogniser, weights
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
+from models.trainee import Depth
 from privacy.page import Image
 
 DIGITS = "0123456789. "
@@ -79,7 +80,7 @@ def test_an_adapters_softmax_is_the_merged_models_full_one(
     adapter = make(model, charset)
     theta = moved(adapter)
     with torch.inference_mode():
-        ours = adapter.logits(theta, [adapter.inputs(frozen(model, images, adapter.depth))]).softmax(1)
+        ours = adapter.logits(theta, [adapter.inputs(model.frozen(images, adapter.depth))]).softmax(1)
         stock = model(images).flatten(0, 1).softmax(1)
         full = merged(model, adapter, theta)(images).flatten(0, 1).softmax(1)
     index = torch.tensor(charset.classes)
@@ -106,7 +107,7 @@ def test_no_step_is_the_model_as_it_was(
     for name, value in found.items():
         assert torch.equal(value, before[name].detach())
     with torch.inference_mode():
-        ours = adapter.logits(start, [adapter.inputs(frozen(model, images, adapter.depth))])
+        ours = adapter.logits(start, [adapter.inputs(model.frozen(images, adapter.depth))])
         stock = model(images).flatten(0, 1)
     index = list(adapter.charset.classes)
     assert (ours[:, : len(index)] - stock[:, index]).abs().max() < 1e-4

@@ -108,7 +108,7 @@ def test_a_code_is_covered(readers, detectors):
     code = np.array(zxingcpp.create_barcode("Jane Roe 1984", zxingcpp.BarcodeFormat.QRCode).to_image(scale=3))
     page.image[96 : 96 + len(code), 40 : 40 + len(code)] = code[..., None]
     redaction, again = redact(page.image, readers, detectors)
-    assert redaction.counts == {"code": 1}
+    assert redaction.counts["code"] == 1
     assert zxingcpp.read_barcodes(page.image) != []
     assert zxingcpp.read_barcodes(redaction.image) == []
     assert verify(redaction, again, detectors) == []

@@ -7,6 +7,7 @@ import pytest
 from daemon.budget import DEBIT, Budget
 from daemon.home import create, open_home
 from daemon.state import Database, Documents, Ending
+from learners import replay
 from learners.replay import Pool
 from privacy import accountant, ledger
 from privacy.accountant import RoundEvent
@@ -40,8 +41,7 @@ def fill(home, database, count, **ending):
 
 def ticket(home, rounds=2):
     learning = home.settings.learning
-    sigma = accountant.calibrate(1.0, 10, rounds, learning.epsilon, learning.delta)
-    return RoundEvent(1.0, sigma, 10)
+    return replay.ticket(learning.capacity, rounds, learning.epsilon, learning.delta)
 
 
 def test_the_debit_is_in_the_ledger_when_charge_returns(opened):
@@ -156,3 +156,14 @@ def test_a_hold_out_slot_that_cannot_pay_for_a_look_is_left_out(opened):
     dear = RoundEvent(1.0, accountant.calibrate(1.0, 1, 1, learning.epsilon, learning.delta), 1)
     budget.charge(1, "gate", members[:1], dear)
     assert budget.snapshot(Pool.HOLDOUT, LAST).members == members[1:]
+
+
+def test_a_training_slot_that_cannot_pay_for_a_round_is_left_out(opened):
+    home, database, book = opened
+    fill(home, database, 20)
+    budget = Budget(home, database, book)
+    members = budget.snapshot(Pool.TRAIN, LAST).members
+    budget.charge(1, "round", members[:3], ticket(home, rounds=1))
+    left = budget.snapshot(Pool.TRAIN, LAST)
+    assert left.members == members[3:]
+    budget.charge(2, "round", left.members, ticket(home))

@@ -155,7 +155,6 @@ STAYS = [
     "发票号 12345678 日期 2024年1月15日",
     "合计 12.50",
     "2019 2020 2021 2022",
-    "FL 32256-1105",
     "002/003",
     "10 - 20 - 30",
     "24.8 mm 58.5 mm 2700 mm",
@@ -168,7 +167,6 @@ STAYS = [
     "SAMPLE 6909-42 TUBE 2",
     "if a << b then",
     "page 1/2 ref. A-2041 No. 77/B",
-    "http://www.example.com/index",
 ]
 
 
@@ -199,7 +197,7 @@ def test_a_zone_makes_its_page_an_identity_document():
     text = f"IDENTITY CARD\nL898902C3\nEriksson\n12 AUG 1974\nAnna Maria\nvalid for travel\n{MRZ}"
     found = {text[span.start : span.end] for span in mrz.RULE.find(text)}
     assert found == {"L898902C3", "Eriksson", "12 AUG 1974", "Anna Maria", *MRZ.split("\n")}
-    assert mrz.RULE.find(text.replace("<", " ")[:60]) == []
+    assert mrz.RULE.find(text.replace("<", " ").partition("\n")[2][:46]) == []
 
 
 def test_lines_of_a_page_are_judged_together_where_a_rule_asks_for_it():

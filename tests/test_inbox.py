@@ -1,6 +1,8 @@
 """Notice, settle, claim: against a real directory, with the clock as an argument."""
 
+import errno
 import os
+import subprocess
 
 import pytest
 
@@ -83,6 +85,23 @@ def test_an_image_waits_for_labels_that_still_settle(box, folder):
     (folder / "a.txt").write_bytes(b"label")
     assert box.scan(2.0) == []
     assert names(box.scan(4.0)) == [("a.png", "a.txt")]
+
+
+def test_labels_that_came_long_before_their_image_are_taken_with_it(box, folder):
+    (folder / "a.txt").write_bytes(b"label")
+    box.scan(0.0)
+    box.scan(50.0)
+    (folder / "a.png").write_bytes(b"1")
+    box.scan(55.0)
+    assert names(box.scan(57.0)) == [("a.png", "a.txt")]
+
+
+def test_labels_beside_an_image_in_a_folder_label_no_other_folders_image(box, folder):
+    for path in ("one/deep/a.png", "one/deep/a.json", "two/a.png", "a.png"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"1")
+    box.scan(0.0)
+    assert sorted(names(box.scan(2.0))) == [("a.png", None), ("one/deep/a.png", "one/deep/a.json"), ("two/a.png", None)]
 
 
 def test_labels_without_an_image_are_claimed_alone_in_the_end(box, folder, claims):
@@ -206,17 +225,44 @@ def test_undoing_into_a_folder_that_has_gone_uses_the_inbox(box, folder, claims)
     assert (folder / f"{claim.id}-a.txt").read_bytes() == b"label", "it would label another unit's a.png"
 
 
-def test_a_refused_file_holds_up_nobody(box, folder):
+def test_a_refused_file_holds_up_nobody_and_is_tried_again_ever_more_seldom(box, folder):
     (folder / "a.png").write_bytes(b"1")
     box.scan(0.0)
     (ready,) = box.scan(2.0)
-    box.refuse(ready, 2.0)
+    assert box.refuse(ready, 2.0, OSError(errno.EBUSY, "Device or resource busy")) == 1.0
     (folder / "b.png").write_bytes(b"1")
+    assert box.scan(2.9) == []
+    assert sum("cannot be taken for now: Device or resource busy" in why for why in box.waiting) == 1
     box.scan(3.0)
-    assert names(box.scan(5.0)) == [("b.png", None)]
-    assert sum("cannot be taken" in why for why in box.waiting) == 1
-    box.scan(63.0)
-    assert ("a.png", None) in names(box.scan(66.0))
+    assert names(box.scan(5.0)) == [("a.png", None), ("b.png", None)]
+    delays = [box.refuse(ready, 5.0, OSError(errno.EIO, "Input/output error")) for _ in range(8)]
+    assert delays == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+    (folder / "a.png").unlink()
+    box.scan(6.0)
+    assert box.refuse(ready, 7.0, OSError(errno.EIO, "Input/output error")) == 1.0, "another file of that name"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_read_only_inbox_is_named(tmp_path):
+    root = tmp_path / "in"
+    root.mkdir()
+    (tmp_path / "claimed").mkdir(mode=0o700)
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", root], check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        (root / "a.png").write_bytes(b"1")
+        (root / ".claimed").mkdir(mode=0o700)
+        subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+        box, claims = inbox.Inbox(root, 1, 60), taking.Claims(root, root / ".claimed")
+        box.scan(0.0)
+        (ready,) = box.scan(1.0)
+        with pytest.raises(OSError, match="Read-only") as caught:
+            claims.take(ready)
+        box.refuse(ready, 1.0, caught.value)
+        box.scan(1.5)
+        assert sum("the inbox is read-only" in why for why in box.waiting) == 1
+    finally:
+        subprocess.run(["umount", root], check=True)
 
 
 def test_a_folder_too_deep_to_list_is_counted(box, folder):

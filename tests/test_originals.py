@@ -4,11 +4,11 @@ import time
 
 import pytest
 
+from daemon.erasure import shred_originals
 from daemon.errors import OcrdError
 from daemon.home import create, open_home
 from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB
 from daemon.recovery import recover
-from daemon.service import shred_originals
 from daemon.state import Database, Documents, Ending
 
 ID = "0123456789abcdef"
@@ -30,7 +30,7 @@ def database(home):
 def keep(home, database, until):
     Documents(database).arrive(ID, 1.0, b"name", home.pool_of)
     Documents(database).end(ID, Ending("done", original_until=until), 2.0)
-    home.originals.create(ID)
+    home.originals.create(ID, 0)
     home.originals.put(ID, NAME_BLOB, b"ward 7/../../scan.png")
     home.originals.put(ID, ORIGINAL_BLOB, b"pixels")
 

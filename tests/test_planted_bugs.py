@@ -28,9 +28,10 @@ from torch import Tensor
 
 from daemon.budget import Budget
 from learners import gradients, replay
-from learners.adapters import Charset, Depth
+from learners.adapters import Charset
 from learners.chunks import Cached, chunks, collate
 from learners.replay import Pool, SlotState, Snapshot, Unit
+from models.trainee import Depth
 from privacy import dpsgd
 from privacy.errors import BudgetExhausted
 from privacy.noise import Debit, Grid, NoiseSource

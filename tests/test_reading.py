@@ -17,7 +17,7 @@ from privacy.page import Region
 
 @pytest.fixture(scope="module")
 def reading(weights_dir):
-    return Reading({"weights": str(weights_dir), "model": str(weights_dir), "off": [], "label_confidence": 0.95})
+    return Reading({"weights": str(weights_dir), "model": str(weights_dir), "policy": {}, "label_confidence": 0.95})
 
 
 def result(reading, document, sidecar=b""):

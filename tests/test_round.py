@@ -90,6 +90,7 @@ def test_the_candidate_carries_a_claim_that_checks(home):
     statement = claim.read(json.loads((folder / "claim.json").read_text()), opened.signing.public)
     assert claim.recompute(statement) == []
     assert {s["name"] for s in statement["subject"]} == set(MODEL_FILES)
+    assert statement["predicate"]["audit"]["canaries"] >= 1000
 
 
 def test_status_tells_the_round_and_its_price(home):

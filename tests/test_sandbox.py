@@ -79,7 +79,7 @@ def test_a_decoder_can_do_nothing_but_decode(target):
 
 def test_a_reader_and_a_round_reach_no_key_and_no_network(target, weights_dir, tmp_path):
     folders = {"weights": str(weights_dir), "model": str(weights_dir)}
-    reading = {**folders, "off": [], "label_confidence": 0.95}
+    reading = {**folders, "policy": {}, "label_confidence": 0.95}
     (tmp_path / "scratch").mkdir()
     found = {
         "reader": tried(workers.Worker("daemon.reading", reading, workers.Limits(memory=12 * 2**30)), target),

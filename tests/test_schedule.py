@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from apscheduler.triggers.interval import IntervalTrigger
 
+from daemon import config
 from daemon.errors import BadSetting
-from daemon.schedule import calendar, next_run
+from daemon.schedule import Schedule, calendar, next_run
+from daemon.state import Database
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)  # a Wednesday
 SUNDAYS = calendar("0 2 * * sun")
@@ -40,3 +42,81 @@ def test_intervals_go_on_from_the_last_beginning():
 def test_a_calendar_that_is_none_is_named():
     with pytest.raises(BadSetting, match=r"'0 99 \* \* 0'"):
         calendar("0 99 * * 0")
+
+
+class Clock:
+    """A wall clock that can be set, and a monotonic one that can't."""
+
+    def __init__(self, wall):
+        self.wall, self.steady = wall.timestamp(), 0.0
+
+    def __call__(self):
+        return self.wall, self.steady
+
+    def pass_(self, seconds):
+        self.wall, self.steady = self.wall + seconds, self.steady + seconds
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """A schedule that was started on NOW and has run nothing; its clock, and what it destroyed."""
+    (tmp_path / "ocrd.toml").write_text("")
+    database, clock, shredded = Database(tmp_path / "state.db"), Clock(NOW), []
+    schedule = Schedule(
+        config.load(tmp_path), database, lambda cause: None, lambda: len(shredded.append(1) or []), clock
+    )
+    schedule._scheduler.start(paused=True)
+    schedule.start = lambda: None
+    for name, trigger in (("round", SUNDAYS), ("shred", IntervalTrigger(minutes=10, timezone=UTC))):
+        schedule._add(name, trigger, lambda: None)
+    yield schedule, clock, shredded
+    schedule.stop()
+    database.close()
+
+
+def due(schedule, name):
+    return schedule._scheduler.get_job(name).next_run_time
+
+
+def test_a_clock_that_was_set_back_does_not_silence_the_schedule_until_it_comes_by_again(planned):
+    schedule, clock, _ = planned
+    clock.wall += 400 * 86400
+    schedule.tick()
+    schedule._database.set("began round", datetime.fromtimestamp(clock.wall, UTC).isoformat())
+    schedule.tick()
+    clock.wall -= 400 * 86400
+    schedule.tick()
+    assert due(schedule, "round") == datetime(2026, 3, 8, 2, 0, tzinfo=UTC)
+    assert due(schedule, "shred") <= NOW + timedelta(minutes=10)
+
+
+def test_a_clock_that_was_set_ahead_makes_up_what_it_jumped_over(planned):
+    schedule, clock, _ = planned
+    clock.wall += 10 * 86400
+    assert due(schedule, "round") == datetime(2026, 3, 8, 2, 0, tzinfo=UTC)
+    schedule.tick()
+    assert due(schedule, "round") == NOW + timedelta(days=10)
+
+
+def test_nothing_is_destroyed_for_an_hour_after_a_jump_ahead(planned):
+    schedule, clock, shredded = planned
+    clock.wall += 400 * 86400
+    schedule.tick()
+    schedule._shred_unless_held()
+    clock.pass_(3599)
+    schedule.tick()
+    schedule._shred_unless_held()
+    assert shredded == []
+    clock.pass_(2)
+    schedule._shred_unless_held()
+    assert shredded == [1]
+
+
+def test_a_clock_that_runs_as_it_should_changes_nothing(planned):
+    schedule, clock, shredded = planned
+    before = due(schedule, "round")
+    for _ in range(100):
+        clock.pass_(3600)
+        schedule.tick()
+    schedule._shred_unless_held()
+    assert (due(schedule, "round"), shredded) == (before, [1])

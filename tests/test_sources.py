@@ -33,6 +33,7 @@ from privacy import accountant
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.dpsgd import clip
+from privacy.keys import DigestKey
 from privacy.ledger import Ledger
 from privacy.noise import Grid
 from privacy.page import Image
@@ -57,8 +58,8 @@ def opened(tmp_path, weights_dir):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "ocrd.toml").write_text(SOURCE_SETTINGS)
     create(tmp_path / "state", weights_dir, lambda text: None)
-    (tmp_path / "state" / "keys" / "master.key").write_bytes(bytes(32))  # the same coins in every run
     home = open_home(tmp_path / "state")
+    home.shelf.digests = DigestKey(bytes(32))  # the same coins in every run
     database = Database(home.settings.database_path)
     database.rows("PRAGMA synchronous = OFF")  # many histories; durability is test_state's
     book = Ledger(home.settings.ledger_path, home.signing)
@@ -249,7 +250,7 @@ def test_all_of_a_source_is_one_unit_and_keeps_its_pool_whatever_the_settings_be
 def test_a_source_is_the_top_sub_folder_by_keyed_digest(opened):
     home, _, _ = opened
     digest = home.source_digest
-    assert digest("ward/a.png") == digest("ward/deep/b.png") == home.master.digest("source", b"ward")
+    assert digest("ward/a.png") == digest("ward/deep/b.png") == home.digests.digest("source", b"ward")
     assert digest("Ward/a.png") != digest("ward/a.png")
     assert digest("ward") is None
     as_documents = home.settings.model_copy(update={"learning": replace_unit(home, "document")})
@@ -330,8 +331,8 @@ def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(ope
     book.close()
     recorder, made = Rules(home, database), document(0, draw_lines(3))
     ids = [recorder.take(f"w/{n}.png", b"%d" % n) for n in range(MAX_DOCUMENTS + 5)]
-    for id in ids:
-        home.vault.create(id)
+    for slot, id in enumerate(ids):
+        home.vault.create(id, slot)
         home.vault.put(id, LINES_BLOB, pack(made))
     learning = Learning(home, database)
     both = [Snapshot(CAPACITY, (0,), (0,)) if pool == home.pool_of(0) else Snapshot(CAPACITY, (), ()) for pool in Pool]

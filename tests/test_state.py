@@ -4,7 +4,8 @@ import sqlite3
 
 import pytest
 
-from daemon.state import Database, Detectors, Documents, Ending, Rounds
+from daemon.records import Detectors, Rounds
+from daemon.state import Database, Documents, Ending
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from privacy.detectors.interface import Rule, Span
 
 KIND = "email"
 
-_TOP = (
+TOP = (
     "com|org|net|edu|gov|mil|int|info|biz|name|pro|io|me|app|dev|cloud|online|shop|site|email|ai|eu|uk|de|at|ch|fr|be|nl|lu|"
     "it|es|pt|ie|dk|se|no|fi|is|pl|cz|sk|hu|ro|bg|gr|tr|ru|ua|us|ca|mx|br|ar|cl|co|pe|au|nz|cn|hk|tw|jp|kr|sg|my|th|id|"
     "ph|vn|in|pk|il|ae|sa|eg|ng|ke|za|asia|tv|cc"
@@ -23,11 +23,11 @@ _AT = r"(?:@|\(at?\)|\[at?\]|®|©)"
 _LOCAL = r"[\w.+\-%'=]*[\w+\-]"
 _WHOLE = re.compile(rf"{_LOCAL} ?{_AT} ?(?:[\w\-]+[.,])+(?!\d)[^\W\d_]{{2,}}", re.ASCII)
 _GAPS = re.compile(
-    rf"[\w+\-]+(?: ?[._\-] ?[\w+\-]+)* ?{_AT} ?[\w\-]+(?: ?[.,]? ?[\w\-]+)* ?[.,] ?(?:{_TOP})(?![\w])",
+    rf"[\w+\-]+(?: ?[._\-] ?[\w+\-]+)* ?{_AT} ?[\w\-]+(?: ?[.,]? ?[\w\-]+)* ?[.,] ?(?:{TOP})(?![\w])",
     re.ASCII | re.IGNORECASE,
 )
 _NO_DOT = re.compile(r"(?=[\w.+\-]*[^\W\d_])[\w.+\-]{2,}@(?=[\w\-]*[^\W\d_]{2})[\w\-.]{3,}", re.ASCII)
-_SQUEEZED = re.compile(rf"({_LOCAL}{_AT}(?:[\w\-]+\.)+(?:{_TOP}))(?![\w])", re.ASCII | re.IGNORECASE)
+_SQUEEZED = re.compile(rf"({_LOCAL}{_AT}(?:[\w\-]+\.)+(?:{TOP}))(?![\w])", re.ASCII | re.IGNORECASE)
 _LABELLED = re.compile(rf"{labels.one_of(labels.EMAIL)}\s*[:.]*\s*(?!\[|\u2588)(\S*[^\s\W][.,]\w{{2,}}\S*)")
 
 

@@ -42,13 +42,14 @@ class Span:
 class Rule:
     """A named function from a folded text to the spans it finds.
 
-    With `whole`, it is also run on all lines of a page together.
+    With `whole`, it is also run on all lines of a page together, with `blocks` on lines below each other.
     """
 
     name: str
     version: str
     search: Callable[[str], list[Span]] = field(repr=False)
     whole: bool = False
+    blocks: bool = False
 
     def find(self, text: str) -> list[Span]:
         """Spans of `text`, which may hold several lines: in order, of one kind none overlaps another.
@@ -66,6 +67,24 @@ def squeeze(text: str) -> tuple[str, list[int]]:
     """The text without spaces, and where each of its characters stood."""
     kept = [i for i, c in enumerate(text) if c != " "]
     return "".join(text[i] for i in kept), kept
+
+
+_SEAM = re.compile(
+    r"(?<=[a-zà-ÿ.,])(?=[A-ZÀ-Þ])|(?<=[,;:])(?=\w)|(?<=[a-zà-ÿ]{2})(?=\d)|(?<=\d)(?=[A-ZÀ-Þ][a-zà-ÿ]{2})"
+)
+
+
+def spread(text: str) -> tuple[str, list[int]]:
+    """The text with a space wherever a reader seems to have lost one, and where each character stood before."""
+    pieces: list[str] = []
+    at: list[int] = []
+    for i, c in enumerate(text):
+        if i and _SEAM.match(text, i):
+            pieces.append(" ")
+            at.append(i)
+        pieces.append(c)
+        at.append(i)
+    return "".join(pieces), at
 
 
 def values(folded: str, spans: Iterable[Span]) -> set[tuple[str, str]]:
@@ -142,7 +161,9 @@ class TextDetector:
         return self.rule.version
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
-        found = [(passage, self.rule.find(passage.text)) for passage in passages(lines, self.rule.whole)]
+        found = [
+            (passage, self.rule.find(passage.text)) for passage in passages(lines, self.rule.whole, self.rule.blocks)
+        ]
         known = {value for passage, spans in found for value in values(fold(passage.text), spans)}
         regions: dict[Region, None] = {}
         for passage, spans in found:

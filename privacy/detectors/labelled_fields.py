@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from privacy.detectors import labels
+from privacy.detectors.gazetteer import surnames
 from privacy.detectors.interface import Rule, Span
 
 NAME, ADDRESS, ACCOUNT = "name", "address", "account"
@@ -90,7 +91,9 @@ def _announced(text: str, match: re.Match[str], value: str) -> bool:
         return False
     if match["mark"] or "\n" in match["gap"] or "\t" in match["gap"]:
         return True
-    return bool(re.match(r"[A-ZÀ-Þ][\w'\-]+ [A-ZÀ-Þ]|[\u4e00-\u9fff]{2,4}$|\d+[\w\-/]*,? [A-Z]", value))
+    if re.match(r"[\u4e00-\u9fff]{2,4}$", value):
+        return value[0] in surnames() or value[:2] in surnames()
+    return bool(re.match(r"[A-ZÀ-Þ][\w'\-]+ [A-ZÀ-Þ]|\d+[\w\-/]*,? [A-Z]", value))
 
 
 RULE = Rule("labelled_field", "1", search)

@@ -20,7 +20,8 @@ BIRTH = _words(
     """
     date of birth, birth date, birthdate, birthday, d.o.b, dob, born on, born in, born, geburtsdatum,
     geburtstag, geb. datum, geboren am, geboren, geb., né le, née le, né(e) le, ne le, nee le,
-    date de naissance, fecha de nacimiento, fecha nac, f. nacimiento, nacido el, nacida el, data di nascita,
+    date de naissance, né(e) le, geboren op, geboren te, nato/a il, nato/a, ur. dnia, urodzony, urodzona,
+    fecha de nacimiento, fecha nac, f. nacimiento, nacido el, nacida el, data di nascita,
     nato il, nata il, nato a, nata a, data de nascimento, nascimento, geboortedatum, geb.datum, fødselsdato,
     födelsedatum, fodelsedatum, syntymäaika, data urodzenia, ur., datum narození, datum narozeni, doğum tarihi,
     dogum tarihi, tarikh lahir, tanggal lahir, tgl lahir, 出生日期, 出生年月日, 民國出生日期, 出生年月, 出生,
@@ -39,11 +40,17 @@ PHONE = _words(
 )
 EMAIL = _words(
     """
-    e-mail address, email address, e-mail, email, e.mail, courriel, correo, 邮箱, 电子邮件, 电邮, メール
+    e-mail address, email address, e-mail, email, e.mail, mail, courriel, mél, correo electrónico, correo,
+    posta elettronica,
+    adres e-mail, 邮箱, 电子邮件, 电邮, 電子郵件, 電郵, 信箱, メール
     """
 )
 NAME = _words(
     """
+    name of applicant, applicant, name des antragstellers, antragsteller, nom du demandeur, demandeur,
+    nombre del solicitante, solicitante, nome del richiedente, richiedente, naam aanvrager, aanvrager, wnioskodawca,
+    vor- und zuname, vor- und nachname, cognome e nome, nome e cognome, voor- en achternaam, nazwisko i imię, tenant,
+    landlord, mieter, vermieter, locataire, bailleur, inquilino, arrendatario, huurder, najemca,
     pt, pat, full name, first name, given names, given name, last name, family name, surname, forename,
     middle name, maiden name, patient name, patient's name, name of patient, client name, customer name,
     guest name, employee name, student name, member name, holder's name, cardholder name, cardholder,
@@ -62,6 +69,9 @@ NAME = _words(
 )
 ADDRESS = _words(
     """
+    residing at, resident at, living at, wohnhaft, woonadres, wonende te, wonende, demeurant à, demeurant, domicilié à,
+    domicilié, domiciliée, con domicilio en, residente in, residente en, zamieszkały, zamieszkała, miejsce zamieszkania,
+    现居住于, 居住於, 現居住於, 居住于, 现住址, 現住址,
     home address, street address, postal address, mailing address, billing address, shipping address,
     delivery address, residential address, current address, permanent address, address, residence, ship to,
     bill to, deliver to, anschrift, adresse, wohnort, wohnhaft in, domicile, dirección, direccion, domicilio,
@@ -92,16 +102,92 @@ IDENTITY = _words(
     staff id, document number, document no, nr dokumentu, núm. de documento, nº de documento, numer dokumentu,
     numéro du document, n° du document, n. documento, numero documento, número de documento, dokumentnummer,
     ausweis nr, documentnummer, 身分證字號, 身分證號, 身分證, 身份證字號, 身份證號碼, 身份證號, 身份證,
-    證件號碼, 證件號, 護照號碼, 護照, 居留證號, 健保卡號, 學號, 病歷號碼, 病歷號, 身份证号码, 身份证号, 身份证,
-    公民身份号码, 公民身份证号码, 证件号码, 证件号, 护照号码, 护照号, 护照, 社保号, 驾驶证号, 驾驶证, 学号,
+    證件號碼, 證件號, 護照號碼, 護照, 居留證號, 健保卡號, 學號, 病歷號碼, 病歷號, 病歴號, 病歴号, 身份证号码, 身份证号,
+    身份证,
+    身分證統一編號, 统一编号, 公民身份号码, 公民身份证号码, 证件号码, 证件号, 护照号码, 护照号, 护照, 社保号, 驾驶证号,
+    驾驶证,
+    学号,
     工号, 病历号, 住院号, 门诊号, 医保号, マイナンバー, 個人番号, 주민등록번호, инн, снилс, паспорт
     """
 )
 ACCOUNT = _words(
     """
+    n° de compte, compte n°, n.º de cuenta, cuenta, n. conto, conto n, numero conto, rekeningnummer, rekening,
+    nr rachunku,
+    nr konta, rachunek, konto nr, 银行账号, 银行帐号, 銀行帳號,
     iban, account number, account no, acct no, acct, a/c no, a/c, bank account, kontonummer, konto-nr, konto,
     card number, card no, credit card, debit card, card, wechat id, wechat, 微信号, 微信, qq, skype, telegram,
     银行卡号, 銀行卡號, 信用卡號, 卡號, 帳號, 帳戶, 银行卡, 信用卡号, 信用卡, 卡号, 账号, 帐号, 账户, 口座番号
+    """
+)
+TAX = _words(
+    """
+    tax number, tax no, tax reg no, tax id, tax code, utr, unique taxpayer reference, ein, vat number, vat no,
+    vat reg no,
+    vat reg, steuernummer, st.-nr, st-nr, steuer-nr, ust-idnr, ust-id, umsatzsteuer-id, numéro fiscal, n° fiscal,
+    n° tva, tva intracommunautaire, siret, siren, identificación fiscal, cif, partita iva, p. iva, p.iva,
+    btw-nummer, btw-nr, btw nummer, fiscaal nummer, rsin, nip, nr nip, numero de contribuinte, contribuinte, cnpj,
+    gst no, gst reg no, gstin, abn, sst no, 纳税人识别号, 统一社会信用代码, 社会信用代码, 税号, 統一編號, 統編
+    """
+)
+RECORD = _words(
+    """
+    hospital number, hospital no, chart no, chart number, encounter no, visit no, accession no, specimen no, sample no,
+    case no, case number, case id, file ref, file no, file number, docket no, docket number, claim no, claim number,
+    policy no, our reference, patientennummer, patienten-nr, patient-nr, fallnummer, fall-nr, befundnummer,
+    aktenzeichen,
+    az, geschäftszeichen, versicherungsnummer, schadennummer, n° de dossier médical, n° de dossier, n° dossier,
+    n° patient, numéro de patient, n° d'affaire, n° rg, n° rôle, n° de sinistre, n° de contrat,
+    n.º de historia clínica, historia clínica, nhc, n.º de expediente, expediente, exp. n.º, procedimiento n.º,
+    n. cartella clinica, cartella clinica, n. paziente, n. pratica, r.g. n, n. sinistro, patiëntnummer, dossiernummer,
+    zaaknummer, rolnummer, polisnummer, nr karty pacjenta, nr historii choroby, sygn. akt, sygnatura akt, sygnatura,
+    nr sprawy, nr polisy, nr szkody, 病案号, 就诊号, 就診號, 诊疗卡号, 检验号, 样本号, 病历编号, 案号, 案件编号,
+    案件號碼,
+    案號, 案件編號, 保单号, 保單號碼, 卷宗号
+    """
+)
+CUSTOMER = _words(
+    """
+    customer no, customer number, customer id, client no, client number, client id, account ref, loyalty no,
+    kundennummer, kunden-nr, kd.-nr, mitgliedsnummer, n° client, réf. client, n.º de cliente, cliente n.º, n. cliente,
+    cod. cliente, klantnummer, klantnr, nr klienta, numer klienta, 客户编号, 客戶編號, 会员号, 會員號, 会员卡号
+    """
+)
+PLATE = _words(
+    """
+    licence plate, license plate, plate no, plate number, number plate, registration mark, registration number,
+    vehicle registration, vehicle reg, vehicle no, car reg, reg. no, registration, amtl. kennzeichen,
+    amtliches kennzeichen, kfz-kennzeichen, kennzeichen, immatriculation, n° d'immatriculation, plaque, matrícula,
+    placa, targa veicolo, targa, kentekennummer, kenteken, nr rejestracyjny, numer rejestracyjny, tablica rej,
+    車牌號碼, 牌照號碼, 車牌, 车牌号码, 车牌号, 号牌号码, 车牌
+    """
+)
+VEHICLE = _words(
+    """
+    vehicle identification number, chassis number, chassis no, frame number, vin, fahrgestellnummer, fahrgestell-nr,
+    fahrzeug-ident-nr, fin, n° de série (vin), n° de série, n° de châssis, numéro de châssis, n.º de bastidor, bastidor,
+    n. telaio, numero telaio, telaio, chassisnummer, nr nadwozia, numer nadwozia, engine no, engine number,
+    车辆识别代号,
+    车辆识别代码, 车架号, 發動機號碼, 发动机号码, 車身號碼, 車架號碼
+    """
+)
+EVENT = _words(
+    """
+    date of admission, admission date, admitted on, admitted, date of discharge, discharge date, discharged on,
+    discharged,
+    date of death, died on, died, deceased, date of marriage, married on, date of accident, date of surgery,
+    date of visit, appointment, aufnahmedatum, aufgenommen am, aufnahme am, entlassungsdatum, entlassen am,
+    gestorben am, verstorben am, unfalltag, behandelt am, op-datum, date d'admission, admis le, admise le, entré le,
+    date de sortie, sorti le, décédé le, fecha de ingreso, ingresado el, ingreso, fecha de alta, fallecido el,
+    data di ricovero, ricoverato il, data di dimissione, dimesso il, deceduto il, opnamedatum, opgenomen op,
+    ontslagdatum, overleden op, data przyjęcia, przyjęty dnia, przyjęta dnia, data wypisu, zmarł dnia,
+    入院日期, 入院时间, 入院時間, 住院日期, 出院日期, 出院时间, 手术日期, 手術日期, 死亡日期, 就诊日期, 就診日期
+    """
+)
+SIGNATURE = _words(
+    """
+    signature, signed, sign here, unterschrift, gezeichnet, gez, signé, firma, firmado, firmato, handtekening, getekend,
+    podpis, podpisano, assinatura, underskrift, 签名, 签字, 签章, 簽名, 簽字, 簽章
     """
 )
 CLOSING = _words(
@@ -153,11 +239,27 @@ def one_of(*groups: tuple[str, ...]) -> str:
     return rf"(?:(?<![{_LETTER}])(?i:{inner}){after})"
 
 
-ANY = re.compile(one_of(BIRTH, PHONE, EMAIL, NAME, ADDRESS, IDENTITY, ACCOUNT, CLOSING, OTHER))
+GROUPS = (
+    BIRTH, PHONE, EMAIL, NAME, ADDRESS, IDENTITY, ACCOUNT, TAX, RECORD, CUSTOMER, PLATE, VEHICLE, EVENT, SIGNATURE,
+    CLOSING, OTHER,
+)  # fmt: skip
+ANY = re.compile(one_of(*GROUPS))
+
+
+def bare(text: str) -> str:
+    """A label without the colons, dots and brackets around it."""
+    return re.sub(r"[\s:.;#*/()_\-]+", " ", text).strip()
+
+
+def whole(group: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches what is one of the group's labels from end to end, once it is `bare`."""
+    return re.compile(one_of(tuple(bare(word) for word in group), group))
 
 
 def is_label(text: str) -> bool:
     """Does `text` consist of a label and nothing else?"""
-    bare = re.sub(r"[\s:.;#*/()_\-]+", " ", text).strip()
-    match = ANY.match(bare)
-    return match is not None and match.end() >= len(bare)
+    for shown in (bare(text), text.strip(" :.;#*")):
+        match = ANY.match(shown)
+        if match is not None and match.end() >= len(shown):
+            return True
+    return False

@@ -2,7 +2,8 @@
 
 The check digits confirm. A line is one without them too: no other text is full of "<".
 
-A page with a zone is an identity document. Its labels are small and faint, and readers lose them, so there
+A page with a zone, or with the title of one, is an identity document. Its labels are small and faint,
+and readers lose them, so there
 every date, every long number and every line with a name of the zone is personal without a label.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 
 from privacy.detectors.birth_dates import DATE
+from privacy.detectors.gazetteer import plain
 from privacy.detectors.interface import Rule, Span, moved, squeeze
 from privacy.detectors.lookalikes import digits
 
@@ -19,9 +21,17 @@ KIND, ELSEWHERE = "mrz", "identity"
 _LINE = re.compile(r"[A-Za-z0-9<|!()]{20,60}")
 _DATES = re.compile(r"(\d{6})(\d)([MFX<HK])(\d{6})(\d)")
 _NAMES = re.compile(r"^[PIACV1][A-Z<KC][A-Z0-9]{3}[A-Z]{2,}<")
+_CARD = re.compile(
+    r"(?m:^)[ \t]*(?:居民身份证|中华人民共和国居民身份证|身分證|中華民國國民身分證|國民身分證|护照|護照|"
+    r"机动车驾驶证|駕駛執照|居住证|居留證|"
+    r"(?i:passport|identity card|personalausweis|carte d'identit[ée]|carta d'identit[àa]|documento de identidad|"
+    r"identiteitskaart|dow[óo]d osobisty|f[üu]hrerschein|driving licen[cs]e|driver'?s? licen[cs]e|permis de conduire|"
+    r"permiso de conducci[óo]n|patente di guida|rijbewijs|prawo jazdy))[ \t]*(?=\n)"
+)
 _NUMBER = re.compile(r"(?<!\w)(?=[A-Z]*\d)[A-Z\d]{6,}(?!\w)")
 _ANY_DATE = re.compile(rf"(?<!\d)(?i:{DATE})(?!\d)")
 _WORD = re.compile(r"[^\W\d_]{3,}")
+_LETTERS = str.maketrans("0158", "OISB")
 _NEIGHBOUR = 24  # characters; so long a line without a space, above or below one that is sure, belongs to it
 
 
@@ -29,7 +39,7 @@ def search(text: str) -> list[Span]:
     """Spans of the zone in a folded text, and of what it makes personal elsewhere."""
     squeezed, at = squeeze(text)
     zone = [moved(span, at) for span in _zone(squeezed)]
-    return [*zone, *_elsewhere(text, zone)] if zone else []
+    return [*zone, *_elsewhere(text, zone)] if zone or _CARD.search(text) else []
 
 
 def _zone(text: str) -> list[Span]:
@@ -50,13 +60,14 @@ def _zone(text: str) -> list[Span]:
 def _elsewhere(text: str, zone: list[Span]) -> list[Span]:
     """Dates, numbers and names of the zone's bearer in the other lines."""
     written = " ".join(text[span.start : span.end] for span in zone).upper()
+    written += " " + written.translate(_LETTERS)  # "LE0NIAK<<MIK0LAJ"
     names = set(re.findall(r"[A-Z]{3,}", written))
     spans = [m.span() for pattern in (_ANY_DATE, _NUMBER) for m in pattern.finditer(text)]
     for line in re.finditer(r"[^\n\t]+", text):
-        if any(w.upper() in names or (len(w) >= 6 and w.upper() in written) for w in _WORD.findall(line.group())):
+        if any(w in names or (len(w) >= 6 and w in written) for w in _WORD.findall(plain(line.group()).upper())):
             spans.append(line.span())
     clear = [(a, b) for a, b in spans if not any(a < span.end and span.start < b for span in zone)]
-    return [Span(a, b, ELSEWHERE, 0.7, "on a page with a machine-readable zone") for a, b in clear]
+    return [Span(a, b, ELSEWHERE, 0.7, "on an identity document") for a, b in clear]
 
 
 def _alone(text: str, match: re.Match[str]) -> bool:
@@ -82,4 +93,4 @@ def _digit(field: str) -> str:
     return str(sum(value * (7, 3, 1)[i % 3] for i, value in enumerate(values)) % 10)
 
 
-RULE = Rule("mrz", "1", search, whole=True)
+RULE = Rule("mrz", "2", search, whole=True)

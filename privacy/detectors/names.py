@@ -22,6 +22,11 @@ _GREETING = re.compile(
     r"|Querid[oa]|Gentile|Gent\.m[ao]|Car[oa]|Egregio|Beste|Geachte|Szanown[aey]|Drog[ia]|Kjære|Kära|Kære) "
     r"(?P<value>[A-ZÀ-Þ][^\n\t,:;!\[█]{1,40})"
 )
+_AFTER_GREETING = re.compile(
+    r"(?m:^)[ \t]*(?i:Dear|Cher|Chère|Estimado|Gentile|Geachte|Szanowni|Sehr geehrter?) ?"
+    r"(?i:customer|client|cliente|klant|kunde|państwo|panstwo|pani|pan|sir|heer|mevrouw|monsieur|madame),? ?"
+    r"(?P<value>[A-ZÀ-ÞŁŚŻŹ][^\n\t,:;!\[█]{1,40})"
+)
 _CHINESE_GREETING = re.compile(
     r"(?m:^)[ \t]*(?:尊敬的|敬爱的|敬愛的|亲爱的|親愛的) ?(?P<value>[\u4e00-\u9fff]{1,4}?)"
     r"(?=先生|女士|小姐|太太|老师|老師|[ ,:!]|$)"
@@ -37,7 +42,7 @@ _SURNAMES = (
     "張劉陳楊趙黃吳孫馬羅鄭謝韓馮蕭鄧許蘇盧蔣賈葉閻鐘譚鄒陸龍錢湯賴龔佐藤鈴木中"
 )
 _BEFORE_PHONE = re.compile(
-    rf"(?m:^)[ \t]*(?P<value>[{_SURNAMES}][\u4e00-\u9fff]{{1,2}})"
+    rf"(?P<value>[{_SURNAMES}][\u4e00-\u9fff]{{1,2}})"
     r"(?=[ \t,:]*(?:联系|聯絡|聯繫|連絡)?(?:电话|電話|手机|手機))"
 )
 _LATIN_BEFORE_PHONE = re.compile(
@@ -52,6 +57,7 @@ _PATTERNS = (
     (_TITLE, 0.8, "after a title"),
     (_CHINESE_TITLE, 0.8, "before a title"),
     (_GREETING, 0.8, "in a greeting"),
+    (_AFTER_GREETING, 0.7, "in a greeting"),
     (_CHINESE_GREETING, 0.8, "in a greeting"),
     (_CLOSING, 0.75, "below a closing"),
     (_BEFORE_PHONE, 0.7, "before a telephone number"),

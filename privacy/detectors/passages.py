@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from privacy.detectors.labels import ANY, is_label
@@ -17,6 +18,9 @@ from privacy.page import Box, Line, Point, Quad
 
 BELOW = 3  # lines under a label that may belong to it: an address has three
 FILLED = "\u2588"  # stands for a fill on a page that is looked at again; no rule takes it for a value
+FULL = 0.75  # a line of so much of the longest in its block goes on in the next ...
+PROSE = 10.0  # ... if it is so many times as wide as high
+_HAN = 0x2E80  # from here on characters that stand without spaces between them
 NEAR = 1.6  # line heights; a larger gap between two lines parts a label from what is below
 
 Place = tuple[int, Quad]
@@ -43,13 +47,22 @@ class Passage:
         return [(q[0][0], q[-1][1], q[-1][2], q[0][3]) for q in by_line.values()]
 
 
-def passages(lines: Sequence[Line], whole: bool = False) -> list[Passage]:
-    """Every line by itself, every row of several lines, every label with the lines below it; the whole page."""
+def passages(lines: Sequence[Line], whole: bool = False, blocks: bool = False) -> list[Passage]:
+    """Every line by itself, every row of several lines, every label with the lines below it, every paragraph.
+
+    With `whole` the page in one as well; with `blocks` every column of lines close below each other.
+    """
+    few, page, columns = _passages(tuple(lines))
+    return [*few, *(columns if blocks else ()), *(page if whole else ())]
+
+
+@lru_cache(maxsize=2)  # every rule asks for the same page
+def _passages(lines: tuple[Line, ...]) -> tuple[list[Passage], list[Passage], list[Passage]]:
     boxes = [line.box for line in lines]
     alone = [_passage(i, line) for i, line in enumerate(lines)]
-    rows = _rows(boxes)
-    beside = {a: b for row in rows for a, b in pairwise(row)}
-    joined = [_join([alone[i] for i in row], "\t") for row in rows if len(row) > 1]
+    beside_each_other = rows(boxes)
+    beside = {a: b for row in beside_each_other for a, b in pairwise(row)}
+    joined = [_join([alone[i] for i in row], "\t") for row in beside_each_other if len(row) > 1]
     folded = [fold(line.text) for line in lines]
     for i, text in enumerate(folded):
         if not ANY.search(text) and "<<" not in text:
@@ -60,9 +73,34 @@ def passages(lines: Sequence[Line], whole: bool = False) -> list[Passage]:
         else:  # its value begins beside it and may go on below that
             column = _column(value, boxes, folded, beside)
             joined.append(_join([alone[i], _join([alone[j] for j in column], "\n")], "\t"))
-    if whole and len(lines) > 1:
-        joined.append(_join([_join([alone[i] for i in row], "\t") for row in rows], "\n"))
-    return alone + joined
+    page = [_join([_join([alone[i] for i in row], "\t") for row in beside_each_other], "\n")] if len(lines) > 1 else []
+    blocks = _blocks(boxes)
+    columns = [_join([alone[i] for i in block], "\n") for block in blocks]
+    for paragraph in (each for block in blocks for each in _paragraphs(block, boxes)):
+        if not any("<<" in folded[i] for i in paragraph):  # a machine-readable zone is no prose
+            joined.append(_prose([alone[i] for i in paragraph]))
+    return alone + joined, page, columns
+
+
+def _paragraphs(block: Sequence[int], boxes: Sequence[Box]) -> list[list[int]]:
+    """Lines of running text: each but the last about as long as the longest of its block."""
+    widest = max(boxes[i].x1 - boxes[i].x0 for i in block)
+    found: list[list[int]] = [[]]
+    for i in block:
+        found[-1].append(i)
+        height, width = boxes[i].y1 - boxes[i].y0, boxes[i].x1 - boxes[i].x0
+        if width < FULL * widest or width < PROSE * height:
+            found.append([])
+    return [paragraph for paragraph in found if len(paragraph) > 1]
+
+
+def _prose(parts: Sequence[Passage]) -> Passage:
+    """Lines as one: a space between them, but none in Chinese, which breaks even numbers where a line ends."""
+    tight = any(ord(c) > _HAN for part in parts for c in part.text)
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = _join([whole, part], "" if tight else " ")
+    return whole
 
 
 def _passage(index: int, line: Line) -> Passage:
@@ -89,20 +127,20 @@ def _slice(quad: Quad, left: float, right: float) -> Quad:
 def _join(parts: Sequence[Passage], glue: str) -> Passage:
     places: list[Place | None] = []
     for number, part in enumerate(parts):
-        places += [None, *part.places] if number else part.places
+        places += [None] * len(glue) + list(part.places) if number else part.places
     return Passage(glue.join(part.text for part in parts), tuple(places))
 
 
-def _rows(boxes: Sequence[Box]) -> list[list[int]]:
+def rows(boxes: Sequence[Box]) -> list[list[int]]:
     """Lines that share at least half of the lower one's height stand in a row, from left to right."""
-    rows: list[list[int]] = []
+    found: list[list[int]] = []
     for i in sorted(range(len(boxes)), key=lambda k: boxes[k].y0):
-        row = next((r for r in reversed(rows) if _beside(boxes[r[-1]], boxes[i])), None)
+        row = next((r for r in reversed(found) if _beside(boxes[r[-1]], boxes[i])), None)
         if row is None:
-            rows.append([i])
+            found.append([i])
         else:
             row.append(i)
-    return [sorted(row, key=lambda k: boxes[k].x0) for row in rows]
+    return [sorted(row, key=lambda k: boxes[k].x0) for row in found]
 
 
 def _beside(a: Box, b: Box) -> bool:
@@ -122,6 +160,19 @@ def _column(first: int, boxes: Sequence[Box], folded: Sequence[str], beside: dic
             break  # the value of the field on its left
         column.append(under)
     return column
+
+
+def _blocks(boxes: Sequence[Box]) -> list[list[int]]:
+    """Chains of lines, each the nearest below the one before."""
+    under = {i: below for i in range(len(boxes)) if (below := _under(i, boxes)) is not None}
+    chains = []
+    for first in sorted(set(range(len(boxes))) - set(under.values())):
+        chain = [first]
+        while (below := under.get(chain[-1])) is not None:
+            chain.append(below)
+        if len(chain) > 1:
+            chains.append(chain)
+    return chains
 
 
 def _under(i: int, boxes: Sequence[Box]) -> int | None:

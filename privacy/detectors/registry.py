@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from privacy.detectors import birth_dates, cards, email, iban, labelled_fields, mrz, names, national_ids, phone
+from privacy.detectors import (
+    addresses,
+    birth_dates,
+    cards,
+    chinese_addresses,
+    chinese_names,
+    email,
+    event_dates,
+    full_names,
+    iban,
+    labelled_fields,
+    mrz,
+    names,
+    national_ids,
+    phone,
+    plates,
+    records,
+    strict,
+    tax_numbers,
+    urls,
+    vehicles,
+)
 from privacy.detectors.codes import CodeDetector
 from privacy.detectors.faces import FaceDetector
 from privacy.detectors.interface import Detector, Rule, TextDetector
+from privacy.detectors.tables import TableDetector
+from privacy.detectors.unread import UnreadDetector
 
-RULES: tuple[Rule, ...] = (
+
+def rules(half: bool = False) -> tuple[Rule, ...]:
+    """Every rule. With `half`, the lists of names and towns lack what held-out pages are drawn from."""
+    return (*_RULES, full_names.rule(half), addresses.rule(half))
+
+
+_RULES: tuple[Rule, ...] = (
     email.RULE,
     phone.RULE,
     iban.RULE,
@@ -20,11 +49,30 @@ RULES: tuple[Rule, ...] = (
     mrz.RULE,
     labelled_fields.RULE,
     names.RULE,
+    urls.RULE,
+    records.RULE,
+    tax_numbers.RULE,
+    plates.RULE,
+    vehicles.RULE,
+    event_dates.RULE,
+    chinese_names.RULE,
+    chinese_addresses.RULE,
 )
-NAMES: tuple[str, ...] = (*(rule.name for rule in RULES), FaceDetector.name, CodeDetector.name)
+RULES = rules()
+NAMES: tuple[str, ...] = (
+    *(rule.name for rule in RULES), TableDetector.name, FaceDetector.name,
+    CodeDetector.name, UnreadDetector.name,
+)  # fmt: skip
 
 
-def default_detectors(face_model: Path, threads: int = 1, without: Collection[str] = ()) -> list[Detector]:
+def strict_rule(half: bool = False) -> Rule:
+    """What the policy `strict` removes besides."""
+    return strict.rule(half)
+
+
+def default_detectors(
+    face_model: Path, threads: int = 1, without: Collection[str] = (), half: bool = False
+) -> list[Detector]:
     """Every detector there is, but for those an operator switched off by name.
 
     Raises:
@@ -34,14 +82,29 @@ def default_detectors(face_model: Path, threads: int = 1, without: Collection[st
     unknown = sorted(set(without) - set(NAMES))
     if unknown:
         raise ValueError(f"No such detector: {', '.join(unknown)}. There are {', '.join(NAMES)}.")
-    detectors: list[Detector] = [TextDetector(rule) for rule in RULES if rule.name not in without]
-    if FaceDetector.name not in without:
-        detectors.append(FaceDetector(face_model, threads))
-    if CodeDetector.name not in without:
-        detectors.append(CodeDetector())
-    return detectors
+    return detectors([r for r in rules(half) if r.name not in without], face_model, threads, lambda n: n not in without)
 
 
-def versions(detectors: Sequence[Detector]) -> dict[str, str]:
+def detectors(
+    text_rules: Sequence[Rule], face_model: Path, threads: int, wanted: Callable[[str], bool]
+) -> list[Detector]:
+    """The rules as detectors, and those that look at pixels or at tables, as far as they are wanted.
+
+    Raises:
+        FileNotFoundError: the face detector's weights are not at `face_model`.
+    """
+    found: list[Detector] = [TextDetector(rule) for rule in text_rules]
+    if wanted(TableDetector.name):
+        found.append(TableDetector())
+    if wanted(FaceDetector.name):
+        found.append(FaceDetector(face_model, threads))
+    if wanted(CodeDetector.name):
+        found.append(CodeDetector())
+    if wanted(UnreadDetector.name):
+        found.append(UnreadDetector())
+    return found
+
+
+def versions(at_work: Sequence[Detector]) -> dict[str, str]:
     """Name to version: what a receipt says about how its page was anonymised."""
-    return {detector.name: detector.version for detector in detectors}
+    return {detector.name: detector.version for detector in at_work}

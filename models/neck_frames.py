@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.recogniser import Mixer, Neck
+if TYPE_CHECKING:  # which itself needs this module
+    from models.recogniser import Mixer, Neck
 
 
 def neck_frames(neck: Neck, weights: Mapping[str, Tensor], groups: Sequence[Tensor]) -> Tensor:
@@ -29,7 +30,7 @@ def neck_frames(neck: Neck, weights: Mapping[str, Tensor], groups: Sequence[Tens
     row = lines.apart(torch.cat([group.squeeze(2).transpose(1, 2).flatten(0, 1) for group in groups]))
     z = functional.silu(at.linear("enter", lines.frames(functional.silu(at.neighbours("squeeze", row)))))
     for number, mixer in enumerate(neck.mixers):
-        z = _mix(cast(Mixer, mixer), at.below(f"mixers.{number}"), z, lines)
+        z = _mix(cast("Mixer", mixer), at.below(f"mixers.{number}"), z, lines)
     z = functional.silu(at.linear("leave", at.norm("norm", z, neck.norm.eps)))
     joined = functional.silu(at.neighbours("join", torch.cat((row, lines.apart(z)), dim=1)))
     return functional.silu(at.linear("project", lines.frames(joined)))

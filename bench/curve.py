@@ -1,0 +1,164 @@
+"""How many documents it takes: lines read exactly against the size of the pool, at several epsilons and at none.
+
+    python bench/curve.py [--sizes 100,200,500,1000,2000,5000,10000,20000] [--tests 300] [--seed 5] [--quick]
+                          [--json FILE] [--picture FILE.svg]
+
+Generated thermal labels; a pool is the first N of them. One round takes the whole lifetime (delta 1e-6) with the
+recipe of `learners.plan`: every step over the whole pool up to 2,000 slots, Poisson samples of 1,000 beyond. A plan
+that predicts more noise than the adapter stands is a refusal, and shown as one. All rows write ASCII only. Intervals
+are 95%, over the test documents, which are the same for all. Needs the released weights, no other data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import corpora
+from learners import evaluate, finetune
+from learners import plan as planning
+from learners.adapters import Charset
+from learners.catalogue import Looks, build
+from learners.chunks import Cached, Seen, cache, look
+from learners.errors import TooFewDocuments
+from learners.evaluate import Score
+from learners.lines import document
+from learners.plan import Settings
+from learners.public import public_documents
+from models import recogniser, weights
+from models.ctc import Alphabet
+from privacy.noise import Debit, NoiseSource
+
+SIZES = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+EPSILONS = (math.inf, 8.0, 3.0, 1.0)
+Scores = dict[int, Score]
+Row = dict[str, float | None]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=lambda text: [int(n) for n in text.split(",")], default=SIZES)
+    parser.add_argument("--tests", type=int, default=300, help="labels that never train")
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--data", help="not needed: every document is generated")
+    parser.add_argument("--quick", action="store_true", help="100 and 200 documents, epsilon 8 and none")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path, help="draw the curves of this run, or of --json without --sizes")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    sizes = (100, 200) if given.quick else given.sizes
+    curve = Curve(given.seed * 1_000_000, given.tests)
+    rows = [curve.row(0, 0.0), curve.row(sizes[0], 0.0)]
+    for size in sizes:
+        for epsilon in EPSILONS[: 2 if given.quick else None]:
+            rows.append(curve.row(size, epsilon))
+            if given.json:
+                given.json.write_text(json.dumps(rows, indent=1))
+    if given.picture:
+        draw(rows, given.picture)
+    return 0
+
+
+class Curve:
+    """Labels as the frozen part of the model sees them, looked at as they are needed and never kept as images."""
+
+    def __init__(self, first: int, tests: int) -> None:
+        folder = weights.fetch()
+        self._model = recogniser.load(folder / "rec.onnx")
+        self._alphabet = Alphabet(weights.characters(folder / "rec.onnx"))
+        self._settings = Settings(charset="ascii", closed=True, rounds_per_document=1, adapter="head")
+        self._charset = Charset.of(self._settings.characters, self._alphabet, closed=True)
+        self._public = Looks(self._model, public_documents(first + 700_000))
+        self._adapter = build("head", self._charset, self._settings.rank, self._public)
+        self._surveyed = planning.survey(self._settings, self._alphabet, self._public)
+        self._first, self._pool = first, list[Cached]()
+        self._tests = [self._label(first + 800_000 + k) for k in range(tests)]
+        self._baseline: Scores | None = None
+
+    def row(self, size: int, epsilon: float) -> Row:
+        """A round over the first `size` labels; size 0 is the baseline, epsilon 0 the public documents alone."""
+        started = time.process_time()
+        row: Row = {"documents": size, "epsilon": epsilon if epsilon < math.inf else None}
+        try:
+            scores = self._scores(self._learned(size, epsilon) if size else torch.zeros(self._adapter.size))
+        except TooFewDocuments as refused:
+            print(f"{size:6} documents, epsilon {epsilon:g}: {refused}", flush=True)
+            return row | {"missing": float(refused.missing or 0)}
+        self._baseline = self._baseline or scores
+        gain = evaluate.compare(self._baseline, scores, "exact_folded", 0)
+        rates = evaluate.total(scores).rates
+        row |= {"exact": rates["exact_folded"], "low": gain.low, "high": gain.high, "cer": rates["cer"]}
+        print(
+            f"{size:6} documents, epsilon {epsilon:g}: exact {100 * rates['exact_folded']:.1f} "
+            f"[{100 * gain.low:+.1f} {100 * gain.high:+.1f} over the baseline], CER {100 * rates['cer']:.2f}; "
+            f"{time.process_time() - started:.0f} CPU s",
+            flush=True,
+        )
+        return row
+
+    def _learned(self, size: int, epsilon: float) -> Tensor:
+        private = 0 < epsilon < math.inf
+        settings = replace(self._settings, capacity=size, epsilon_lifetime=epsilon if private else 8.0)
+        plan, adapter = planning.choose(settings, self._surveyed, size)
+        if not private:
+            plan = replace(plan, noise_multiplier=1e-6)
+        for k in range(len(self._pool), size):
+            self._pool += cache(adapter, [self._label(self._first + k)[0]])
+        source = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
+        slots = dict(enumerate(self._pool[:size])) if epsilon else {}
+        return finetune.learn(plan, adapter, range(size), slots, self._public.at(adapter.depth), source)
+
+    def _label(self, seed: int) -> tuple[Seen, list[str]]:
+        paper = corpora.label(seed)
+        taught = document(0, paper.lines)
+        if taught is None:
+            raise ValueError(f"Expected a label with a line, got none from seed {seed}.")
+        return look(self._model, [taught])[0], [line.text for line in taught.lines]
+
+    @torch.inference_mode()
+    def _scores(self, theta: Tensor) -> Scores:
+        truths = {k: texts for k, (_, texts) in enumerate(self._tests)}
+        return evaluate.score_documents(truths, {k: self._read(theta, seen) for k, (seen, _) in enumerate(self._tests)})
+
+    def _read(self, theta: Tensor, seen: Seen) -> list[str]:
+        """Best paths (`models.ctc`) over the characters that learn: the others are shut out."""
+        names = ["", *self._charset.local]
+        found = []
+        for frames in seen.frames:
+            inputs = self._adapter.inputs(frames.unsqueeze(0))
+            best = torch.unique_consecutive(self._adapter.logits(theta, [inputs]).argmax(1))
+            found.append("".join(names[int(k)] for k in best))
+        return found
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Exact lines against documents, a curve an epsilon."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    base = next(row for row in rows if row["documents"] == 0)
+    public = next(row for row in rows if row["epsilon"] == 0 and row["documents"])
+    for label, row, style in (("shut to ASCII", base, ":"), ("public documents alone", public, "--")):
+        axes.axhline(100 * (row["exact"] or 0), color="grey", linestyle=style, label=label)
+    for epsilon in EPSILONS:
+        mine = [row for row in rows if row["epsilon"] == (epsilon if epsilon < math.inf else None) and "exact" in row]
+        label = f"epsilon {epsilon:g}" if epsilon < math.inf else "without privacy"
+        middle = [100 * (row["exact"] or 0) for row in mine]
+        axes.plot([row["documents"] for row in mine], middle, marker="o", label=label)
+        low, high = ([100 * ((base["exact"] or 0) + (row[side] or 0)) for row in mine] for side in ("low", "high"))
+        axes.fill_between([row["documents"] for row in mine], low, high, alpha=0.12)
+    axes.set(xscale="log", xlabel="documents in the pool", ylabel="lines read exactly, %")
+    axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

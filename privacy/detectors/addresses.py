@@ -1,0 +1,155 @@
+"""Postal addresses in Latin letters without a label: a number beside a street's word, and places by their code.
+
+Streets by the words that countries use for them, before the name (Rue, Via, Calle, ul.) or at its end (Street,
+-straße, -laan); places by post codes. A place is also known by its list (`gazetteer`) where a street stands near.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from privacy.detectors.gazetteer import Gazetteer, gazetteer, plain
+from privacy.detectors.interface import Rule, Span, moved, spread
+from privacy.detectors.words import common
+
+KIND = "address"
+NEAR = 40  # characters between a street and its town
+
+_UP = "A-ZÀ-ÖØ-ÞĄĆĘŁŃÓŚŹŻČŘŠŽ"
+_WORD = (
+    rf"(?:[{_UP}][\w'’.\-]*|(?:van|von|de|der|den|del|della|di|da|la|le|les|los|las|des|du|of|the|and|y|e|en"
+    rf"|sur|sous|am|an|im|in|aan|upon)(?= ))"
+)
+_NUMBER = r"\d{1,5}(?: ?[A-Za-z](?![A-Za-z]))?(?: ?[\-/] ?\d{1,4}[A-Za-z]?)?"
+_UNIT = (
+    r"(?:,? ?(?:Apt|Apartment|Apartamento|Appartamento|Suite|Flat|Unit|Studio|Piso|Puerta|Esc|Escalera|Bajo"
+    r"|Interno|Scala|Wohnung|"
+    r"Whg|bus|m|lok|appt|Bât|Bat|App)\.? ?[\w\-]{1,6}\.?)"
+)
+_ENGLISH = (
+    "Alley Avenue Ave Bridge Bypass Boulevard Blvd Branch Brook Brooks Burg Causeway Center Centre Circle Circles"
+    " Cliff Cliffs Close "
+    "Club Common Corner Corners Course Court Courts Cove Coves Creek Crescent Crest Crossing Cross Curve Dale Dam"
+    " Divide "
+    "Drive Drives Dr Estate Estates Expressway Extension Extensions Fall Falls Ferry Field Fields Flat Flats Ford"
+    " Fords Forest Forge Forges Fork "
+    "Forks Fort Freeway Garden Gardens Gate Gateway Glen Glens Green Greens Grove Groves Harbor Harbour Harbors"
+    " Haven Heights Highway Hill Hills Hollow "
+    "Inlet Island Islands Isle Junction Junctions Key Keys Knoll Knolls Lake Lakes Land Landing Lane Ln Light"
+    " Lights Loaf Lock Locks Lodge Loop Mall Manor "
+    "Manors Meadow Meadows Mews Mill Mills Mission Motorway Mount Mountain Mountains Neck Orchard Oval Overpass"
+    " Park Parks Parkway Parkways Pass Passage "
+    "Path Pike Pine Pines Place Plain Plains Plaza Point Points Port Ports Prairie Radial Ramp Ranch Rapid Rapids Rest "
+    "Ridge Ridges River Road Roads Rd Route Row Run Shoal Shoals Shore Shores Skyway Spring Springs Spur Spurs"
+    " Square Sq "
+    "Squares Station Stravenue Stream Street Streets St Summit Terrace Throughway Trace Track Trafficway Trail"
+    " Tunnel Turnpike Underpass "
+    "Union Unions Valley Valleys Via Viaduct View Views Village Villages Ville Vista Walk Walks Wall Way Ways"
+    " Well Wells"
+).replace(" ", "|")
+_BEFORE = (
+    r"(?:rue|avenue|av\.?|boulevard|bd\.?|chemin|impasse|allée|allee|quai|route|cours|passage|square|faubourg|sentier"
+    r"|via|viale|v\.le|piazza|p\.zza|piazzale|corso|vicolo|strada|largo|contrada|borgo|rotonda|stretto|canale|incrocio|lungomare|salita"
+    r"|calle|c/|c\.|avenida|avda\.?|plaza|pza\.?|paseo|pº|ronda|camino|carretera|ctra\.?|glorieta|pasaje|travesía|travesia|urbanización|"
+    r"urbanizacion|vial|acceso|alameda|cuesta|cañada|canada|pasadizo|rambla|callejón|callejon"
+    r"|ul\.?|al\.?|pl\.?|os\.?|aleja|plac|osiedle|ulica"
+    r"|rua|travessa|praça|praca|estrada|largo|avenida|jalan|jln?\.?|lorong)"
+)
+_AFTER = r"(?:\. ?| |(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ]))"
+_ENDINGS = (
+    r"(?:stra(?:ß|ss|B|fs|ß|s)e|str\.|str|weg|platz|allee|gasse|ring|damm|ufer|steig|chaussee|promenade|hof|markt|tor|wall|graben|stieg|"
+    r"straat|laan|plein|singel|gracht|kade|dreef|pad|steeg|dijk|hof|boulevard|baan|park|ring|weg|"
+    r"gatan|vägen|gata|vej|gade|allé|gränd|katu|tie|utca|ulice)"
+)
+_TOWN = rf"{_WORD}(?:[ \-]{_WORD}){{0,3}}"
+_STREETS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"(?:{_UNIT},? )?{_NUMBER},? (?:{_WORD} ){{1,4}}(?:{_ENGLISH})(?![a-z])\.?{_UNIT}?",
+        rf"{_UNIT},? (?:{_WORD} ){{1,3}}(?:{_ENGLISH})(?![a-z])\.?",
+        rf"{_NUMBER}(?: ?(?:bis|ter|quater))?,? (?i:{_BEFORE}){_AFTER}(?:{_WORD}(?:, | )?){{1,5}}",
+        rf"(?<![\w'])(?i:{_BEFORE}){_AFTER}(?:{_WORD},? ){{1,5}}(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}(?:"
+        rf" ?lok\.? ?\d+)?{_UNIT}?",
+        rf"(?<![\w']){_WORD}(?:[ \-]{_WORD}){{0,4}}?(?:(?<=[a-zà-ÿ])|[ \-])(?i:{_ENDINGS}),? {_NUMBER}(?!\w|[.,]\d)",
+        rf"(?<![\w'])(?:Am|An der|Im|In der|Zum|Zur|Auf dem|Auf der|Unter den|Hinter der) {_WORD} {_NUMBER}(?!\w"
+        rf"|[.,]\d)",
+        rf"(?m:^) ?(?i:{_BEFORE}){_AFTER}{_WORD}(?: {_WORD}){{0,4}}(?=\n)",
+        r"(?i:p\.? ?o\.? ?box|postfach|apartado|casella postale|postbus|skr\.? poczt\.?|boîte postale|\bBP) \d{1,6}",
+        rf"(?:PSC|Unit) \d{{3,4}},? (?i:box) \d{{3,4}}|(?:USNS|USS|USCGC|USNV|HMS) {_WORD}",
+    )
+)
+_GB = r"(?:GIR ?0AA|[A-PR-UWYZ][A-HK-Y]?\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
+_STATES = (
+    r"(?:A[AEKLPRSZ]|C[AOT]|D[CE]|F[LM]|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]|P[ARW]|RI|S[CD]|T[NX]|UT|"
+    r"V[AIT]|W[AIVY])"
+)
+_PLACES = tuple(
+    (re.compile(pattern), confidence)
+    for pattern, confidence in (
+        (rf"(?:{_TOWN},? )?(?<![A-Z\d]){_GB}(?![A-Za-z\d])", 0.8),
+        (rf"(?:{_TOWN},? )?(?<![A-Za-z]){_STATES} \d{{5}}(?:-\d{{4}})?(?!\d)", 0.8),
+        (rf"(?:[A-Z]{{1,2}}-)?(?<![\d\-.,])\d{{4,5}},? {_TOWN}(?:,? ?\([A-Z]{{2}}\))?", 0.5),
+        (rf"{_TOWN}, ?\d{{5}}(?![\d.,])", 0.6),
+        (rf"(?<!\d)\d{{4}} ?[A-Z]{{2}}(?![A-Za-z\d])(?:,? {_TOWN})?", 0.6),
+        (rf"(?<!\d)\d{{2}}-\d{{3}} {_TOWN}", 0.8),
+        (rf"(?<!\d)\d{{3}} ?\d{{2}} {_TOWN}", 0.5),
+        (rf"(?<!\d)\d{{4}}-\d{{3}} {_TOWN}", 0.8),
+    )
+)
+_NOT_A_PLACE = re.compile(
+    r"(?i:jan|feb|m[aä]r|apr|ma[iy]|ju[nl]|aug|sep|o[ck]t|nov|de[cz]|eur|usd|gbp|chf|pln|pcs|st[kü]|kg|am|pm|uhr|hrs?|no|nr|of|and|in|the|der|die|das)"
+    r"(?![a-zà-ÿ])"
+)
+
+
+def search(text: str, lists: Gazetteer) -> list[Span]:
+    """Spans of addresses in a folded text."""
+    spaced, at = spread(text)
+    streets = [m for pattern in _STREETS for m in pattern.finditer(spaced)]
+    found = [Span(*m.span(), KIND, 0.75, "a street with a number") for m in streets]
+    found += _places(spaced, [m.span() for m in streets], lists)
+    spans = [moved(_trimmed(span, spaced), at) for span in found]
+    return [*spans, *_towns(text, spans)]
+
+
+def _places(text: str, streets: Sequence[tuple[int, int]], lists: Gazetteer) -> list[Span]:
+    """Towns with their codes: sure of their shape, at the start of a line, listed, or near a street."""
+    found = []
+    for pattern, confidence in _PLACES:
+        for match in pattern.finditer(text):
+            words = re.findall(r"[^\W\d_]{2,}", match.group())
+            if words and _NOT_A_PLACE.fullmatch(words[0]):
+                continue
+            start, end = match.span()
+            near = any(abs(b - start) < NEAR or abs(end - a) < NEAR for a, b in streets)
+            opens = not re.split(r"[\n\t]", text[:start])[-1].strip(" ,")
+            listed = any(plain(word) in lists.towns for word in words)
+            if confidence >= 0.8 or near or (listed and opens) or (opens and not all(map(common, words))):
+                found.append(Span(start, end, KIND, confidence, "a place with its code"))
+    return found
+
+
+def _towns(text: str, streets: list[Span]) -> list[Span]:
+    """The line under a street is a town's if it is short and has no figures or is listed."""
+    found = []
+    for span in streets:
+        line = re.compile(r"[ ,]*\n ?((?:\d[ae]? ?)?[^\n\t:\d\[█]{2,40})(?=\n|$)").match(text, span.end)
+        if (
+            line
+            and re.match(rf"(?:\d\w? )?[{_UP}]", line[1])
+            and len(line[1].split()) <= 4
+            and not line[1].endswith(".")
+        ):
+            found.append(Span(*line.span(1), KIND, 0.6, "the line under a street"))
+    return found
+
+
+def _trimmed(span: Span, text: str) -> Span:
+    shown = text[span.start : span.end].rstrip(" ,")
+    return Span(span.start, span.start + len(shown), span.kind, span.confidence, span.reason)
+
+
+def rule(half: bool = False) -> Rule:
+    """With `half`, the lists lack the towns of held-out pages."""
+    return Rule("address", "1", lambda text: search(text, gazetteer(half)), blocks=True)

@@ -1,0 +1,16 @@
+"""Values that a label announces: one pattern for what may stand between the two."""
+
+from __future__ import annotations
+
+import re
+
+from privacy.detectors import labels
+
+_BETWEEN = r"\s?(?:(?i:no|nr|number|num|n°|id|code|#|号码|号|號碼|號)[.:]?)?(?:\s?\([^)\n]{1,30}\))?[\s:.;#_\-]{0,12}"
+CODE = r"(?=(?:[^\d\n\t]{0,10}\d){3})[A-Z\d](?:[ \-./·]{0,2}[A-Z\d]){3,24}(?![A-Za-z\d])"
+"""A number or a code: capitals and digits, at least three of them digits, with gaps."""
+
+
+def after(*groups: tuple[str, ...], value: str = CODE) -> re.Pattern[str]:
+    """Matches a label of the groups and, as `value`, what it announces: behind it, in the next cell, or below."""
+    return re.compile(rf"{labels.one_of(*groups)}{_BETWEEN}(?P<value>{value})")

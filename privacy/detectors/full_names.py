@@ -1,0 +1,102 @@
+"""Latin names without a label: words with capitals that are in lists of names, or in no list of common words.
+
+A word that is in neither list counts as a name's where it stands beside a listed one, or alone in its cell with
+another word. What bears the mark of a firm ("Smith Ltd") is a firm's. Lost spaces are put back first.
+"""
+
+from __future__ import annotations
+
+import re
+
+from privacy.detectors.gazetteer import Gazetteer, gazetteer, plain
+from privacy.detectors.interface import Rule, Span, moved, spread
+from privacy.detectors.words import common
+
+KIND = "name"
+LONGEST = 14  # letters; longer ones are several words whose spaces were lost
+
+_UP = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĢĪĮĶĻŁĽŃŇŌŐŒŔŘŚŞŠȘŢŤȚŪŮŰŲŹŻŽ"
+_PARTICLE = (
+    r"(?:van der|van den|van de|von der|de la|de los|van|von|vom|zu|zum|de|der|den|del|della|dello|di|da"
+    r"|do|dos|das|du|le|la|ten|ter|te|el|al|bin|binti|ibn|y|e|i)"
+)
+_TOKEN = rf"(?:[{_UP}]\.(?=[ {_UP}])|[{_UP}][\w'’]*(?:-[{_UP}]?[\w'’]+)*)"
+_SEQUENCE = re.compile(rf"(?<![\w@./\-']){_TOKEN}(?:,? (?:{_PARTICLE} )*{_TOKEN}){{1,4}}(?![\w@]|\.\w)")
+_FIRM = re.compile(
+    r"(?<![A-Za-z])(?:GmbH|mbH|AG|KG|KGaA|OHG|oHG|e\.? ?V\.?|e\.? ?K\.?|Ltd|LTD|Limited|Inc|INC|LLC|LLP|PLC|Plc"
+    r"|Corp|Co\.|& ?Co"
+    r"|Group|Holding|SARL|S\.?A\.?R\.?L|SAS|S\.?A\.?|S\.?p\.?A\.?|SPA|SpA|S\.?R\.?L\.?|s\.c|Stichting|Koninklijke|S\.?r\.?l\.?|Srl|SRL|S\.?L\.?|S\.?L\.?L\.?|S\.?C\.?P|B\.?V\.?|N\.?V\.?|V\.?O\.?F"
+    r"|Sp\.? ?z|S\.? ?K\.? ?A|P\.?P\.?O\.?F|Stiftung|Fundacja|FPUH|PPUH|Stowarzyszenie|Gabinety?|Grupa|Spółka|and"
+    r" Sons|& ?Sons"
+    r"|et Fils|& ?Söhne|Hermanos|Bank|Sdn|Bhd|Restaurant|Hotel|Enterprise|Trading|Compagnia|Cooperativa|Industrias"
+    r"|Asociados|Familia)(?![A-Za-z])"
+)
+_PARTNERS = re.compile(rf"[\w'’\-]+(?:, [\w'’\-]+)* ?(?:,|and|und|et|y|e|en|&|och|og|i) ?[{_UP}][\w'’\-]+$")
+
+
+def search(text: str, lists: Gazetteer) -> list[Span]:
+    """Spans of names in a folded text."""
+    spaced, at = spread(text)
+    spans = []
+    for match in _SEQUENCE.finditer(spaced):
+        before = max(spaced.rfind("\n", 0, match.start()), spaced.rfind("\t", 0, match.start())) + 1
+        rest = re.compile(r"[^\n\t]*").match(spaced, match.end())
+        cell = spaced[before : rest.end() if rest else match.end()]
+        if _FIRM.search(cell) or (match.group().count(",") and _PARTNERS.fullmatch(cell.partition(": ")[2] or cell)):
+            continue
+        original = text[at[match.start()] : at[match.end() - 1] + 1]
+        if " " not in original.strip() and len(original) > 2 * LONGEST:
+            continue  # a line whose spaces were lost: the other reading tells more
+        alone = len(cell.strip(" .,:;*-_|")) <= match.end() - match.start() + 2
+        for start, end, why in _names(match.group(), alone, lists):
+            span = Span(match.start() + start, match.start() + end, KIND, 0.6, why)
+            spans.append(moved(span, at))
+    return spans
+
+
+def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int, str]]:
+    """What of a run of capitalised words is a name: start, end, and the reason."""
+    tokens = [m for m in re.finditer(r"[\w'’\-]+\.?", sequence) if not re.fullmatch(_PARTICLE, m.group())]
+    marks = [_mark(m.group(), lists) for m in tokens]
+    while marks and marks[0] == "common" and len(marks) > 2:
+        tokens, marks = tokens[1:], marks[1:]
+    while marks and marks[-1] == "common" and len(marks) > 2:
+        tokens, marks = tokens[:-1], marks[:-1]
+    if len(tokens) < 2:
+        return []
+    listed = marks.count("listed") + (marks.count("both") if alone or _in_order(tokens, lists) else 0)
+    unknown = marks.count("unknown")
+    shouted = sequence.isupper()
+    found = ""
+    if listed and listed + unknown + marks.count("initial") >= 2:
+        found = "a listed name beside another"
+    elif alone and not shouted and (listed + unknown >= 1 or marks.count("both") >= 1):
+        found = "words with capitals, alone, not all common"
+    elif unknown >= 2 and not shouted:
+        found = "two words with capitals that are in no list"
+    return [(tokens[0].start(), tokens[-1].end(), found)] if found else []
+
+
+def _in_order(tokens: list[re.Match[str]], lists: Gazetteer) -> bool:
+    """Do words that are also names stand as names do, a given name first? German prose is full of such words."""
+    first, last = plain(tokens[0].group()).strip("."), plain(tokens[-1].group()).strip(".")
+    return first in lists.given and last in lists.surnames
+
+
+def _mark(token: str, lists: Gazetteer) -> str:
+    """`initial`, `listed` as a name, `both` a name and a word, `common` or `unknown`."""
+    bare = token.strip("'’.-")
+    if len(bare) == 1:
+        return "initial"
+    parts = [part for part in plain(bare).split("-") if part]
+    named = any(part in lists.given or part in lists.surnames for part in parts)
+    if all(common(part) for part in parts):
+        return "both" if named else "common"
+    if named:
+        return "listed"
+    return "common" if max(map(len, parts)) > LONGEST else "unknown"
+
+
+def rule(half: bool = False) -> Rule:
+    """With `half`, the lists lack the names of held-out pages."""
+    return Rule("full_name", "1", lambda text: search(text, gazetteer(half)))

@@ -1,0 +1,149 @@
+"""Ink that no reader took for text: signatures, handwriting, stamps, photographs, codes that can't be decoded.
+
+There are no detectors of signatures and handwriting whose licence and size would do here, so these go by default:
+whatever is dark, is not a ruled line, and lies outside every line that was read. A logo goes with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from privacy.detectors import labels
+from privacy.detectors.interface import check_page
+from privacy.detectors.lookalikes import fold
+from privacy.page import Box, Image, Line, Quad, Region
+
+KIND = "unread"
+LONG_SIDE = 1600  # pixels; larger pages are looked at scaled down
+CONTRAST = 12  # grey levels darker than the paper around it: ink
+RULED = 2.5  # line heights; a thin stroke so long and so straight is a rule
+LEAST = 0.12  # of the square of a line's height: ink of a patch
+SPECK = 6  # pixels; less than this is dust
+GROWN = 0.2  # of a line's height: what reaches out of a line that was read belongs to it
+_SIGNED = re.compile(rf"^\s*{labels.one_of(labels.SIGNATURE, labels.CLOSING)}[\s:._]*$")
+NEAR_LABEL = 6  # letters and digits; less than that beside or below such a label is a signature
+SHORT = 4  # letters and digits; of less than that readers have to agree
+TALL = 1.6  # times the usual height; so tall and so short a line is no text
+_USUAL_HEIGHT = 24.0
+
+Mask = npt.NDArray[np.uint8]
+
+
+class UnreadDetector:
+    """Finds patches of ink outside the lines it is given."""
+
+    name = KIND
+    version = "1"
+    pixels = True
+
+    def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
+        check_page(image)
+        scale = min(1.0, LONG_SIDE / max(image.shape[:2]))
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        if scale < 1.0:
+            size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
+            gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+        heights = [min(_sides(line.quad)) * scale for line in lines]
+        height = float(np.clip(np.median(heights), 8, 60)) if heights else _USUAL_HEIGHT
+        ink = _unruled(_ink(gray), height)
+        for line in _believed(lines, height / scale):
+            _erase(ink, line.quad, scale)
+        return [_region(box, scale, image) for box in _patches(ink, height)]
+
+
+def _believed(lines: Sequence[Line], height: float) -> list[Line]:
+    """Lines that are text: long ones, and short ones of a usual height that two readers read alike.
+
+    Readers make a letter or two of a signature, and seldom the same.
+    """
+    signed = [line.box for line in lines if _SIGNED.search(fold(line.text))]
+    texts = ["".join(c for c in line.text.casefold() if c.isalnum()) for line in lines]
+    boxes = [line.box for line in lines]
+    kept = []
+    for i, line in enumerate(lines):
+        if len(texts[i]) < NEAR_LABEL and any(_beside_or_below(boxes[i], label, height) for label in signed):
+            continue
+        if len(texts[i]) >= SHORT or (
+            min(_sides(line.quad)) <= TALL * height
+            and any(
+                j != i and texts[j] == texts[i] and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area
+                for j in range(len(lines))
+            )
+        ):
+            kept.append(line)
+    return kept
+
+
+def _beside_or_below(box: Box, label: Box, height: float) -> bool:
+    """Does the box begin right of the label or not far below it?"""
+    middle = (box.y0 + box.y1) / 2
+    beside = label.y0 - height < middle < label.y1 + height and box.x0 >= label.x1 - height / 2
+    return beside or (0 < middle - label.y1 < 3.5 * height and box.x0 < label.x1 + 4 * height)
+
+
+def _ink(gray: Mask) -> Mask:
+    soft = cv2.medianBlur(gray.astype(np.uint8), 3)
+    side = max(31, min(gray.shape) // 8) | 1
+    ink = cv2.adaptiveThreshold(soft, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, CONTRAST)
+    found: Mask = ink.astype(np.uint8)
+    return found
+
+
+def _unruled(ink: Mask, height: float) -> Mask:
+    """The ink without straight strokes across or down that are long and thin."""
+    length, thick = max(15, round(RULED * height)), max(5, round(height / 3))
+    rest = ink.copy()
+    for turn in (lambda a: a, np.transpose):
+        view = np.ascontiguousarray(turn(ink))
+        wide = cv2.dilate(view, np.ones((3, 1), np.uint8))  # a rule that lies a little askew is still one
+        strokes = cv2.morphologyEx(wide, cv2.MORPH_OPEN, np.ones((1, length), np.uint8))
+        bars = cv2.morphologyEx(strokes, cv2.MORPH_OPEN, np.ones((thick, 1), np.uint8))
+        thin = cv2.dilate(strokes - cv2.min(strokes, bars), np.ones((3, 3), np.uint8))
+        rest[np.ascontiguousarray(turn(thin)) > 0] = 0
+    return rest
+
+
+def _erase(ink: Mask, quad: Quad, scale: float) -> None:
+    a, b, c, d = (np.array(p) * scale for p in quad)
+    across, down = b - a, d - a
+    reach = GROWN * min(float(np.linalg.norm(across)), float(np.linalg.norm(down)))
+    x = reach * across / max(float(np.linalg.norm(across)), 1.0)
+    y = reach * down / max(float(np.linalg.norm(down)), 1.0)
+    points = np.array([[a - x - y, b + x - y, c + x + y, d - x + y]])
+    cv2.fillPoly(ink, np.rint(points).astype(np.int32), 0)
+
+
+def _patches(ink: Mask, height: float) -> list[Box]:
+    """Boxes around strokes that lie close together, of the size of a letter or more."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    dust = stats[:, cv2.CC_STAT_AREA] < SPECK
+    clean = np.where(dust[labels], 0, ink).astype(np.uint8)
+    near = max(3, round(0.5 * height)) | 1
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(clean, np.ones((near, near), np.uint8)))
+    counts = np.bincount(labels.ravel(), weights=clean.ravel(), minlength=len(stats))
+    found = []
+    for number, (x, y, w, h, _) in enumerate(stats.tolist()):
+        inner_w, inner_h = w - near + 1, h - near + 1
+        large = min(inner_w, inner_h) >= 0.45 * height and max(inner_w, inner_h) >= 0.9 * height
+        if number and large and counts[number] >= LEAST * height * height:
+            found.append(Box(x + near // 2, y + near // 2, x + w - near // 2, y + h - near // 2))
+    return found
+
+
+def _region(box: Box, scale: float, image: Image) -> Region:
+    x0, y0 = max(int(box.x0 / scale) - 2, 0), max(int(box.y0 / scale) - 2, 0)
+    x1, y1 = (
+        min(int(np.ceil(box.x1 / scale)) + 2, image.shape[1]),
+        min(int(np.ceil(box.y1 / scale)) + 2, image.shape[0]),
+    )
+    return Region(KIND, ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), 0.5, "ink that no reader took for text")
+
+
+def _sides(quad: Quad) -> tuple[float, float]:
+    a, b, _, d = (np.array(p) for p in quad)
+    return float(np.linalg.norm(b - a)), float(np.linalg.norm(d - a))

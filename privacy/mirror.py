@@ -1,0 +1,53 @@
+"""Bringing a copy of a folder up to date: what is new or changed first, what has gone last, and one sync by the caller.
+
+For backups. Nothing here is durable by itself (`privacy.files` has what is): a copy that a crash cut short is brought
+up to date by the next run, and files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+
+def mirror(source: Path, target: Path, skip: Callable[[Path], bool] = lambda path: False) -> int:
+    """Brings `target` up to date with a folder that may change meanwhile: new and changed files, links as links.
+
+    A file is taken for unchanged by size and modification time; each appears whole or not at all. Nothing is removed
+    (`prune` does). The caller syncs. Returns how many files were copied.
+    """
+    copied = 0
+    target.mkdir(mode=0o700, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        with suppress(FileNotFoundError):  # it went meanwhile
+            if path.name.endswith(".part") or skip(path):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                copied += mirror(path, target / path.name, skip)
+            elif not _same(path, target / path.name):
+                temporary = target / f".{path.name[:40]}.{secrets.token_hex(8)}.part"
+                shutil.copy2(path, temporary, follow_symlinks=False)
+                temporary.replace(target / path.name)
+                copied += 1
+    return copied
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        a, b = one.lstat(), other.lstat()
+    except FileNotFoundError:
+        return False
+    return (a.st_size, a.st_mtime_ns, a.st_mode) == (b.st_size, b.st_mtime_ns, b.st_mode)
+
+
+def prune(target: Path, source: Path) -> int:
+    """Removes from `target` what is not in `source` any more; returns how many entries. The caller syncs."""
+    gone = [path for path in target.iterdir() if not os.path.lexists(source / path.name)]
+    for path in gone:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    inner = (path for path in target.iterdir() if path.is_dir() and not path.is_symlink())
+    return len(gone) + sum(prune(path, source / path.name) for path in inner)

@@ -1,0 +1,246 @@
+"""Backups: what they bring back, what they can't bring back, and what they show to who steals them."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from daemon import backup, receipts
+from daemon.budget import Budget
+from daemon.erasure import Erasure
+from daemon.errors import NotInitialised, OcrdError, Refused
+from daemon.home import open_home
+from daemon.operations import Operations
+from daemon.state import Database, Documents
+from learners.replay import Pool
+from privacy import ledger
+from privacy.errors import SealBroken
+from privacy.ledger import Ledger
+from sealed import in_memory, needles, state_folder, take, where
+
+A, B, C = "a" * 16, "b" * 16, "c" * 16
+SECRET = "ward 2/secret name.png"
+
+
+@pytest.fixture
+def shm():
+    with in_memory() as folder:
+        yield folder
+
+
+@pytest.fixture
+def live(shm, weights_dir):
+    """A service's state with three documents, one of them failed, open as the service has it."""
+    home = state_folder(shm / "home", weights_dir)
+    database, book = Database(home.settings.database_path), Ledger(home.settings.ledger_path, home.signing)
+    take(home, database, A, path="ward 1/a.png")
+    take(home, database, B, path=SECRET)
+    take(home, database, C, "failed", "ward 3/c.png")
+    book.append("rollout", {"n": 1})
+    yield home, database, book
+    book.close()
+    database.close()
+
+
+def lose_all_but(home, *kept):
+    for path in home.settings.home.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def shut(live):
+    home, database, book = live
+    book.close()
+    database.close()
+    return home.settings.home
+
+
+def test_what_was_there_is_there_again_and_receipts_are_written_anew(live, shm):
+    home, database, _ = live
+    done = backup.backup(home.settings.home, shm / "backup")
+    assert (done.documents, done.removed) == (2, 0)
+    Documents(database).arrive("d" * 16, 1.0, b"after the backup", home.pool_of)
+    rows = [dict(row) for row in database.rows("SELECT * FROM documents WHERE slot < 3 ORDER BY slot")]
+    kept = {name: (home.settings.outbox_dir / f"{name}.json").read_bytes() for name in (A, B, C)}
+    path = shut(live)
+    lose_all_but(home, "keys", "ledger")
+    assert backup.restore(path, shm / "backup") == backup.Read(3, 0, 0, False)
+    again = open_home(path)
+    assert again.vault.get(B, "page-1.png") == f"page of pixels of {SECRET}".encode()
+    assert again.failed.get(C, "original") == b"pixels of ward 3/c.png"
+    database = Database(again.settings.database_path)
+    found = [dict(row) for row in database.rows("SELECT * FROM documents ORDER BY slot")]
+    assert found == [{**row, "receipt_pending": 1} for row in rows]
+    for id in (A, B, C):
+        receipts.write(again, database, id)
+        assert (again.settings.outbox_dir / f"{id}.json").read_bytes() == kept[id]
+    database.close()
+
+
+def test_a_backup_shows_numbers_and_times_alone(live, shm):
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "home" / ".." / "backup")
+    wanted = {k: v for k, v in needles(home, B, SECRET).items() if not k.startswith("wrapped")}
+    wanted["master key"] = (home.settings.keys_dir / "master.key").read_bytes()
+    wanted["shelf"] = (home.settings.keys_dir / "shelf").read_bytes()[60:]
+    elsewhere = type("At", (), {"settings": type("S", (), {"home": shm / "backup"})})
+    assert where(elsewhere, wanted) == {}
+    assert set(where(home, wanted)) >= {"content digest", "name digest", "master key", "shelf"}
+
+
+def forgotten_stays_forgotten(live, shm, old_keys=False, keep_ledger=True):
+    """Backs up, forgets B, loses the disk, restores, and asserts that nothing opens B or tells of it."""
+    home, database, book = live
+    backup.backup(home.settings.home, shm / "backup")
+    shutil.copytree(home.settings.keys_dir, shm / "keys")
+    wanted = {k: v for k, v in needles(home, B, SECRET).items() if not k.startswith("wrapped")}
+    Erasure(home, database, book).forget([B])
+    path = shut(live)
+    lose_all_but(home, "keys", *(["ledger"] if keep_ledger else []))
+    if old_keys:
+        shutil.rmtree(path / "keys")
+        shutil.copytree(shm / "keys", path / "keys")
+    done = backup.restore(path, shm / "backup")
+    assert (done.documents, done.forgotten) == (2, 1)
+    again = open_home(path)
+    assert not any(vault.exists(B) for vault in again.vaults)
+    assert where(again, wanted) == {}
+    database = Database(again.settings.database_path)
+    row = dict(database.row("SELECT * FROM documents WHERE id = ?", B))
+    assert {name for name, value in row.items() if value not in (None, 0)} == {
+        "id", "slot", "unit", "pool", "state", "arrived", "ended", "tries",
+    }  # fmt: skip
+    assert row["state"] == "forgotten"
+    database.close()
+    assert not again.shelf.holds("documents", 1)
+    assert ledger.verify(again.settings.ledger_path, again.signing.public).ok
+    assert again.vault.get(A, "text")
+
+
+@pytest.mark.parametrize("keep_ledger", [True, False])
+def test_no_backup_opens_what_was_forgotten_since(live, shm, keep_ledger):
+    forgotten_stays_forgotten(live, shm, keep_ledger=keep_ledger)
+
+
+def test_not_even_when_an_older_copy_of_the_keys_is_put_back_beside_the_ledger(live, shm):
+    forgotten_stays_forgotten(live, shm, old_keys=True)
+
+
+def test_without_the_look_into_the_ledger_old_keys_would_bring_it_back(live, shm, monkeypatch):
+    monkeypatch.setattr(backup, "forgotten_slots", lambda entries: [])
+    with pytest.raises(AssertionError):
+        forgotten_stays_forgotten(live, shm, old_keys=True)
+
+
+def test_without_either_the_shelf_alone_keeps_it_shut(live, shm, monkeypatch):
+    """The rule is left out, the tombstone is left out: the key is gone all the same."""
+    monkeypatch.setattr(backup, "_is_gone", lambda home, slot, cuts: False)
+    with pytest.raises(LookupError, match="slot 1 was destroyed"):
+        forgotten_stays_forgotten(live, shm)
+
+
+def test_what_no_design_can_prevent_old_keys_old_backup_and_no_ledger(live, shm):
+    """Whoever keeps the keys folder from before keeps the documents: so docs and command say to replace the copy."""
+    with pytest.raises(AssertionError):
+        forgotten_stays_forgotten(live, shm, old_keys=True, keep_ledger=False)
+
+
+def test_a_backup_is_brought_up_to_date_and_loses_what_was_forgotten(live, shm):
+    home, database, book = live
+    first = backup.backup(home.settings.home, shm / "backup")
+    assert backup.backup(home.settings.home, shm / "backup").copied == 0
+    Erasure(home, database, book).forget([B])
+    take(home, database, "d" * 16, path="x/d.png")
+    second = backup.backup(home.settings.home, shm / "backup")
+    assert 0 < second.copied < first.copied
+    assert second.removed == 2
+    assert not (shm / "backup" / "vault" / B).exists()
+
+
+def test_a_restore_cut_short_is_done_again(live, shm, monkeypatch):
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "backup")
+    path = shut(live)
+    lose_all_but(home, "keys")
+    for module, step in ((backup.mirror, "mirror"), (backup.files, "sync_file_system"), (backup.files, "move")):
+        with monkeypatch.context() as planted:
+            planted.setattr(module, step, lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                backup.restore(path, shm / "backup")
+        assert not (path / "state.db").exists()
+    backup.restore(path, shm / "backup")
+    entries = ledger.verify(path / "ledger" / "ledger.jsonl", open_home(path).signing.public).entries
+    assert [entry.kind for entry in entries] == ["rollout", "retire"]
+
+
+def test_units_of_a_backup_whose_ledger_may_be_behind_teach_no_more(live, shm):
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "backup")
+    path = shut(live)
+    lose_all_but(home, "keys")
+    assert backup.restore(path, shm / "backup").retired
+    again = open_home(path)
+    database = Database(again.settings.database_path)
+    with Ledger(again.settings.ledger_path, again.signing) as book:
+        for n in range(8):
+            take(again, database, f"{n:016x}", path=f"new/{n}.png", labelled=True)
+        members = [unit for pool in Pool for unit in Budget(again, database, book).snapshot(pool, 100).members]
+        Operations(again, database, book).start()
+    database.close()
+    assert sorted(members) == list(range(3, 11))
+
+
+def test_a_ledger_that_does_not_go_on_from_the_backups_is_refused(live, shm):
+    home, _, book = live
+    early = {p.name: p.read_bytes() for p in home.settings.ledger_path.parent.iterdir()}
+    book.append("rollout", {"n": 2})
+    backup.backup(home.settings.home, shm / "backup")
+    path = shut(live)
+    lose_all_but(home, "keys", "ledger")
+    for name, data in early.items():
+        (path / "ledger" / name).write_bytes(data)
+    with pytest.raises(Refused, match="does not go on from the backup's"):
+        backup.restore(path, shm / "backup")
+
+
+def test_keys_of_another_generation_are_named(live, shm):
+    home, database, book = live
+    backup.backup(home.settings.home, shm / "backup")
+    Operations(home, database, book).rotate()
+    path = shut(live)
+    lose_all_but(home, "keys", "ledger")
+    with pytest.raises(Refused, match=r"generation 0, and those here are of\s+generation 1"):
+        backup.restore(path, shm / "backup")
+
+
+def test_a_row_that_was_altered_is_not_taken(live, shm):
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "backup")
+    import sqlite3
+
+    with sqlite3.connect(shm / "backup" / "state.db") as copy:
+        copy.execute("UPDATE documents SET sealed = (SELECT sealed FROM documents WHERE id = ?) WHERE id = ?", (A, B))
+    path = shut(live)
+    lose_all_but(home, "keys", "ledger")
+    with pytest.raises(SealBroken, match="'row'"):
+        backup.restore(path, shm / "backup")
+
+
+def test_refusals_say_what_to_do(live, shm):
+    home, _, _ = live
+    path = home.settings.home
+    with pytest.raises(OcrdError, match="a folder outside"):
+        backup.backup(path, path / "backup")
+    (shm / "mine").mkdir()
+    (shm / "mine" / "file").write_bytes(b"x")
+    with pytest.raises(OcrdError, match="no backup of ocrd"):
+        backup.backup(path, shm / "mine")
+    with pytest.raises(Refused, match="no backup of ocrd"):
+        backup.restore(path, shm / "mine")
+    backup.backup(path, shm / "backup")
+    with pytest.raises(Refused, match="is in use"):
+        backup.restore(path, shm / "backup")
+    (shm / "empty").mkdir()
+    with pytest.raises(NotInitialised, match="shelf is missing"):
+        backup.restore(shm / "empty", shm / "backup")

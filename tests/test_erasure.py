@@ -1,0 +1,310 @@
+"""Forgetting leaves nothing: a search of every byte of the state folder, and the mistakes that it would see."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from dataclasses import replace
+
+import pytest
+
+from daemon import erasure, state
+from daemon.erasure import FORGET, Erasure, shred_originals
+from daemon.errors import OcrdError, Refused
+from daemon.operations import Operations
+from daemon.state import Database, Documents
+from privacy import ledger
+from privacy.errors import NotSealed, Punctured
+from privacy.ledger import Ledger
+from privacy.shelf import Shelf
+from sealed import every_step, in_memory, needles, state_folder, take, where
+
+A, B, C = "a" * 16, "b" * 16, "c" * 16
+
+
+@pytest.fixture
+def shm():
+    with in_memory() as folder:
+        yield folder
+
+
+@pytest.fixture
+def opened(shm, weights_dir):
+    home = state_folder(shm / "home", weights_dir)
+    database = Database(home.settings.database_path)
+    book = Ledger(home.settings.ledger_path, home.signing)
+    yield home, database, book
+    book.close()
+    database.close()
+
+
+def forgotten_without_trace(home, database, book, ending="done"):
+    """Takes three documents, forgets the middle one, and asserts that no byte tells of it, and the others are whole."""
+    for id, path in ((A, "ward 1/first.png"), (B, "ward 2/secret name.png"), (C, "ward 3/last.png")):
+        take(home, database, id, ending if id == B else "done", path)
+    wanted = needles(home, B, "ward 2/secret name.png")
+    assert set(where(home, wanted)) >= {"content digest", "name digest", "folder digest"}, "the search finds nothing"
+    Erasure(home, database, book).forget([B])
+    assert where(home, wanted) == {}
+    for vault in home.vaults:
+        with pytest.raises(NotSealed):
+            vault.names(B)
+    assert home.vault.get(A, "page-1.png") == b"page of pixels of ward 1/first.png"
+    assert home.vault.get(C, "text")
+    row = dict(database.row("SELECT * FROM documents WHERE id = ?", B))
+    assert {name: value for name, value in row.items() if value not in (None, 0)} == {
+        "id": B, "slot": 1, "unit": 1, "pool": home.pool_of(1), "state": "forgotten", "arrived": 1000.0,
+        "ended": row["ended"], "tries": 1,
+    }  # fmt: skip
+    report = ledger.verify(book.path, home.signing.public)
+    assert report.ok
+    assert [(e.kind, e.body) for e in report.entries] == [(FORGET, {"slots": [[1, 2]]})]
+    assert sqlite3.connect(home.settings.database_path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("ending", ["done", "quarantined", "failed", "duplicate"])
+def test_nothing_is_left_of_a_forgotten_document(opened, ending):
+    forgotten_without_trace(*opened, ending)
+
+
+def test_it_takes_less_than_a_second_on_a_disk(tmp_path, weights_dir):
+    """The best of three, since the disk is others' too."""
+    home = state_folder(tmp_path / "home", weights_dir)
+    database = Database(home.settings.database_path)
+    seconds = []
+    with Ledger(home.settings.ledger_path, home.signing) as book:
+        for id in (A, B, C):
+            take(home, database, id, path=f"{id}/scan.png")
+            begun = time.monotonic()
+            Erasure(home, database, book).forget([id])
+            seconds.append(time.monotonic() - begun)
+    database.close()
+    assert min(seconds) < 1.0
+
+
+def plant(monkeypatch, mutant):
+    if mutant == "secure_delete off":
+        real = Database._make
+
+        def make(self):
+            self._connection.execute("PRAGMA secure_delete = OFF")
+            real(self)
+
+        monkeypatch.setattr(Database, "_make", make)
+        monkeypatch.setattr(Database, "_found", lambda self, needles: False)
+    elif mutant == "the log is not emptied":
+        monkeypatch.setattr(Database, "scrub", lambda self, needles=None: True)
+    elif mutant == "the receipt stays":
+        monkeypatch.setattr(erasure.receipts, "destroy", lambda home, ids: None)
+    elif mutant == "the row keeps its digests":
+        monkeypatch.setattr(
+            erasure, "_TOMBSTONE", "UPDATE documents SET state = 'forgotten', ended = :now WHERE id = :id"
+        )
+    elif mutant == "the data key is not destroyed":
+        monkeypatch.setattr("privacy.vault.Vault.shred_all", lambda self, ids: None)
+    elif mutant == "no entry in the ledger":
+        monkeypatch.setattr(Erasure, "_record", lambda self, slots: None)
+
+
+MUTANTS = {
+    "secure_delete off": "digest.*state.db",
+    "the log is not emptied": "content digest.*state.db-wal",
+    "the receipt stays": "text.*outbox",
+    "the row keeps its digests": "name digest.*state.db",
+    "the data key is not destroyed": "wrapped key.*vault",
+    "no entry in the ledger": r"\[\] == \[\('forget'",
+}
+
+
+@pytest.mark.parametrize(("mutant", "seen"), MUTANTS.items())
+def test_the_search_sees(mutant, seen, shm, weights_dir, monkeypatch):
+    plant(monkeypatch, mutant)
+    home = state_folder(shm / "home", weights_dir)
+    database = Database(home.settings.database_path)
+    with Ledger(home.settings.ledger_path, home.signing) as book, pytest.raises(AssertionError, match=f"(?s){seen}"):
+        forgotten_without_trace(home, database, book)
+    database.close()
+
+
+def test_a_copy_of_keys_and_blobs_does_not_open_after_forgetting(opened, tmp_path, monkeypatch):
+    home, database, book = opened
+    take(home, database, A)
+    shutil.copytree(home.vault.root, tmp_path / "copy")
+    Erasure(home, database, book).forget([A])
+    shutil.rmtree(home.vault.root)
+    shutil.copytree(tmp_path / "copy", home.vault.root)
+    with pytest.raises(Punctured):
+        home.vault.get(A, "text")
+
+
+def test_without_the_puncture_the_copy_would_open(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(Shelf, "puncture", lambda self, cuts: None)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_copy_of_keys_and_blobs_does_not_open_after_forgetting(opened, tmp_path, monkeypatch)
+
+
+def test_copies_of_the_content_go_too_and_other_sources_stay(opened):
+    home, database, book = opened
+    take(home, database, A, path="one/a.png", content=b"same")
+    take(home, database, B, path="two/b.png", content=b"same")
+    take(home, database, C, path="two/c.png", content=b"other")
+    assert database.row("SELECT state FROM documents WHERE id = ?", B)["state"] == "duplicate"
+    rows = Erasure(home, database, book).forget([B])
+    assert [row["id"] for row in rows] == [A, B]
+    assert where(home, needles(home, A, "one/a.png", b"same")) == {}
+    assert home.vault.exists(C)
+
+
+def test_a_name_that_another_document_has_too_is_still_found(opened):
+    home, database, book = opened
+    take(home, database, A, path="one/scan.png")
+    take(home, database, B, path="two/scan.png")
+    Erasure(home, database, book).forget([A])
+    rows = database.rows("SELECT id FROM documents WHERE name_digest = ?", home.name_digest("scan.png"))
+    assert [row["id"] for row in rows] == [B]
+
+
+def test_forgetting_again_changes_nothing(opened):
+    home, database, book = opened
+    take(home, database, A)
+    Erasure(home, database, book).forget([A])
+    assert Erasure(home, database, book).forget([A]) == []
+    assert len(book.entries) == 1
+    with pytest.raises(OcrdError, match="There is no document nobody"):
+        Erasure(home, database, book).forget(["nobody"])
+
+
+def test_a_document_that_is_being_processed_is_refused_and_nothing_is_done(opened, monkeypatch):
+    home, database, book = opened
+    monkeypatch.setattr(erasure, "BUSY_SECONDS", 0.1)
+    take(home, database, A)
+    Documents(database).arrive(B, 1.0, b"name", home.pool_of)
+    with pytest.raises(Refused, match=f"{B}: still being processed"):
+        Erasure(home, database, book).forget([A, B])
+    assert home.vault.exists(A)
+
+
+def test_a_crash_at_any_step_is_finished_at_the_next_start(shm, weights_dir, monkeypatch):
+    home = state_folder(shm / "home", weights_dir)
+
+    def make(number):
+        database = Database(home.settings.database_path)
+        book = Ledger(home.settings.ledger_path, home.signing)
+        id = take(home, database, f"{number:016x}", path=f"ward/{number}-.png")
+        return id, needles(home, id, f"ward/{number}-.png"), database, book
+
+    def act(subject):
+        id, _, database, book = subject
+        Erasure(home, database, book).forget([id])
+
+    def check(subject, ended):
+        id, wanted, database, book = subject
+        book.close()
+        database.close()
+        del wanted["folder digest"]
+        again, book = Database(home.settings.database_path), Ledger(home.settings.ledger_path, home.signing)
+        Operations(home, again, book).start()
+        state = again.row("SELECT state, erasing FROM documents WHERE id = ?", id)
+        if tuple(state) == ("done", 0):
+            assert not ended
+            assert home.vault.get(id, "text")
+        else:
+            assert tuple(state) == ("forgotten", 0)
+            assert where(home, wanted) == {}
+        assert ledger.verify(book.path, home.signing.public).ok
+        book.close()
+        again.close()
+
+    assert every_step(monkeypatch, make, act, check) > 15
+
+
+def test_eviction_takes_the_oldest_slots_by_number_and_clock_alone(opened):
+    home, database, book = opened
+    settings = home.settings.model_copy(update={"ingest": home.settings.ingest.model_copy(
+        update={"retain_documents": 3, "retain_days": 0.0})})  # fmt: skip
+    home = type(home)(**{**vars(home), "settings": settings})
+    for n, ending in enumerate(("done", "failed", "quarantined", "done", "done")):
+        take(home, database, f"{n:016x}", ending, f"x/{n}.png")
+    assert Erasure(home, database, book).evict(time.time()) == 2
+    states = [row["state"] for row in database.rows("SELECT state FROM documents ORDER BY slot")]
+    assert states == ["evicted", "evicted", "quarantined", "done", "done"]
+    assert not home.vault.exists(f"{0:016x}")
+    assert [home.shelf.holds("documents", n) for n in range(5)] == [False, False, True, True, True]
+    assert Erasure(home, database, book).evict(time.time()) == 0
+    take(home, database, A, path="x/0.png")
+    assert database.row("SELECT state, original_of FROM documents WHERE id = ?", A)[:] == ("duplicate", f"{0:016x}")
+
+
+def test_eviction_by_age_waits_for_what_is_being_processed(opened):
+    home, database, book = opened
+    take(home, database, A)
+    Documents(database).arrive(B, 1000.0, b"name", home.pool_of)
+    take(home, database, C, path="other/c.png")
+    assert Erasure(home, database, book).evict(1000.0 + 364 * 86400) == 0
+    assert Erasure(home, database, book).evict(1000.0 + 366 * 86400) == 1
+    assert home.vault.exists(C)
+
+
+def test_originals_that_are_due_are_gone_from_copies_too(opened, tmp_path):
+    home, database, _ = opened
+    for n, until in enumerate((1.0, 9e9, 1.0)):
+        take(home, database, f"{n:016x}", path=f"x/{n}.png", original_until=until)
+    shutil.copytree(home.originals.root, tmp_path / "copy")
+    assert shred_originals(home, database) == 2
+    shutil.rmtree(home.originals.root)
+    shutil.copytree(tmp_path / "copy", home.originals.root)
+    for n, gone in enumerate((True, False, True)):
+        if gone:
+            with pytest.raises(Punctured):
+                home.originals.get(f"{n:016x}", "original")
+        else:
+            assert home.originals.get(f"{n:016x}", "original")
+        assert home.vault.get(f"{n:016x}", "text")
+
+
+def kept_after_eviction(home, database, book, endings):
+    """The slots that are kept of documents that came in this order and ended so; the newest three, by the rule."""
+    few = home.settings.ingest.model_copy(update={"retain_documents": 3, "retain_days": 0.0})
+    home = replace(home, settings=home.settings.model_copy(update={"ingest": few}))
+    for n, ending in enumerate(endings):
+        take(home, database, f"{n:016x}", ending, f"x/{n}.png")
+    Erasure(home, database, book).evict(time.time())
+    return [row["slot"] for row in database.rows("SELECT slot FROM documents WHERE state != 'evicted' ORDER BY slot")]
+
+
+HISTORIES = (["done"] * 7, ["done", "failed", "quarantined", "done", "failed", "done", "failed"])
+
+
+@pytest.mark.parametrize("endings", HISTORIES)
+def test_what_is_kept_does_not_depend_on_what_became_of_documents(opened, endings):
+    assert kept_after_eviction(*opened, endings) == [4, 5, 6]
+
+
+def test_a_rule_that_counts_what_has_content_is_seen(opened, monkeypatch):
+    def horizon(self, now):
+        rows = self._database.rows("SELECT slot FROM documents WHERE state = 'done' ORDER BY slot DESC LIMIT 3")
+        return rows[-1]["slot"]
+
+    monkeypatch.setattr(Erasure, "_horizon", horizon)
+    with pytest.raises(AssertionError):
+        assert kept_after_eviction(*opened, HISTORIES[1]) == [4, 5, 6]
+
+
+def test_a_reader_of_the_database_delays_the_clearing_and_not_the_end_of_the_keys(opened, monkeypatch):
+    home, database, book = opened
+    monkeypatch.setattr(state, "SCRUB_SECONDS", 0.2)
+    take(home, database, A)
+    wanted = needles(home, A, "ward/scan.png")
+    reader = sqlite3.connect(home.settings.database_path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM documents").fetchone()
+    answer = Operations(home, database, book).forget([A])
+    assert (answer["forgotten"], answer["pending"]) == ([A], 1)
+    assert not home.shelf.holds("documents", 0)
+    assert set(where(home, wanted)) == {"content digest", "name digest", "folder digest"}
+    reader.close()
+    assert Erasure(home, database, book).finish() == 1
+    assert where(home, wanted) == {}
+    assert Erasure(home, database, book).pending() == 0
+    assert len(book.entries) == 1

@@ -1,0 +1,84 @@
+"""Names and addresses without a label, and numbers that a label announces: found whole, and their neighbours kept."""
+
+import pytest
+
+from privacy.detectors import (
+    addresses,
+    chinese_addresses,
+    chinese_names,
+    event_dates,
+    full_names,
+    plates,
+    records,
+    tax_numbers,
+    urls,
+    vehicles,
+)
+from privacy.detectors.words import chinese_word, common, cut, simplified
+
+FULL, STREET = full_names.rule(), addresses.rule()
+FOUND = [
+    (FULL, "Matthew Robinson", ["Matthew Robinson"]),
+    (FULL, "met Anneliese Trubin yesterday", ["Anneliese Trubin"]),
+    (FULL, "MatthewRobinson", ["MatthewRobinson"]),
+    (FULL, "Lizzy de Haan", ["Lizzy de Haan"]),
+    (FULL, "Xylda Vorthagen", ["Xylda Vorthagen"]),
+    (FULL, "J. Robinson", ["J. Robinson"]),
+    (STREET, "04 Cook Shores", ["04 Cook Shores"]),
+    (STREET, "Schleichstraße 19\n48337 Lichtenfels", ["Schleichstraße 19", "48337 Lichtenfels"]),
+    (STREET, "98, avenue Lucie Fernandes\n29750 Barbe", ["98, avenue Lucie Fernandes", "29750 Barbe"]),
+    (STREET, "ul. Moniuszki 78/87\n51-655 Legnica", ["ul. Moniuszki 78/87", "51-655 Legnica"]),
+    (STREET, "Via Roma, 12", ["Via Roma, 12"]),
+    (STREET, "Calle Mayor 7", ["Calle Mayor 7"]),
+    (STREET, "Port Maxfort S6G 2QE", ["Port Maxfort S6G 2QE"]),
+    (STREET, "Kimberlyview, NJ 78456", ["Kimberlyview, NJ 78456"]),
+    (STREET, "Sarastraat 9\nHasselt", ["Sarastraat 9", "Hasselt"]),
+    (chinese_names.RULE, "王淑华", ["王淑华"]),
+    (chinese_names.RULE, "張志明", ["張志明"]),
+    (chinese_names.RULE, "本合同由陈淑华签订", ["陈淑华"]),
+    (chinese_addresses.RULE, "上海市西安县蓟州马街12号", ["上海市西安县蓟州马街12号"]),
+    (chinese_addresses.RULE, "員林象山街4段45號4樓", ["員林象山街4段45號4樓"]),
+    (plates.RULE, "Kennzeichen: B-AB 1234", ["B-AB 1234"]),
+    (plates.RULE, "parked: AB-123-CD", ["AB-123-CD"]),
+    (plates.RULE, "车牌号 京A·12345", ["京A·12345"]),
+    (vehicles.RULE, "VIN WVWZZZ1JZXW000001", ["WVWZZZ1JZXW000001"]),
+    (records.RULE, "Aktenzeichen: 12 C 3456/24", ["12 C 3456/24"]),
+    (records.RULE, "病历号：223969-34", ["223969-34"]),
+    (tax_numbers.RULE, "Steuernummer: 12/345/67890", ["12/345/67890"]),
+    (tax_numbers.RULE, "seller DE136695976 paid", ["DE136695976"]),
+    (urls.RULE, "see www.example.org/~jane for it", ["www.example.org/~jane"]),
+    (urls.RULE, "http://www.example.com/index", ["http://www.example.com/index"]),
+    (event_dates.RULE, "Admitted on 05/07/2026", ["05/07/2026"]),
+    (event_dates.RULE, "入院日期2026-03-09", ["2026-03-09"]),
+]
+STAYS = [
+    "Total Amount", "Thank you for your visit", "Orange juice 72,44", "INVOICE 18337\nTea", "Rechnung Nr. 4471",
+    "Vielen Dank für Ihren Besuch", "Webster Inc", "Köhler e.V.", "1 x Batterien", "Morning Meeting of the Board",
+    "谢谢惠顾", "红富士苹果", "合计金额", "购物小票", "此致敬礼", "敬祝安康", "有限公司",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "text", "wanted"), FOUND)
+def test_found_whole_and_nothing_else(rule, text, wanted):
+    assert [text[span.start : span.end] for span in rule.find(text)] == wanted
+
+
+@pytest.mark.parametrize("text", STAYS)
+def test_what_is_nobodys_stays(text):
+    rules = (FULL, STREET, chinese_names.RULE, chinese_addresses.RULE, plates.RULE, vehicles.RULE)
+    assert [text[span.start : span.end] for rule in rules for span in rule.find(text)] == []
+
+
+def test_a_list_without_the_name_finds_it_by_its_shape_and_a_common_word_is_no_name():
+    alone = full_names.rule(half=True).find("Xylda Vorthagen")
+    assert len(alone) == 1
+    assert full_names.rule(half=True).find("Total Amount") == []
+
+
+def test_words_are_known_with_and_without_accents_and_in_both_chinese_scripts():
+    assert common("Größe")
+    assert common("GROSSE")
+    assert not common("Vorthagen")
+    assert simplified("電話") == "电话"
+    assert chinese_word("電話")
+    assert cut("王淑华电话") == ("王", "淑", "华", "电话")
