@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privacy.detectors.interface import Detector, Rule, Span, check_page
-from privacy.detectors.passages import FILLED
+from privacy.detectors.passages import FILLED, FILLED_ALONE
 from privacy.detectors.registry import RULES
 from privacy.page import Box, Image, Line, Quad, Region
 
@@ -29,6 +29,9 @@ RING = 6  # pixels around a fill whose median is its colour
 SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
 EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
 ONCE = ("unread",)  # whatever ink these look for, a flat fill holds none
+UNKNOWN = "unknown"
+ALONE = ("face", "code", "unread", "leftover", UNKNOWN)  # what stands beside these is no part of them
+NEXT = 2  # pixels around a line that its straightened crop is made of as well
 STRIP = 4  # pixels read again above and below a fill
 
 Mask = npt.NDArray[np.bool_]
@@ -65,8 +68,8 @@ class Redaction:
         return bool((self.mask[box.y0 : box.y1, box.x0 : box.x1] & (inside > 0)).any())
 
     def unchanged(self, lines: Sequence[Line]) -> list[Line]:
-        """Lines outside all `parts`: their pixels are as they were, so they need not be read again."""
-        return [line for line in lines if not any(part.intersect(_core(line)) for part in self.parts)]
+        """Lines none of whose pixels were filled: the same reader would read them as before."""
+        return [line for line in lines if _clear(line, self.mask)]
 
 
 def anonymise(
@@ -86,21 +89,21 @@ def anonymise(
     mask = _blocks(image, found)
     return Redaction(
         image=fill(image, mask),
-        regions=tuple(_merged(found)),
+        regions=tuple(_known(_merged(found))),
         mask=mask,
         unfilled=tuple(region for region in found if not _on_page(region, mask)),
-        parts=tuple(_strips(mask, [_core(line) for lines in readings for line in lines])),
+        parts=tuple(_strips(mask, [line.box for line in everything if not _clear(line, mask)])),
     )
 
 
 def verify(redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]) -> list[Region]:
     """What is still found on a filled page, given readings of it. Anything at all sends it to quarantine.
 
-    A reading is complete when it has the lines of `redaction.parts`, read again, and the unchanged ones.
+    A reading is complete when it has the unchanged lines and whatever else is in `redaction.parts`, read again.
     A label whose value was filled is satisfied. A fill that is not of one colour is always a find, and so is a
     region that could not be filled. Detectors that look at pixels are asked again when they had found something.
     """
-    fills = [Line(FILLED, region.quad, 1.0, 1.0) for region in redaction.regions]
+    fills = [Line(FILLED_ALONE if r.kind in ALONE else FILLED, r.quad, 1.0, 1.0) for r in redaction.regions]
     left = [*_residue(redaction), *redaction.unfilled]
     for detector in detectors:
         if not detector.pixels:
@@ -168,13 +171,19 @@ def _components(mask: Mask) -> tuple[npt.NDArray[np.int32], list[Box]]:
     return labels, [Box(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:].tolist()]
 
 
-def _strips(mask: Mask, cores: Sequence[Box]) -> list[Box]:
-    """Strips over the full width that hold every fill, some pixels more, and whole every line they cut into."""
+def _clear(line: Line, mask: Mask) -> bool:
+    """Is nothing filled of what the line's straightened crop is made of?"""
+    box = _clipped(line.box.grown(NEXT), mask)
+    return not mask[box.y0 : box.y1, box.x0 : box.x1].any()
+
+
+def _strips(mask: Mask, changed: Sequence[Box]) -> list[Box]:
+    """Strips over the full width that hold every fill, some pixels more, and whole every line that changed."""
     height, width = mask.shape
     strips: list[Box] = []
     for box in sorted(_components(mask)[1], key=lambda b: b.y0):
         top, bottom = box.y0 - STRIP, box.y1 + STRIP
-        met = [b for b in cores if b.y0 < bottom and b.y1 > top]
+        met = [b for b in changed if b.y0 < bottom and b.y1 > top]
         top, bottom = min([top, *(b.y0 - STRIP for b in met)]), max([bottom, *(b.y1 + STRIP for b in met)])
         if strips and top <= strips[-1].y1:
             last = strips.pop()
@@ -196,6 +205,16 @@ def _merged(regions: Sequence[Region]) -> list[Region]:
         else:
             merged.append(region)
     return sorted(merged, key=lambda r: (r.box.y0, r.box.x0))
+
+
+def _known(regions: Sequence[Region]) -> list[Region]:
+    """Without what is of no known kind and lies inside something that is."""
+    known = [region.box for region in regions if region.kind != UNKNOWN]
+    return [
+        region
+        for region in regions
+        if region.kind != UNKNOWN or not any(region.box.intersect(box) >= region.box.area for box in known)
+    ]
 
 
 def _union(a: Span, b: Span) -> Span:
@@ -230,10 +249,6 @@ def _longer(quad: Quad, pixels: float) -> Quad:
     step = pixels * (b - a) / max(float(np.linalg.norm(b - a)), 1.0)
     p, q, r, s = ((float(x), float(y)) for x, y in (a - step, b + step, c + step, d - step))
     return p, q, r, s
-
-
-def _core(line: Line) -> Box:
-    return Box.around(_shrunk(line.quad, EDGE))
 
 
 def _shrunk(quad: Quad, part: float) -> Quad:

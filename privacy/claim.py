@@ -11,15 +11,13 @@ a differential privacy claim. With the public key alone a reader can check that
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from privacy import accountant, filters, signing
+from privacy import accountant, dsse, filters
 from privacy.accountant import RoundEvent
 from privacy.chain import Head, Inclusion, canonical
 from privacy.errors import ClaimBroken
@@ -161,10 +159,8 @@ class Claim:
 
 
 def sign(statement: Mapping[str, Any], key: SigningKey) -> dict[str, Any]:
-    """The statement in a DSSE envelope (https://github.com/secure-systems-lab/dsse, v1)."""
-    payload = canonical(statement)
-    signature = {"keyid": signing.key_id(key.public), "sig": _base64(key.sign(_encoded(payload)))}
-    return {"payload": _base64(payload), "payloadType": PAYLOAD_TYPE, "signatures": [signature]}
+    """The statement in a DSSE envelope."""
+    return dsse.sign(canonical(statement), PAYLOAD_TYPE, key)
 
 
 def read(envelope: Mapping[str, Any], public: bytes) -> dict[str, Any]:
@@ -174,14 +170,7 @@ def read(envelope: Mapping[str, Any], public: bytes) -> dict[str, Any]:
         ClaimBroken: not signed by this key, not a privacy claim, a field missing, or a debit that is not in
             the ledger under the head the claim carries.
     """
-    try:
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        signatures = [base64.b64decode(entry["sig"], validate=True) for entry in envelope["signatures"]]
-        typed = envelope["payloadType"] == PAYLOAD_TYPE
-    except (KeyError, TypeError, ValueError, binascii.Error):
-        raise ClaimBroken("Expected a DSSE envelope with payload, payloadType and signatures.") from None
-    if not typed or not any(signing.verify(public, each, _encoded(payload)) for each in signatures):
-        raise ClaimBroken(f"The claim is not signed by the expected key {signing.key_id(public)}.")
+    payload = dsse.read(envelope, PAYLOAD_TYPE, public)
     statement = json.loads(payload)
     predicate = statement.get("predicate") if isinstance(statement, dict) else None
     kinds = (statement.get("_type"), statement.get("predicateType")) if isinstance(predicate, dict) else ()
@@ -273,16 +262,6 @@ def _inclusion(body: Mapping[str, Any]) -> Inclusion:
         return Inclusion(int(body["seq"]), body["hash"], tuple(body["path"]), Head(**body["head"]))
     except (KeyError, TypeError, ValueError):
         raise ClaimBroken("Expected an inclusion proof under 'ledger'.") from None
-
-
-def _encoded(payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding: what is signed is the type and the payload, with their lengths."""
-    kind = PAYLOAD_TYPE.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 _REQUIRED = frozenset(

@@ -19,24 +19,40 @@ Temporary files are dot-files that end in `.part`, beside their target; `sweep` 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_HERE, _NOREPLACE = -100, 1
+_syncing, _failed = threading.Lock(), [0]
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """An error of a descriptor bears no name: it gets that of the file it was about."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def sync_dir(path: Path) -> None:
     """Makes the names in a directory durable: creations, renames and removals done before this call."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        with named(path):
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -55,7 +71,7 @@ def _temporary(path: Path, mode: int) -> Iterator[tuple[BinaryIO, Path]]:
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
     fd = os.open(temporary, _NEW, mode)
     try:
-        with os.fdopen(fd, "wb") as file:
+        with named(path), os.fdopen(fd, "wb") as file:
             os.fchmod(fd, mode)
             yield file, temporary
     finally:
@@ -100,10 +116,11 @@ def append_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
     try:
         size = os.fstat(fd).st_size
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)
+            with named(path):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+                os.fsync(fd)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(fd, size)
@@ -118,8 +135,9 @@ def truncate_synced(path: Path, size: int) -> None:
     """Cuts a file to its first `size` bytes, durably."""
     fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.ftruncate(fd, size)
-        os.fsync(fd)
+        with named(path):
+            os.ftruncate(fd, size)
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -130,6 +148,23 @@ def move(source: Path, target: Path) -> None:
     sync_dir(target.parent)
     if source.parent != target.parent:
         sync_dir(source.parent)
+
+
+def move_new(source: Path, name: str, folder: int) -> None:
+    """Renames to a name in an open folder of one file system; it must be free. The caller syncs.
+
+    Not by a link: that the kernel grants to nobody who may not write the file (fs.protected_hardlinks).
+
+    Raises:
+        FileExistsError: the name is taken; nothing has changed.
+    """
+    if _LIBC.renameat2(_HERE, os.fsencode(source), folder, os.fsencode(name), _NOREPLACE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(number, os.strerror(number), os.fspath(source))
+    os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)  # a file system that can't do that
+    source.unlink()
 
 
 def point(link: Path, target: str) -> None:
@@ -176,18 +211,20 @@ def overwrite(path: Path, first: int | None = None, *, sync: bool = False) -> No
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(f"Expected a regular file to destroy, got mode {status.st_mode:o}.")
-        os.pwrite(fd, secrets.token_bytes(min(first or status.st_size, status.st_size)), 0)
-        if sync:
-            os.fsync(fd)
+        with named(path):
+            os.pwrite(fd, secrets.token_bytes(min(first or status.st_size, status.st_size)), 0)
+            if sync:
+                os.fsync(fd)
     finally:
         os.close(fd)
 
 
 def destroy_all(paths: Sequence[Path], within: Path) -> None:
     """`destroy` for many files on the file system of `within`, with two syncs for all. Missing ones are fine."""
+    before = failed_syncs()
     for path in paths:
         overwrite(path)
-    sync_file_system(within)
+    sync_file_system(within, before)
     for path in paths:
         path.unlink(missing_ok=True)
     sync_file_system(within)
@@ -228,50 +265,37 @@ def _before(path: Path) -> Path:
     return path.with_name(f".{path.name}.before")
 
 
-def sync_file_system(path: Path) -> None:
+def failed_syncs() -> int:
+    """How many times `sync_file_system` has failed in this process."""
+    return _failed[0]
+
+
+def sync_file_system(path: Path, since: int | None = None) -> None:
     """Everything written so far on the file system that holds `path` is on the medium: one sync for many files.
+
+    Args:
+        since: `failed_syncs` before the first of the writes. The kernel tells once that it lost something, the first
+            who asks, and that may be another thread: all who wrote before it hear of it here.
 
     Raises:
         OSError: the medium failed.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _LIBC.syncfs(fd) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        with _syncing:
+            number = ctypes.get_errno() or errno.EIO if _LIBC.syncfs(fd) != 0 else 0
+            _failed[0] += number != 0
+            if number == 0 and since not in (None, _failed[0]):
+                number = errno.EIO
+        if number != 0:
+            raise OSError(number, os.strerror(number), os.fspath(path))
     finally:
         os.close(fd)
 
 
-def replace_many(contents: Iterable[tuple[Path, bytes]], within: Path, mode: int = 0o600) -> int:
-    """`write_bytes` for many small files on the file system of `within`, with two syncs for all; returns how many.
-
-    Each path holds its old content or its new one at any moment; which of them, only after the return.
-    """
-    written: list[tuple[Path, Path]] = []
-    try:
-        for path, data in contents:
-            temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
-            fd = os.open(temporary, _NEW, mode)
-            written.append((temporary, path))
-            with os.fdopen(fd, "wb") as file:
-                os.fchmod(fd, mode)
-                file.write(data)
-        if not written:
-            return 0
-        sync_file_system(within)
-        for temporary, path in written:
-            temporary.replace(path)
-        sync_file_system(within)
-        return len(written)
-    finally:
-        for temporary, _ in written:
-            temporary.unlink(missing_ok=True)
-
-
-def sweep(folder: Path) -> int:
+def sweep(folder: Path, prefix: str = ".") -> int:
     """Removes the temporary files that a crash left in a folder; returns how many. For its one writer."""
-    left = [path for path in folder.iterdir() if path.name.startswith(".") and path.name.endswith(".part")]
+    left = [path for path in folder.iterdir() if path.name.startswith(prefix) and path.name.endswith(".part")]
     for path in left:
         path.unlink(missing_ok=True)
     if left:

@@ -8,6 +8,7 @@ another. Key files that others can read are refused.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
 import secrets
@@ -18,9 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from privacy import files
 from privacy.errors import KeyRefused
@@ -38,14 +37,14 @@ def read_secret(path: Path, *, credential: bool = False) -> bytes:
 
     Raises:
         KeyRefused: not a regular file, not ours, or a mode other than 0600 or 0400.
-        FileNotFoundError: there is none.
+        OSError: there is none, or it can't be opened.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
     except OSError as error:
-        raise KeyRefused(f"Can't open key file {path}: {error.strerror}.") from None
+        if error.errno == errno.ELOOP:
+            raise KeyRefused(f"Expected a regular file as key file {path}.") from None
+        raise
     try:
         status = os.fstat(fd)
         mode = stat.S_IMODE(status.st_mode)
@@ -60,8 +59,10 @@ def read_secret(path: Path, *, credential: bool = False) -> bytes:
         os.close(fd)
 
 
-def derive(key: bytes, info: bytes, salt: bytes | None = None) -> bytes:
-    return HKDF(hashes.SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(key)
+def derive(key: bytes, info: bytes, salt: bytes = b"") -> bytes:
+    """HKDF-SHA256 of 32 bytes (RFC 5869): extract, then the one block of the expansion that such a length takes."""
+    extracted = hmac.digest(salt or bytes(KEY_BYTES), key, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")
 
 
 def seal_small(key: bytes, data: bytes, aad: bytes) -> bytes:
@@ -132,7 +133,7 @@ class DigestKey(Secret):
 
     def digest(self, purpose: str, data: bytes) -> bytes:
         """HMAC-SHA256 under the purpose's subkey: equal data, equal digest; guessing needs the key."""
-        return self.digest_stream(purpose, (data,))
+        return hmac.digest(self.subkey("digest " + purpose), data, "sha256")
 
     def digest_stream(self, purpose: str, chunks: Iterable[bytes]) -> bytes:
         """`digest` of the chunks' concatenation, in constant memory."""

@@ -69,7 +69,8 @@ class Ledger:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path, self._key, self._clock = path, key, clock
-        self._thread = threading.Lock()
+        self._thread = threading.RLock()
+        self._usable = False
         files.append_synced(path, b"")
         self._lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -78,6 +79,7 @@ class Ledger:
             self.close()
             raise LedgerBusy(f"Another process has the ledger {path} open for appending.") from None
         try:
+            files.sweep(path.parent)  # heads that a crash left half written
             self._recover(remembered)
         except BaseException:
             self.close()
@@ -97,23 +99,23 @@ class Ledger:
         self._entries = list(report.entries)
         self._tree = merkle.Tree([unhex(entry.hash) for entry in self._entries])
         self._head = report.head
-        self._usable = True
         if report.pending or self._head is None:
             self._write_head()
+        self._usable = True
 
     def append(self, kind: str, body: Body) -> Entry:
         """Adds an entry; it is durable, and covered by a durable head, when this returns.
 
         Raises:
             ValueError: the kind or the body is not public by form.
-            OSError: the medium failed. Whether the entry is in is settled when the ledger is opened anew;
-                until then this object refuses.
+            OSError: the medium failed. Whether the entry is in is settled from what is on the medium, at the next
+                use that finds the medium working: look at `entries` before appending it again.
         """
         if not _KIND.fullmatch(kind):
             raise ValueError(f"Expected a kind of lower-case letters, digits, ., - and _, got {kind!r}.")
         check_public(body, "body")
         with self._thread:
-            self._refuse_unless_usable()
+            self._settle()
             time = self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             last = self._entries[-1].hash if self._entries else origin(self._key.public)
             entry = self._signed(Entry(len(self._entries), time, kind, json.loads(canonical(body)), last))
@@ -131,24 +133,28 @@ class Ledger:
     @property
     def head(self) -> Head:
         """The head that is on the medium."""
+        with self._thread:
+            self._settle()
         if self._head is None:
             raise LedgerBroken("The ledger has no head.")
         return self._head
 
     @property
     def entries(self) -> Sequence[Entry]:
-        return tuple(self._entries)
+        """Every entry. Raises `OSError` while a failed append can't be settled."""
+        with self._thread:
+            self._settle()
+            return tuple(self._entries)
 
     def prove(self, seq: int) -> Inclusion:
         """The proof that entry `seq` is in the ledger under the present head."""
         with self._thread:
-            self._refuse_unless_usable()
+            self._settle()
             path = merkle.prove([unhex(entry.hash) for entry in self._entries], seq)
             return Inclusion(seq, self._entries[seq].hash, tuple(part.hex() for part in path), self.head)
 
     def close(self) -> None:
         """Lets another process append. Doing it again is fine."""
-        self._usable = False
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -161,9 +167,12 @@ class Ledger:
     ) -> None:
         self.close()
 
-    def _refuse_unless_usable(self) -> None:
+    def _settle(self) -> None:
+        """After an append that failed: whether its entry is in, is what the medium says."""
+        if self._lock < 0:
+            raise LedgerBroken(f"The ledger {self.path} is closed: open it anew.")
         if not self._usable:
-            raise LedgerBroken(f"The ledger {self.path} is closed, or an append failed: open it anew.")
+            self._recover(self._head)
 
     def _signed(self, entry: Entry) -> Entry:
         digest = entry.expected_hash()

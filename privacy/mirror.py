@@ -22,7 +22,8 @@ def mirror(source: Path, target: Path, skip: Callable[[Path], bool] = lambda pat
     """
     copied = 0
     target.mkdir(mode=0o700, exist_ok=True)
-    for path in sorted(source.iterdir()):
+    for name in sorted(os.listdir(source)):  # noqa: PTH208  a million documents: names, not paths
+        path = source / name
         with suppress(FileNotFoundError):  # it went meanwhile
             if path.name.endswith(".part") or skip(path):
                 continue
@@ -36,6 +37,14 @@ def mirror(source: Path, target: Path, skip: Callable[[Path], bool] = lambda pat
     return copied
 
 
+def sweep(target: Path) -> None:
+    """Removes the temporary files that a `mirror` which was broken off left in a folder, and in those beneath it."""
+    for folder, _, names in os.walk(target):
+        for name in names:
+            if name.startswith(".") and name.endswith(".part"):
+                Path(folder, name).unlink()
+
+
 def _same(one: Path, other: Path) -> bool:
     try:
         a, b = one.lstat(), other.lstat()
@@ -46,8 +55,13 @@ def _same(one: Path, other: Path) -> bool:
 
 def prune(target: Path, source: Path) -> int:
     """Removes from `target` what is not in `source` any more; returns how many entries. The caller syncs."""
-    gone = [path for path in target.iterdir() if not os.path.lexists(source / path.name)]
-    for path in gone:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-    inner = (path for path in target.iterdir() if path.is_dir() and not path.is_symlink())
-    return len(gone) + sum(prune(path, source / path.name) for path in inner)
+    gone = 0
+    for name in os.listdir(target):  # noqa: PTH208
+        path = target / name
+        folder = path.is_dir() and not path.is_symlink()
+        if os.path.lexists(source / name):
+            gone += prune(path, source / name) if folder else 0
+        else:
+            shutil.rmtree(path) if folder else path.unlink(missing_ok=True)
+            gone += 1
+    return gone

@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from privacy.detectors import registry
-from privacy.detectors.interface import Rule, Span, moved, squeeze
+from privacy.detectors.interface import Detector, Rule, Span, TextDetector, moved, squeeze
 from privacy.detectors.lookalikes import fold
+from privacy.detectors.passages import passages
+from privacy.page import Box, Image, Line, Region
 
 POLICIES = ("balanced", "strict", "custom")
 LONGEST_PATTERN = 500
 SHORTEST_PHRASE = 2
+INSIDE = 0.8  # of a region's area
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,13 @@ class Policy:
             chosen.append(Rule("deny", "1", lambda text: _occurrences(text, self.deny, "a phrase to remove")))
         return (*chosen, *(rule.rule() for rule in self.rules))
 
+    def allowing(self, detectors: Sequence[Detector]) -> list[Detector]:
+        """The detectors, of which those that find whole lines or words, by no rule, pass over what is allowed."""
+        if not self.allow:
+            return list(detectors)
+        of_lines = [not d.pixels and not isinstance(d, TextDetector) for d in detectors]
+        return [_Allowing(d, self.allow) if each else d for d, each in zip(detectors, of_lines, strict=True)]
+
     def removes(self, detector: str) -> bool:
         """Is a detector of this name at work?"""
         return detector in self.kinds if self.name == "custom" else detector not in self.off
@@ -126,6 +136,33 @@ def _allowing(rule: Rule, phrases: Sequence[str]) -> Rule:
         return [s for s in rule.search(text) if not any(k.start <= s.start and s.end <= k.end for k in kept)]
 
     return Rule(rule.name, f"{rule.version}+allow", search, rule.whole, rule.blocks)
+
+
+@dataclass(frozen=True)
+class _Allowing:
+    """A detector without the regions that lie inside an allowed phrase."""
+
+    detector: Detector
+    phrases: tuple[str, ...] = field(repr=False)
+    pixels: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.detector.name
+
+    @property
+    def version(self) -> str:
+        return f"{self.detector.version}+allow"
+
+    def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
+        kept = [
+            Box.around(quad)
+            for line in lines
+            for span in _occurrences(fold(line.text), self.phrases, "allowed")
+            for quad in passages([line])[0].quads(span.start, span.end)
+        ]
+        found = self.detector.find(image, lines)
+        return [r for r in found if not any(r.box.intersect(box) >= INSIDE * r.box.area for box in kept)]
 
 
 def _occurrences(text: str, phrases: Sequence[str], reason: str) -> list[Span]:

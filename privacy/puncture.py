@@ -24,11 +24,23 @@ from privacy.errors import Punctured
 
 DEPTH = 40
 LEAVES = 1 << DEPTH
+_NEAR, _MOST_NEAR = 8, 4096
 VALUE_BYTES = 32
 _NODE = struct.Struct(f">BQ{VALUE_BYTES}s")
 
 Range = tuple[int, int]
 """Numbers `[first, after)`."""
+
+
+def _below(value: bytes, bit: int) -> bytes:
+    return hmac.digest(value, b"\x01" if bit else b"\x00", "sha256")
+
+
+def _down(value: bytes, number: int, level: int, to: int = 0) -> bytes:
+    """The value at level `to` above leaf `number`, from that at `level`."""
+    for each in range(level - 1, to - 1, -1):
+        value = _below(value, number >> each & 1)
+    return value
 
 
 @dataclass(frozen=True)
@@ -46,8 +58,7 @@ class Node:
             raise ValueError(f"Expected a value of {VALUE_BYTES} bytes, got {len(self.value)}.")
 
     def child(self, bit: int) -> Node:
-        value = hmac.digest(self.value, bytes([bit]), "sha256")
-        return Node(self.level - 1, 2 * self.index + bit, value)
+        return Node(self.level - 1, 2 * self.index + bit, _below(self.value, bit))
 
     def without(self, cuts: Sequence[Range]) -> Iterator[Node]:
         """The subtrees that are left of this one, in order."""
@@ -72,6 +83,11 @@ class Tree:
         return cls((Node(DEPTH, 0, seed),))
 
     @cached_property
+    def _near(self) -> dict[int, bytes]:
+        """Values of whole subtrees of 2^_NEAR leaves that were asked for, by their index; at most _MOST_NEAR."""
+        return {}
+
+    @cached_property
     def _places(self) -> dict[tuple[int, int], Node]:
         return {(node.level, node.index): node for node in self.nodes}
 
@@ -82,12 +98,18 @@ class Tree:
             Punctured: it was given up.
             ValueError: not a number of this tree.
         """
+        near = self._near.get(number >> _NEAR)
+        if near is not None:
+            return _down(near, number, _NEAR)
         node = self._above(number)
         if node is None:
             raise Punctured(f"The key of slot {number} was destroyed for good.")
-        while node.level:
-            node = node.child(number >> (node.level - 1) & 1)
-        return node.value
+        if node.level < _NEAR:
+            return _down(node.value, number, node.level)
+        if len(self._near) >= _MOST_NEAR:
+            self._near.clear()
+        near = self._near[number >> _NEAR] = _down(node.value, number, node.level, _NEAR)
+        return _down(near, number, _NEAR)
 
     def holds(self, number: int) -> bool:
         """Whether the number's key can still be computed."""

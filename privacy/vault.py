@@ -14,7 +14,7 @@ Guarantees:
 * What is authenticated with a blob: the format's version, the vault's purpose, the document's id, the blob's name;
   with a data key also its slot and generation.
 * `shred` overwrites and removes the key before anything else: from then on no blob of the document can be
-  opened, whatever copies of the blobs exist. `shred_blob` does the same to one blob by destroying its salt.
+  opened, whatever copies of the blobs exist.
   Where the slot was punctured as well (`privacy.shelf`), copies of the wrapped key are worth nothing either.
 * `rewrap` wraps each data key anew under the shelf's newest generation; no blob is touched.
 * Nothing private is written in clear: temporary files hold ciphertext too.
@@ -26,27 +26,30 @@ memory (Python can't). Ids and names of blobs are visible, so they must hold not
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from privacy import files
+from privacy import files, group
 from privacy.errors import KeyRefused, NotSealed, SealBroken
-from privacy.keys import KEY_BYTES, NONCE_BYTES, derive, open_small, seal_small
+from privacy.group import Group
+from privacy.keys import KEY_BYTES, derive, open_small, seal_small
+from privacy.sealing import Sealing, commit
 from privacy.shelf import Shelf
+from privacy.stream import CHUNK_BYTES, numbered, rechunked
 
 __all__ = ["Shelf", "Vault"]
 
 _SALT_BYTES = 32
 _TAG_BYTES = 16
-_CHUNK_BYTES = 65536
 _MAGIC = b"ocrdseal\x02"  # the last byte is the format's version
 _WRAPPING = struct.Struct(">IQ")
 """Before a wrapped data key: the generation it is wrapped under, and the document's slot."""
@@ -63,6 +66,15 @@ def _joined(*parts: bytes) -> bytes:
     return b"".join(struct.pack(">I", len(part)) + part for part in parts)
 
 
+def _there(path: str) -> bool:
+    """Whether there is such a file or folder; one that can't be looked at is not taken for missing, and removed."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 class Vault:
     """The sealed documents under one folder: `<root>/<id>/key` and `<root>/<id>/<name>.sealed`.
 
@@ -72,6 +84,7 @@ class Vault:
 
     def __init__(self, root: Path, shelf: Shelf, purpose: str = "documents") -> None:
         self.root, self.purpose = root, purpose
+        self._root = str(root)
         self._shelf = shelf
         files.make_dir(root)
 
@@ -81,15 +94,10 @@ class Vault:
         Raises:
             Punctured: the slot was forgotten; nothing can be sealed for it any more.
         """
-        folder = self._folder(document)
         with self._shelf.lock:
-            if (folder / "key").exists():
-                return
-            wrapped = self._wrapped(document, slot, secrets.token_bytes(KEY_BYTES))
-            if folder.exists():
-                files.remove_tree(folder)
-            files.make_dir(folder)
-            files.create(folder / "key", wrapped)
+            sealing = Sealing(self._shelf)
+            self.seal(document, slot, {}, sealing)
+            commit(self._shelf, [sealing])
 
     def put(self, document: str, name: str, data: bytes | Iterable[bytes]) -> None:
         """Seals a blob, replacing one of the same name, atomically and durably.
@@ -97,14 +105,42 @@ class Vault:
         Raises:
             NotSealed: the document was never created, or was shredded.
         """
-        path, dek = self._path(document, name), self._dek(document)
-        chunks = _rechunked((data,) if isinstance(data, bytes) else data)
+        path, dek = self._blob(document, name), self._dek(document)
+        with files.replace(Path(path)) as file:
+            file.writelines(self._sealed(dek, document, name, data))
+
+    def seal(self, document: str, slot: int, blobs: Mapping[str, bytes | Iterable[bytes]], sealing: Sealing) -> None:
+        """`create` and `put` in one: in its place, and durable, after `commit`.
+
+        Raises:
+            Punctured: as `create`.
+        """
+        folder = self._at(document)
+        with self._shelf.lock:
+            dek = self._dek(document) if _there(f"{folder}/key") else self._begun(document, slot, sealing)
+        for name, data in blobs.items():
+            sealing.write(self._blob(document, name), self._sealed(dek, document, name, data))
+
+    def _begun(self, document: str, slot: int, sealing: Sealing) -> bytes:
+        """The new data key of a document without one; what half a shred has left goes first."""
+        folder, dek = self._at(document), secrets.token_bytes(KEY_BYTES)
+        wrapped = self._wrapped(document, slot, dek)
+        try:
+            sealing.make_dir(folder)
+        except FileExistsError:
+            files.remove_tree(Path(folder))
+            sealing.make_dir(folder)
+        sealing.write(f"{folder}/key", (wrapped,))
+        return dek
+
+    def _sealed(self, dek: bytes, document: str, name: str, data: bytes | Iterable[bytes]) -> Iterator[bytes]:
+        """The bytes of a blob's file, chunk by chunk."""
         salt = secrets.token_bytes(_SALT_BYTES)
         cipher, aad = self._cipher(dek, salt, document, name)
-        with files.replace(path) as file:
-            file.write(_MAGIC + salt)
-            for nonce, chunk in _numbered(chunks):
-                file.write(cipher.encrypt(nonce, chunk, aad))
+        start = _MAGIC + salt
+        for nonce, chunk in numbered(rechunked((data,) if isinstance(data, bytes) else data)):
+            yield start + cipher.encrypt(nonce, chunk, aad)
+            start = b""
 
     def get(self, document: str, name: str) -> bytes:
         """The blob's content, all of it authenticated. Raises `SealBroken`, `NotSealed`."""
@@ -120,9 +156,9 @@ class Vault:
             SealBroken: altered, cut short, or another's.
             NotSealed: no such document or blob.
         """
-        path, dek = self._path(document, name), self._dek(document)
+        path, dek = self._blob(document, name), self._dek(document)
         try:
-            file = path.open("rb")
+            file = open(path, "rb")  # noqa: SIM115  closed below
         except FileNotFoundError:
             raise NotSealed(f"No blob {name!r} of document {document!r} is sealed here.") from None
         with file:
@@ -130,9 +166,9 @@ class Vault:
             if len(header) != _HEADER_BYTES or not header.startswith(_MAGIC):
                 raise SealBroken(document, name, "no header of a known format")
             cipher, aad = self._cipher(dek, header[len(_MAGIC) :], document, name)
-            sealed = iter(lambda: file.read(_CHUNK_BYTES + _TAG_BYTES), b"")
+            sealed = iter(lambda: file.read(CHUNK_BYTES + _TAG_BYTES), b"")
             try:
-                for nonce, chunk in _numbered(sealed):
+                for nonce, chunk in numbered(sealed):
                     yield cipher.decrypt(nonce, chunk, aad)
             except (InvalidTag, ValueError):
                 raise SealBroken(document, name, "authentication failed") from None
@@ -149,7 +185,11 @@ class Vault:
         return sorted(path.name for path in self.root.iterdir() if (path / "key").exists())
 
     def exists(self, document: str) -> bool:
-        return (self._folder(document) / "key").exists()
+        return _there(f"{self._at(document)}/key")
+
+    def begun(self, document: str) -> bool:
+        """Whether anything of it lies here, if only the folder that a sealing which broke off has left."""
+        return _there(self._at(document))
 
     def shred(self, document: str) -> None:
         """Erases a document: first its key, for good, then what is left. Doing it again is fine.
@@ -168,12 +208,6 @@ class Vault:
             files.destroy(folder / "key")
             files.remove_tree(folder)
 
-    def shred_blob(self, document: str, name: str) -> None:
-        """Erases one blob by destroying the salt of its key; the others stay. A missing one is fine."""
-        path = self._path(document, name)
-        if path.parent.exists():
-            files.destroy(path, first=_HEADER_BYTES)
-
     def shred_all(self, documents: Sequence[str]) -> None:
         """`shred` for many, with two syncs of the file system instead of several a document."""
         if len(documents) <= _FEW:
@@ -186,7 +220,8 @@ class Vault:
         with self._shelf.lock:
             files.destroy_all([folder / "key" for folder in folders], self.root)
             for folder in folders:
-                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(folder)
             files.sync_file_system(self.root)
 
     def rewrap(self) -> int:
@@ -197,35 +232,46 @@ class Vault:
         done, ids = 0, self.ids()
         for start in range(0, len(ids), _REWRAPPED_AT_ONCE):
             with self._shelf.lock:
-                some = {}
-                for document in ids[start : start + _REWRAPPED_AT_ONCE]:
-                    with suppress(NotSealed, SealBroken):
-                        slot, generation, dek = self._unwrapped(document)
-                        if generation != self._shelf.generation:
-                            some[self._folder(document) / "key"] = self._wrapped(document, slot, dek)
-                done += files.replace_many(some.items(), self.root)
+                some = Group()
+                try:
+                    for document in ids[start : start + _REWRAPPED_AT_ONCE]:
+                        with suppress(NotSealed, SealBroken):
+                            slot, generation, dek = self._unwrapped(document)
+                            files.sweep(self._folder(document), ".key.")  # of a rotation that was cut short
+                            if generation != self._shelf.generation:
+                                some.write_bytes(self._folder(document) / "key", self._wrapped(document, slot, dek))
+                    done += group.commit([some])
+                finally:
+                    some.abandon()
         return done
 
-    def sweep(self) -> int:
-        """At start: finishes half-done shreds, removes temporary files; returns how many of both."""
+    def sweep(self, documents: Iterable[str]) -> int:
+        """At start: finishes half-done shreds, removes temporary files; returns how many of both.
+
+        Args:
+            documents: those that something was being done with. There may be a million others, which are as they were.
+        """
         done = 0
-        for folder in [path for path in self.root.iterdir() if path.is_dir()]:
-            if (folder / "key").exists():
-                done += files.sweep(folder)
-            else:
-                files.remove_tree(folder)
+        for folder in map(self._at, documents):
+            if _there(f"{folder}/key"):
+                done += files.sweep(Path(folder))
+            elif _there(folder):
+                files.remove_tree(Path(folder))
                 done += 1
         return done
 
     def _folder(self, document: str) -> Path:
+        return Path(self._at(document))
+
+    def _at(self, document: str) -> str:
         if not _ID.fullmatch(document):
             raise ValueError(f"Expected a document id of letters, digits, - and _, got {document!r}.")
-        return self.root / document
+        return f"{self._root}/{document}"
 
-    def _path(self, document: str, name: str) -> Path:
+    def _blob(self, document: str, name: str) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"Expected a blob name of lower-case letters, digits, ., - and _, got {name!r}.")
-        return self._folder(document) / (name + _SUFFIX)
+        return f"{self._at(document)}/{name}{_SUFFIX}"
 
     def _aad(self, document: str, name: str) -> bytes:
         return _joined(_MAGIC, self.purpose.encode(), document.encode(), name.encode())
@@ -246,7 +292,8 @@ class Vault:
     def _unwrapped(self, document: str) -> tuple[int, int, bytes]:
         """The document's slot, the generation of its wrapping, and its data key."""
         try:
-            wrapped = (self._folder(document) / "key").read_bytes()
+            with open(f"{self._at(document)}/key", "rb") as file:
+                wrapped = file.read()
         except FileNotFoundError:
             raise NotSealed(f"No document {document!r} is sealed here.") from None
         if not wrapped.startswith(_MAGIC) or len(wrapped) < len(_MAGIC) + _WRAPPING.size:
@@ -261,28 +308,3 @@ class Vault:
         if dek is None:
             raise SealBroken(document, "key", "altered, or wrapped under another master key")
         return slot, generation, dek
-
-
-def _rechunked(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in chunks of exactly `_CHUNK_BYTES`, the last one shorter; at least one chunk."""
-    held, given = bytearray(), False
-    for part in parts:
-        held += part
-        while len(held) > _CHUNK_BYTES:  # one full chunk is held back: it may be the last
-            yield bytes(held[:_CHUNK_BYTES])
-            given = True
-            del held[:_CHUNK_BYTES]
-    if held or not given:
-        yield bytes(held)
-
-
-def _numbered(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk with its nonce: its number (88 bits), then 1 for the last chunk and 0 for others.
-
-    A stream without chunks gives an empty last one, so that a blob cut after its header fails to open.
-    """
-    number, chunk = 0, next(chunks, b"")
-    for following in chunks:
-        yield number.to_bytes(NONCE_BYTES - 1, "big") + b"\x00", chunk
-        number, chunk = number + 1, following
-    yield number.to_bytes(NONCE_BYTES - 1, "big") + b"\x01", chunk

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from privacy.detectors.announced import OF_A_THING
 from privacy.detectors.gazetteer import Gazetteer, gazetteer, plain
 from privacy.detectors.interface import Rule, Span, moved, spread
 from privacy.detectors.words import common
 
 KIND = "address"
 NEAR = 40  # characters between a street and its town
+LONGEST = 45  # characters of a line above a town that may be its street
 
 _UP = "A-ZÀ-ÖØ-ÞĄĆĘŁŃÓŚŹŻČŘŠŽ"
 _WORD = (
@@ -62,7 +64,13 @@ _ENDINGS = (
     r"straat|laan|plein|singel|gracht|kade|dreef|pad|steeg|dijk|hof|boulevard|baan|park|ring|weg|"
     r"gatan|vägen|gata|vej|gade|allé|gränd|katu|tie|utca|ulice)"
 )
-_TOWN = rf"{_WORD}(?:[ \-]{_WORD}){{0,3}}"
+_LETTERS = _WORD.replace(r"[\w'’.\-]", r"(?:[^\W\d_]|['’.\-])")
+_TOWN = rf"{_LETTERS}(?: {_LETTERS}){{0,3}}"
+_QUANTITY = re.compile(
+    r"[\d.,]+ ?(?i:kg|g|mg|mcg|ml|cl|l|cm|mm|m|km|pcs?|st[kü]?|tabs?|tablets?|caps?|capsules?|x|of|ea|pack|box|hrs?|"
+    r"days?|times?|min|pm|am|uhr|eur|usd|gbp|chf|pln)(?![^\W\d_])"
+)
+"""So much of something: no number of a house."""
 _STREETS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -71,7 +79,7 @@ _STREETS = tuple(
         rf"{_NUMBER}(?: ?(?:bis|ter|quater))?,? (?i:{_BEFORE}){_AFTER}(?:{_WORD}(?:, | )?){{1,5}}",
         rf"(?<![\w'])(?i:{_BEFORE}){_AFTER}(?:{_WORD},? ){{1,5}}(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}(?:"
         rf" ?lok\.? ?\d+)?{_UNIT}?",
-        rf"(?<![\w']){_WORD}(?:[ \-]{_WORD}){{0,4}}?(?:(?<=[a-zà-ÿ])|[ \-])(?i:{_ENDINGS}),? {_NUMBER}(?!\w|[.,]\d)",
+        rf"(?<![\w']){_WORD}(?: {_WORD}){{0,4}}?(?:(?<=[a-zà-ÿ])|[ \-])(?i:{_ENDINGS}),? {_NUMBER}(?!\w|[.,]\d)",
         rf"(?<![\w'])(?:Am|An der|Im|In der|Zum|Zur|Auf dem|Auf der|Unter den|Hinter der) {_WORD} {_NUMBER}(?!\w"
         rf"|[.,]\d)",
         rf"(?m:^) ?(?i:{_BEFORE}){_AFTER}{_WORD}(?: {_WORD}){{0,4}}(?=\n)",
@@ -94,7 +102,7 @@ _PLACES = tuple(
         (rf"(?<!\d)\d{{4}} ?[A-Z]{{2}}(?![A-Za-z\d])(?:,? {_TOWN})?", 0.6),
         (rf"(?<!\d)\d{{2}}-\d{{3}} {_TOWN}", 0.8),
         (rf"(?<!\d)\d{{3}} ?\d{{2}} {_TOWN}", 0.5),
-        (rf"(?<!\d)\d{{4}}-\d{{3}} {_TOWN}", 0.8),
+        (rf"(?<!\d)\d{{4}}-\d{{3}} (?![{_UP}]{{1,3}}(?![a-zà-ÿ])){_TOWN}", 0.6),
     )
 )
 _NOT_A_PLACE = re.compile(
@@ -103,14 +111,26 @@ _NOT_A_PLACE = re.compile(
 )
 
 
+_LINE_ABOVE = re.compile(rf"(?:^|[\n\t]) ?([^\n\t█\[]{{5,{LONGEST}}}?) ?\n ?$")
+_LETTERS_AND_NUMBER = re.compile(r"[^\W\d_]{3}.*\d|\d.*[^\W\d_]{3}")
+_NO_STREET = re.compile(r"[:@]|[.,]\d\d$")
+
+
 def search(text: str, lists: Gazetteer) -> list[Span]:
     """Spans of addresses in a folded text."""
     spaced, at = spread(text)
-    streets = [m for pattern in _STREETS for m in pattern.finditer(spaced)]
+    streets = [m for pattern in _STREETS for m in pattern.finditer(spaced) if _is_street(m)]
     found = [Span(*m.span(), KIND, 0.75, "a street with a number") for m in streets]
     found += _places(spaced, [m.span() for m in streets], lists)
     spans = [moved(_trimmed(span, spaced), at) for span in found]
-    return [*spans, *_towns(text, spans)]
+    return [*spans, *_towns(text, spans), *_above(text, spans)]
+
+
+def _is_street(match: re.Match[str]) -> bool:
+    """Not the rest of an amount, nor a quantity before the next word."""
+    before = match.string[: match.start()]
+    fraction = match.group()[:1].isdigit() and re.search(r"\d ?[.,]$|\d$", before) is not None
+    return not fraction and not _QUANTITY.match(match.group())
 
 
 def _places(text: str, streets: Sequence[tuple[int, int]], lists: Gazetteer) -> list[Span]:
@@ -119,9 +139,9 @@ def _places(text: str, streets: Sequence[tuple[int, int]], lists: Gazetteer) -> 
     for pattern, confidence in _PLACES:
         for match in pattern.finditer(text):
             words = re.findall(r"[^\W\d_]{2,}", match.group())
-            if words and _NOT_A_PLACE.fullmatch(words[0]):
-                continue
             start, end = match.span()
+            if (words and _NOT_A_PLACE.fullmatch(words[0])) or OF_A_THING.search(text[:start]):
+                continue
             near = any(abs(b - start) < NEAR or abs(end - a) < NEAR for a, b in streets)
             opens = not re.split(r"[\n\t]", text[:start])[-1].strip(" ,")
             listed = any(plain(word) in lists.towns for word in words)
@@ -142,6 +162,16 @@ def _towns(text: str, streets: list[Span]) -> list[Span]:
             and not line[1].endswith(".")
         ):
             found.append(Span(*line.span(1), KIND, 0.6, "the line under a street"))
+    return found
+
+
+def _above(text: str, spans: list[Span]) -> list[Span]:
+    """The line above a place that opens its line is a street's, by whatever name, if it has letters and a number."""
+    found = []
+    for span in spans:
+        line = _LINE_ABOVE.search(text[: span.start]) if span.reason == "a place with its code" else None
+        if line and _LETTERS_AND_NUMBER.search(line[1]) and not _NO_STREET.search(line[1]):
+            found.append(Span(*line.span(1), KIND, 0.5, "the line above a place"))
     return found
 
 

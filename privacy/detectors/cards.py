@@ -14,6 +14,7 @@ from privacy.detectors.interface import Rule, Span
 from privacy.detectors.lookalikes import digits, mostly_digits
 
 KIND = "card"
+NEAR = 80  # characters before a number that hold its label
 
 _RUN = re.compile(r"(?<![\d.,])\d(?:[ \-]{0,2}\d){12,27}(?!\d|[.,]\d)")
 _GROUPED = re.compile(r"\d{4}([ \-]{1,2})\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ \-])\d{6}\2\d{4,5}")
@@ -49,7 +50,7 @@ def _judge(text: str, plain: str, start: int, end: int) -> Span | None:
         return Span(start, end, KIND, 0.99, "issuer, length and check digit hold")
     if _GROUPED.fullmatch(shown) and _ISSUER.match(number):
         return Span(start, end, KIND, 0.75, "issuer, in the groups of a card")
-    if _LABEL.search(text[:start]):
+    if _LABEL.search(text, max(0, start - NEAR), start):
         return Span(start, end, KIND, 0.8, "value of a label")
     return None
 

@@ -20,7 +20,7 @@ _PARTICLE = (
     r"(?:van der|van den|van de|von der|de la|de los|van|von|vom|zu|zum|de|der|den|del|della|dello|di|da"
     r"|do|dos|das|du|le|la|ten|ter|te|el|al|bin|binti|ibn|y|e|i)"
 )
-_TOKEN = rf"(?:[{_UP}]\.(?=[ {_UP}])|[{_UP}][\w'’]*(?:-[{_UP}]?[\w'’]+)*)"
+_TOKEN = rf"(?:[{_UP}]\.(?=[ {_UP}])|[{_UP}][\w'’]*(?:-[\w'’]+)*)"
 _SEQUENCE = re.compile(rf"(?<![\w@./\-']){_TOKEN}(?:,? (?:{_PARTICLE} )*{_TOKEN}){{1,4}}(?![\w@]|\.\w)")
 _FIRM = re.compile(
     r"(?<![A-Za-z])(?:GmbH|mbH|AG|KG|KGaA|OHG|oHG|e\.? ?V\.?|e\.? ?K\.?|Ltd|LTD|Limited|Inc|INC|LLC|LLP|PLC|Plc"
@@ -57,7 +57,8 @@ def search(text: str, lists: Gazetteer) -> list[Span]:
 def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int, str]]:
     """What of a run of capitalised words is a name: start, end, and the reason."""
     tokens = [m for m in re.finditer(r"[\w'’\-]+\.?", sequence) if not re.fullmatch(_PARTICLE, m.group())]
-    marks = [_mark(m.group(), lists) for m in tokens]
+    shouted = sequence.isupper()
+    marks = [_mark(m.group(), lists, shouted or m is tokens[-1]) for m in tokens]
     while marks and marks[0] == "common" and len(marks) > 2:
         tokens, marks = tokens[1:], marks[1:]
     while marks and marks[-1] == "common" and len(marks) > 2:
@@ -66,9 +67,8 @@ def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int,
         return []
     listed = marks.count("listed") + (marks.count("both") if alone or _in_order(tokens, lists) else 0)
     unknown = marks.count("unknown")
-    shouted = sequence.isupper()
     found = ""
-    if listed and listed + unknown + marks.count("initial") >= 2:
+    if listed and listed + (0 if shouted and not alone else unknown) + marks.count("initial") >= 2:
         found = "a listed name beside another"
     elif alone and not shouted and (listed + unknown >= 1 or marks.count("both") >= 1):
         found = "words with capitals, alone, not all common"
@@ -83,11 +83,13 @@ def _in_order(tokens: list[re.Match[str]], lists: Gazetteer) -> bool:
     return first in lists.given and last in lists.surnames
 
 
-def _mark(token: str, lists: Gazetteer) -> str:
-    """`initial`, `listed` as a name, `both` a name and a word, `common` or `unknown`."""
+def _mark(token: str, lists: Gazetteer, dotted: bool) -> str:
+    """`initial` (with its dot, where asked), `listed` as a name, `both` a name and a word, `common` or `unknown`."""
     bare = token.strip("'’.-")
     if len(bare) == 1:
-        return "initial"
+        return "initial" if token.endswith(".") or not dotted else "common"
+    if bare[-1:].isdigit() or sum(c.isdigit() for c in bare) > 1:
+        return "common"
     parts = [part for part in plain(bare).split("-") if part]
     named = any(part in lists.given or part in lists.surnames for part in parts)
     if all(common(part) for part in parts):

@@ -94,6 +94,7 @@ IDENTITY = _words(
     ausweisnummer, ausweis-nr, reisepass, reisepassnummer, versichertennummer, numéro de sécurité sociale,
     n° de sécurité sociale, sécurité sociale, nir, carte d'identité, passeport, dni, nif, nie, d.n.i, pasaporte,
     codice fiscale, cod. fiscale, cpf, curp, rfc, rut, cuil, cédula, cedula, bsn, burgerservicenummer,
+    rijksregisternummer, insz, svnr, sv-nummer,
     personnummer, personnr, fødselsnummer, fodselsnummer, cpr, cpr-nr, henkilötunnus, hetu, pesel, rodné číslo,
     rodne cislo, t.c. kimlik no, tc kimlik no, kimlik no, aadhaar no, aadhaar number, aadhaar, aadhar, pan no,
     pan card, nik, no ktp, mrn, medical record number, medical record no, patient id, patient no,
@@ -127,7 +128,10 @@ TAX = _words(
     vat reg, steuernummer, st.-nr, st-nr, steuer-nr, ust-idnr, ust-id, umsatzsteuer-id, numéro fiscal, n° fiscal,
     n° tva, tva intracommunautaire, siret, siren, identificación fiscal, cif, partita iva, p. iva, p.iva,
     btw-nummer, btw-nr, btw nummer, fiscaal nummer, rsin, nip, nr nip, numero de contribuinte, contribuinte, cnpj,
-    gst no, gst reg no, gstin, abn, sst no, 纳税人识别号, 统一社会信用代码, 社会信用代码, 税号, 統一編號, 統編
+    gst no, gst id, gst id no, gst id. no, gst reg, gst reg no, gst registration no, gstin,
+    co reg no, co. reg, co. reg. no,
+    company no, company reg no, company registration no, business reg no, roc no, abn, sst no,
+    纳税人识别号, 统一社会信用代码, 社会信用代码, 税号, 統一編號, 統編
     """
 )
 RECORD = _words(

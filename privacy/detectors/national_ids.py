@@ -63,6 +63,12 @@ _OF_DIGITS = (
     _scheme("GR", rf"{_DMY}\d{{5}}", "gr.amka"),
     _scheme("EE", rf"[1-6]{_YMD}\d{{4}}", "ee.ik"),
     _scheme("LV", rf"{_DMY}-\d{{5}}", "lv.pvn", sure=True),
+    _scheme("MY", rf"{_YMD}\d{{6}}", "my.nric"),
+    _scheme("AT", rf"[1-9]\d{{3}} ?{_DMY}", "at.vnr"),
+    _scheme("BG", r"\d{2}(?:[024][1-9]|[135][0-2])(?:0[1-9]|[12]\d|3[01])\d{4}", "bg.egn"),
+    _scheme("SI", r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])[09]\d{2}\d{6}", "si.emso"),
+    _scheme("DE", r"[1-9]\d \d{3} \d{3} \d{3}", "de.idnr"),
+    _scheme("GB", r"\d{3} \d{3} \d{4}", "gb.nhs"),
     _scheme("ID", r"\d{6}(?:0[1-9]|[1256]\d|3[01]|4[1-9]|7[01])(?:0[1-9]|1[0-2])\d{6}", "id.nik"),
 )  # fmt: skip
 # As read, in capitals.
@@ -85,7 +91,8 @@ _OF_LETTERS = (
     _scheme("MX", r"[A-Z]{4}\d{6}[HM][A-Z]{5}[A-Z\d]\d", "mx.curp", sure=True),
     _scheme("SG", r"[STFGM]\d{7}[A-Z]", sure=True),
     _scheme("HK", r"[A-Z]{1,2}\d{6} ?\([\dA]\)", sure=True),
-    _scheme("TW", r"[A-Z][1289]\d{8}", sure=True),
+    _scheme("TW", r"[A-Z] ?[1289]\d{8}", sure=True),
+    _scheme("PT", r"\d{8} ?\d ?[A-Z]{2}\d", "pt.cc", sure=True),
     _scheme("FI", rf"{_DMY}[\-+A]\d{{3}}[\dA-FHJ-NPR-Y]", "fi.hetu", sure=True),
     _scheme("IE", r"\d{7}[A-W][A-IW]?", "ie.pps"),
 )  # fmt: skip

@@ -18,6 +18,7 @@ from privacy.page import Box, Line, Point, Quad
 
 BELOW = 3  # lines under a label that may belong to it: an address has three
 FILLED = "\u2588"  # stands for a fill on a page that is looked at again; no rule takes it for a value
+FILLED_ALONE = 2 * FILLED  # a fill whose neighbours are no part of what was there: a face, a code, a leftover
 FULL = 0.75  # a line of so much of the longest in its block goes on in the next ...
 PROSE = 10.0  # ... if it is so many times as wide as high
 _HAN = 0x2E80  # from here on characters that stand without spaces between them

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from privacy.detectors import (
     addresses,
+    announced_values,
     birth_dates,
     cards,
     chinese_addresses,
@@ -16,6 +17,7 @@ from privacy.detectors import (
     full_names,
     iban,
     labelled_fields,
+    long_numbers,
     mrz,
     names,
     national_ids,
@@ -30,6 +32,7 @@ from privacy.detectors import (
 from privacy.detectors.codes import CodeDetector
 from privacy.detectors.faces import FaceDetector
 from privacy.detectors.interface import Detector, Rule, TextDetector
+from privacy.detectors.leftovers import LeftoverDetector
 from privacy.detectors.tables import TableDetector
 from privacy.detectors.unread import UnreadDetector
 
@@ -57,11 +60,13 @@ _RULES: tuple[Rule, ...] = (
     event_dates.RULE,
     chinese_names.RULE,
     chinese_addresses.RULE,
+    announced_values.RULE,
+    long_numbers.RULE,
 )
 RULES = rules()
 NAMES: tuple[str, ...] = (
-    *(rule.name for rule in RULES), TableDetector.name, FaceDetector.name,
-    CodeDetector.name, UnreadDetector.name,
+    *(rule.name for rule in RULES), TableDetector.name, LeftoverDetector.name,
+    FaceDetector.name, CodeDetector.name, UnreadDetector.name,
 )  # fmt: skip
 
 
@@ -96,6 +101,8 @@ def detectors(
     found: list[Detector] = [TextDetector(rule) for rule in text_rules]
     if wanted(TableDetector.name):
         found.append(TableDetector())
+    if wanted(LeftoverDetector.name):
+        found.append(LeftoverDetector())
     if wanted(FaceDetector.name):
         found.append(FaceDetector(face_model, threads))
     if wanted(CodeDetector.name):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
+from rapidfuzz.distance import Indel
 
 from privacy.detectors import labels
 from privacy.detectors.interface import check_page
@@ -23,10 +24,18 @@ LONG_SIDE = 1600  # pixels; larger pages are looked at scaled down
 CONTRAST = 12  # grey levels darker than the paper around it: ink
 RULED = 2.5  # line heights; a thin stroke so long and so straight is a rule
 LEAST = 0.12  # of the square of a line's height: ink of a patch
+UNDERLINE = 16  # line heights; of a rule no longer than that, what lies so near to the ink upon it
+ABOUT = 3.0  # goes as well
 SPECK = 6  # pixels; less than this is dust
 GROWN = 0.2  # of a line's height: what reaches out of a line that was read belongs to it
 _SIGNED = re.compile(rf"^\s*{labels.one_of(labels.SIGNATURE, labels.CLOSING)}[\s:._]*$")
-NEAR_LABEL = 6  # letters and digits; less than that beside or below such a label is a signature
+NEAR_LABEL = 6  # letters and digits; less than that around such a label is a signature,
+SURELY = 0.9  # and so is what is read there with less mean confidence; elsewhere one reader so sure is believed
+UNSURELY = 0.5  # what is read with less than that is never believed, and what is read with less than
+SHORT_SURELY = 0.75  # that not if it is short
+ONE_SURELY, HALF = 0.97, 0.5  # of short ones it is enough that one reader is so sure, and two share so much
+ALIKE = 0.7  # of two readings' letters; two readers that agree so far are believed
+WHOLE = 0.5  # of a stroke's ink outside the lines, from which all of it is: signatures cross what is printed
 SHORT = 4  # letters and digits; of less than that readers have to agree
 TALL = 1.6  # times the usual height; so tall and so short a line is no text
 _USUAL_HEIGHT = 24.0
@@ -38,7 +47,7 @@ class UnreadDetector:
     """Finds patches of ink outside the lines it is given."""
 
     name = KIND
-    version = "1"
+    version = "2"
     pixels = True
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
@@ -50,40 +59,48 @@ class UnreadDetector:
             gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
         heights = [min(_sides(line.quad)) * scale for line in lines]
         height = float(np.clip(np.median(heights), 8, 60)) if heights else _USUAL_HEIGHT
-        ink = _unruled(_ink(gray), height)
+        everything = _ink(gray)
+        ink = _unruled(everything, height)
+        rules, strokes = everything - ink, ink.copy()
         for line in _believed(lines, height / scale):
             _erase(ink, line.quad, scale)
-        return [_region(box, scale, image) for box in _patches(ink, height)]
+        ink = _whole_strokes(ink, strokes)
+        patches = _patches(ink, height)
+        return [_region(box, scale, image) for box in (*patches, *_underlines(rules, patches, height))]
 
 
 def _believed(lines: Sequence[Line], height: float) -> list[Line]:
-    """Lines that are text: long ones, and short ones of a usual height that two readers read alike.
+    """Lines that are text: one reader is sure of them, or two read alike; short ones are of a usual height besides.
 
-    Readers make a letter or two of a signature, and seldom the same.
+    Readers make letters of a signature, too: seldom the same, and seldom surely.
     """
     signed = [line.box for line in lines if _SIGNED.search(fold(line.text))]
     texts = ["".join(c for c in line.text.casefold() if c.isalnum()) for line in lines]
     boxes = [line.box for line in lines]
     kept = []
     for i, line in enumerate(lines):
-        if len(texts[i]) < NEAR_LABEL and any(_beside_or_below(boxes[i], label, height) for label in signed):
+        poor = len(texts[i]) < NEAR_LABEL or line.confidence < SURELY
+        if line.confidence < UNSURELY or (poor and any(_around(boxes[i], label, height) for label in signed)):
             continue
-        if len(texts[i]) >= SHORT or (
-            min(_sides(line.quad)) <= TALL * height
-            and any(
-                j != i and texts[j] == texts[i] and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area
-                for j in range(len(lines))
-            )
-        ):
+        others = [j for j in range(len(lines)) if j != i and 2 * boxes[i].intersect(boxes[j]) > boxes[i].area]
+        alike = max((Indel.normalized_similarity(texts[i], texts[j]) for j in others), default=0.0)
+        if len(texts[i]) >= SHORT:
+            believed = line.confidence >= SURELY or alike >= ALIKE
+        else:
+            believed = min(_sides(line.quad)) <= TALL * height and line.confidence >= SHORT_SURELY
+            believed = believed and alike >= (HALF if line.confidence >= ONE_SURELY else 1.0)
+        if believed:
             kept.append(line)
     return kept
 
 
-def _beside_or_below(box: Box, label: Box, height: float) -> bool:
-    """Does the box begin right of the label or not far below it?"""
+def _around(box: Box, label: Box, height: float) -> bool:
+    """Does the box begin right of the label, or lie not far below or closely above it?"""
     middle = (box.y0 + box.y1) / 2
-    beside = label.y0 - height < middle < label.y1 + height and box.x0 >= label.x1 - height / 2
-    return beside or (0 < middle - label.y1 < 3.5 * height and box.x0 < label.x1 + 4 * height)
+    if label.y0 - height < middle < label.y1 + height and box.x0 >= label.x1 - height / 2:
+        return True
+    apart = box.x0 >= label.x1 + 4 * height or box.x1 <= label.x0 - 4 * height
+    return not apart and (0 < middle - label.y1 < 3.5 * height or 0 < label.y0 - middle < 2.5 * height)
 
 
 def _ink(gray: Mask) -> Mask:
@@ -118,6 +135,16 @@ def _erase(ink: Mask, quad: Quad, scale: float) -> None:
     cv2.fillPoly(ink, np.rint(points).astype(np.int32), 0)
 
 
+def _whole_strokes(ink: Mask, strokes: Mask) -> Mask:
+    """The ink that is left, and all of every stroke of which most is left."""
+    _, labels = cv2.connectedComponents(strokes, connectivity=8)
+    all_of_it, left = np.bincount(labels.ravel()), np.bincount(labels.ravel(), weights=ink.ravel())
+    most = left >= WHOLE * all_of_it
+    most[0] = False
+    whole: Mask = np.maximum(ink, most[labels].astype(np.uint8) * strokes)
+    return whole
+
+
 def _patches(ink: Mask, height: float) -> list[Box]:
     """Boxes around strokes that lie close together, of the size of a letter or more."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
@@ -132,6 +159,19 @@ def _patches(ink: Mask, height: float) -> list[Box]:
         large = min(inner_w, inner_h) >= 0.45 * height and max(inner_w, inner_h) >= 0.9 * height
         if number and large and counts[number] >= LEAST * height * height:
             found.append(Box(x + near // 2, y + near // 2, x + w - near // 2, y + h - near // 2))
+    return found
+
+
+def _underlines(rules: Mask, patches: Sequence[Box], height: float) -> list[Box]:
+    """As much of short rules as lies about a patch that touches them: a straight stroke of a pen looks like a rule."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(rules, np.ones((3, 3), np.uint8)))
+    reach, found = round(ABOUT * height), []
+    for x, y, w, h, _ in stats[1:].tolist():
+        box = Box(x, y, x + w, y + h)
+        if w <= UNDERLINE * height and h <= height:
+            for patch in patches:
+                if box.intersect(patch.grown(2)) > 0:
+                    found.append(Box(max(x, patch.x0 - reach), y, min(x + w, patch.x1 + reach), y + h))
     return found
 
 
