@@ -3,21 +3,20 @@
 Most of the neck sees one frame at a time. So all lines' frames go through it end to end, in a few large matrix
 products; only the two convolutions, where a frame sees its neighbours, and attention, where it sees its line, keep
 lines apart: by a column of zeros, which is what a line sees past its own ends, and by a mask. What comes out is what
-`models.recogniser.Neck` says of each line by itself, up to rounding, half as slowly as line by line.
+`models.neck.Neck` says of each line by itself, up to rounding, half as slowly as line by line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:  # which itself needs this module
-    from models.recogniser import Mixer, Neck
+from models.neck import Mixer, Neck
 
 
 def neck_frames(neck: Neck, weights: Mapping[str, Tensor], groups: Sequence[Tensor]) -> Tensor:

@@ -27,6 +27,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -145,6 +146,10 @@ def _varints(data: bytes) -> list[int]:
     return values
 
 
+_WANTED = ".cache/paddle/dataset"
+"""A folder that Paddle makes in the home folder when it is imported, and ends if it can't: the walls forbid it."""
+
+
 def read_twin(folder: Path, lines: Sequence[npt.NDArray[np.float32]], seconds: float = READ_SECONDS) -> list[Reading]:
     """Reads line tensors `(3, 48, W) float32 in [-1, 1]` with the twin in `folder`, each line alone.
 
@@ -157,11 +162,16 @@ def read_twin(folder: Path, lines: Sequence[npt.NDArray[np.float32]], seconds: f
     archive = io.BytesIO()
     np.savez(archive, **{f"{i:06d}": line for i, line in enumerate(lines)})  # type: ignore[arg-type]
     command = [sys.executable, "-m", "models.paddle_twin", str(folder)]
-    try:
-        done = subprocess.run(command, input=archive.getvalue(), capture_output=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired as late:
-        tail = _tail(late.stderr)
-        raise PaddleFailed(f"Paddle did not read {len(lines)} lines in {seconds:g} s. {tail}") from late
+    with tempfile.TemporaryDirectory() as home:
+        Path(home, _WANTED).mkdir(parents=True)
+        told = {**os.environ, "HOME": home}
+        try:
+            done = subprocess.run(
+                command, input=archive.getvalue(), capture_output=True, timeout=seconds, check=False, env=told
+            )
+        except subprocess.TimeoutExpired as late:
+            tail = _tail(late.stderr)
+            raise PaddleFailed(f"Paddle did not read {len(lines)} lines in {seconds:g} s. {tail}") from late
     if done.returncode != 0:
         raise PaddleFailed(f"The Paddle process ended with status {done.returncode}. {_tail(done.stderr)}")
     return [Reading(text, tuple(confidences)) for text, confidences in json.loads(done.stdout)]

@@ -12,7 +12,7 @@ own shape, and read alone. Characters get boxes that reach half-way to their nei
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -27,8 +27,10 @@ from privacy.page import Box, Char, Image, Line, Point, Quad
 
 INVERTED = 0.9  # a line that the classifier says, this surely, stands on its head is also read turned;
 DOUBTFUL = 0.75  # one read with less mean confidence, as soon as the classifier is not sure it does not
-SMALLER = 0.75  # of the preview's or the page's size: another look at a page that was read already
-SEEN = 0.5  # of a box on that look; so much of it in lines already read, and it is one of them
+SMALLER = 0.6  # of the preview's or the page's size: another look at a page that was read already
+SEEN = 0.5  # of a box on another look; so much of it in lines already read, and it is one of them
+RAPIDOCRS, NARROW = 320, 96  # pixels to which a short line is padded; the less is read as well, a third sooner
+UPRIGHT = 0.97  # nothing that stands on its head is read with so much
 PREVIEW = 960  # pixels; long side of the copy on which an unreadable page is tried in all four turns
 
 
@@ -48,19 +50,13 @@ class Reading(NamedTuple):
         return min(self.confidences, default=0.0)
 
 
-class Upright(NamedTuple):
-    """A page set upright, the clockwise turn in degrees that did it, and its reading, so that none is wasted."""
-
-    image: Image
-    turn: int
-    lines: list[Line]
-
-
 class Reader:
     """Reads pages with the three ONNX files it is given. Never downloads, never logs."""
 
-    def __init__(self, files: ReaderFiles, family: str, threads: int = 1) -> None:
+    def __init__(self, files: ReaderFiles, family: str, threads: int = 1, narrowest: int = RAPIDOCRS) -> None:
         """`family` is "v4" or "v6"; `threads` is the number each of the three sessions may use.
+
+        With another `narrowest` than RapidOCR's, a short line is read otherwise than RapidOCR would.
 
         Raises:
             WeightsUnavailable: a file is missing.
@@ -73,7 +69,7 @@ class Reader:
             if not path.is_file():
                 raise WeightsUnavailable(f"{path} is missing; `python -m models.weights` fetches the weights.")
         self.family = family
-        self._engine = _engine(files, family, threads)
+        self._engine = _engine(files, family, threads, narrowest)
 
     def read(self, image: Image) -> list[Line]:
         """The lines of `(H, W, 3) uint8` RGB, from top to bottom. Lines without a character are left out.
@@ -81,8 +77,37 @@ class Reader:
         Raises:
             BadPage: not such an image.
         """
+        return self.read_at(image, self.find(image))
+
+    def find(self, image: Image) -> list[Quad]:
+        """Where lines are, from top to bottom; nothing is read.
+
+        Raises:
+            BadPage: not `(H, W, 3) uint8`.
+        """
         check_page(image)
-        quads = self._detect(image)
+        return self._detect(image)
+
+    def find_parts(self, image: Image, parts: Sequence[Box]) -> list[Quad]:
+        """Where lines are inside `parts` only, in coordinates of the page."""
+        check_page(image)
+        height, width = image.shape[:2]
+        quads = []
+        for part in parts:
+            x0, y0 = max(part.x0, 0), max(part.y0, 0)
+            x1, y1 = min(part.x1, width), min(part.y1, height)
+            if x1 > x0 and y1 > y0:
+                quads += [_quad(np.add(quad, (x0, y0))) for quad in self._detect(image[y0:y1, x0:x1])]
+        return quads
+
+    def find_small(self, image: Image) -> list[Quad]:
+        """Where lines are on a smaller copy of the page, in coordinates of the page."""
+        check_page(image)
+        return self._detect_at(image, min(1.0, PREVIEW / max(image.shape[:2])) * SMALLER)
+
+    def read_at(self, image: Image, quads: Sequence[Quad]) -> list[Line]:
+        """The lines at these places; pieces of one widely spaced line become one."""
+        check_page(image)
         lines = [line for quad in quads if (line := self._read_line(image, quad)) is not None]
         for one, other in split_lines(lines):
             whole = self._read_line(image, spanning(one.quad, other.quad))
@@ -92,25 +117,11 @@ class Reader:
                 lines.remove(other)
         return lines
 
-    def read_parts(self, image: Image, parts: Sequence[Box]) -> list[Line]:
-        """The lines inside `parts` only, in coordinates of the page."""
+    def reread(self, image: Image, lines: Sequence[Line]) -> list[Line]:
+        """The same lines, in the same places and directions, as this reader reads them, without the empty ones."""
         check_page(image)
-        height, width = image.shape[:2]
-        lines = []
-        for part in parts:
-            x0, y0 = max(part.x0, 0), max(part.y0, 0)
-            x1, y1 = min(part.x1, width), min(part.y1, height)
-            if x1 > x0 and y1 > y0:
-                lines += [_moved(line, x0, y0) for line in self.read(image[y0:y1, x0:x1])]
-        return lines
-
-    def read_unseen(self, image: Image, known: Sequence[Line]) -> list[Line]:
-        """The lines found on a smaller copy of the page that none of the `known` ones covers, read at full size."""
-        check_page(image)
-        quads = self._detect_at(image, min(1.0, PREVIEW / max(image.shape[:2])) * SMALLER)
-        boxes = [line.box for line in known]
-        fresh = [quad for quad in quads if _covered(Box.around(quad), boxes) < SEEN]
-        return [line for quad in fresh if (line := self._read_line(image, quad)) is not None]
+        read = ((line.quad, self._recognise(_cut(image, line.quad)[0])) for line in lines)
+        return [Line(r.text.strip(), quad, r.mean, r.least, _characters(r, quad)) for quad, r in read if r.text.strip()]
 
     def read_lines(self, crops: Sequence[Image]) -> list[tuple[str, float, float]]:
         """`(text, mean confidence, least confidence)` of each line crop, each read alone."""
@@ -144,7 +155,7 @@ class Reader:
     def _read_line(self, image: Image, quad: Quad) -> Line | None:
         part, quad = _cut(image, quad)
         reading = self._recognise(part)
-        if self._inverted(part) > (INVERTED if reading.mean >= DOUBTFUL else 1.0 - INVERTED):
+        if reading.mean < UPRIGHT and self._inverted(part) > (INVERTED if reading.mean >= DOUBTFUL else 1.0 - INVERTED):
             turned = self._recognise(np.ascontiguousarray(part[::-1, ::-1]))
             if turned.mean > reading.mean:
                 reading, quad = turned, (quad[2], quad[3], quad[0], quad[1])
@@ -168,36 +179,6 @@ class Reader:
         return Reading(text, tuple(float(c) for c in info.confs), _centres(known))
 
 
-def upright(image: Image, reader: Reader) -> Upright:
-    """Sets a page upright and reads it. A page that reads well as it stands costs that one reading.
-
-    Lines vote with their direction, weighted by what was surely read in them. When too little was read
-    to vote, a small copy is tried in all four turns.
-
-    Raises:
-        BadPage: not `(H, W, 3) uint8`.
-    """
-    lines = reader.read(image)
-    votes = _votes(lines)
-    if not lines or (votes[0] >= max(votes.values()) and _sure(lines)):
-        return Upright(image, 0, lines)
-    turn = max(votes, key=lambda t: votes[t]) if _sure(lines) else _try_all(image, reader)
-    if turn == 0:
-        return Upright(image, 0, lines)
-    turned = rotate(image, turn)
-    again = reader.read(turned)
-    if _votes(again)[0] <= votes[0]:
-        return Upright(image, 0, lines)
-    return Upright(turned, turn, again)
-
-
-def rotate(image: Image, turn: int) -> Image:
-    """The page turned clockwise by 0, 90, 180 or 270 degrees."""
-    if turn not in (0, 90, 180, 270):
-        raise ValueError(f"Expected a turn of 0, 90, 180 or 270 degrees, got {turn}.")
-    return np.ascontiguousarray(np.rot90(image, -turn // 90))
-
-
 def crop(image: Image, quad: Quad) -> Image:
     """The line inside `quad`, straightened: `(h, w, 3) uint8`, as RapidOCR cuts it.
 
@@ -212,7 +193,7 @@ def crop(image: Image, quad: Quad) -> Image:
     return _cut(image, quad)[0]
 
 
-def _engine(files: ReaderFiles, family: str, threads: int) -> Any:
+def _engine(files: ReaderFiles, family: str, threads: int, narrowest: int) -> Any:
     from rapidocr import ModelType, OCRVersion, RapidOCR  # a second of imports: only who reads pays
 
     v4 = family == "v4"
@@ -229,6 +210,7 @@ def _engine(files: ReaderFiles, family: str, threads: int) -> Any:
         "Det.limit_type": "min",
         "Cls.model_path": str(files.cls),
         "Rec.rec_batch_num": 1,
+        "Rec.rec_img_shape": [3, 48, narrowest],
     }
     for part, path in (("Det", files.det), ("Rec", files.rec)):
         parameters |= {
@@ -241,9 +223,10 @@ def _engine(files: ReaderFiles, family: str, threads: int) -> Any:
     return engine
 
 
-def _covered(box: Box, others: Sequence[Box]) -> float:
-    """The share of a box that lies in others, which may overlap each other: at most 1."""
-    return min(1.0, sum(box.intersect(other) for other in others) / max(box.area, 1))
+def unseen(quads: Sequence[Quad], known: Collection[Box]) -> list[Quad]:
+    """The places that the `known` boxes leave open; they may overlap each other."""
+    around = [(quad, Box.around(quad)) for quad in quads]
+    return [q for q, box in around if sum(box.intersect(other) for other in known) < SEEN * max(box.area, 1)]
 
 
 def _bgr(image: Image) -> Image:
@@ -301,36 +284,3 @@ def _at(quad: Quad, u: float, side: int) -> Point:
     """The point at `u` of the way along the upper (0) or lower (1) edge."""
     (x0, y0), (x1, y1) = (quad[0], quad[1]) if side == 0 else (quad[3], quad[2])
     return x0 + u * (x1 - x0), y0 + u * (y1 - y0)
-
-
-def _moved(line: Line, x: int, y: int) -> Line:
-    def move(quad: Quad) -> Quad:
-        return _quad(np.add(quad, (x, y)))
-
-    characters = tuple(Char(c.text, move(c.quad), c.confidence) for c in line.chars)
-    return Line(line.text, move(line.quad), line.confidence, line.min_confidence, characters)
-
-
-def _votes(lines: Sequence[Line]) -> dict[int, float]:
-    """By clockwise turn that would set them upright: characters surely read in lines of that direction."""
-    votes = {0: 0.0, 90: 0.0, 180: 0.0, 270: 0.0}
-    for line in lines:
-        (x0, y0), (x1, y1) = line.quad[:2]
-        dx, dy = x1 - x0, y1 - y0
-        turn = (180 if dx < 0 else 0) if abs(dx) >= abs(dy) else (270 if dy > 0 else 90)
-        votes[turn] += max(line.confidence - 0.5, 0.0) * len(line.chars)
-    return votes
-
-
-def _sure(lines: Sequence[Line]) -> bool:
-    """Is the typical character of this reading surely read?"""
-    read = sum(len(line.chars) for line in lines)
-    return sum(line.confidence * len(line.chars) for line in lines) >= DOUBTFUL * read
-
-
-def _try_all(image: Image, reader: Reader) -> int:
-    """The turn in which a small copy of the page reads best."""
-    scale = min(1.0, PREVIEW / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    scores = {turn: _votes(reader.read(rotate(small, turn)))[0] for turn in (0, 90, 180, 270)}
-    return max(scores, key=lambda turn: scores[turn])

@@ -166,6 +166,7 @@ class ModelStore:
         self._writable()
         self.verify(version)
         if version == self.current():
+            files.sync_dir(self.root)  # the pointer may have moved and its sync have failed: an earlier try
             return
         self._settle()
         self._record(version, reason)
