@@ -22,7 +22,7 @@ from models import recogniser
 from models.ctc import frames_needed
 from models.trainee import Depth, Trainee
 
-CHUNK = 24
+CHUNK = 8
 """Documents of a small adapter that share a backward pass: enough to be fast, few enough for memory."""
 
 

@@ -24,6 +24,9 @@ class Detector(Protocol):
 
     def update(self, x: float) -> bool: ...
 
+    def forget(self, x: float) -> None:
+        """Leaves nothing of a document's number by which it could be known."""
+
     def to_dict(self) -> dict[str, Any]: ...
 
 
@@ -64,6 +67,11 @@ class PageHinkley:
             return False
         self._restart()
         return True
+
+    def forget(self, x: float) -> None:
+        """Starts afresh while it has seen few documents; the sums of `minimum` and more tell of none of them."""
+        if self._seen < self.minimum:
+            self._restart()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -117,6 +125,11 @@ class Kswin:
             return False
         self._values = deque(recent, maxlen=self.window)
         return True
+
+    def forget(self, x: float) -> None:
+        """Takes one value out of the window, if it is there."""
+        if x in self._values:
+            self._values.remove(x)
 
     def to_dict(self) -> dict[str, Any]:
         return {"settings": [self.window, self.recent, self.alpha], "state": list(self._values)}

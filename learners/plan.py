@@ -55,6 +55,9 @@ RECIPES: Mapping[str, Recipe] = {
     "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, rehearsal=1.0, noise_bound=1.0),
     "all": Recipe(max_grad_norm=0.05, learning_rate=1e-4, rehearsal=1.0, noise_bound=1.0),
 }
+TAUGHT = 0.3
+"""Share of a recipe's rehearsal where rounds begin from a public start. Public documents are there to hold it: all of
+their weight pulls it past what they have in common with others."""
 AUTOMATIC = ("head", "bias")
 """What is tried, in order. `top` has never been seen to beat `head` and costs many times its time."""
 
@@ -72,6 +75,7 @@ class Settings:
     adapter: str = "auto"
     rank: int = 64
     lines: int = MAX_LINES
+    public_start: bool = False
 
     def __post_init__(self) -> None:
         if self.capacity < 1 or self.rounds_per_document < 1 or not 1 <= self.lines <= MAX_LINES:
@@ -144,14 +148,18 @@ class Plan:
         return {**asdict(self), "considered": [str(each) for each in self.considered]}
 
 
-def plan(settings: Settings, alphabet: Alphabet, members: int, public: Looks) -> tuple[Plan, Adapter]:
+def plan(
+    settings: Settings, alphabet: Alphabet, members: int, public: Looks, released: Looks | None = None
+) -> tuple[Plan, Adapter]:
     """The round for `members` units (public: those charged), and the adapter of `public.model`, built from `public`.
+
+    `released`: see `survey`.
 
     Raises:
         TooFewDocuments: noise would drown every adapter that is allowed; says how many are missing.
         ValueError: no slot at all, more than the capacity, or public documents with nothing to learn.
     """
-    return choose(settings, survey(settings, alphabet, public), members)
+    return choose(settings, survey(settings, alphabet, public, released), members)
 
 
 @dataclass(frozen=True)
@@ -162,13 +170,18 @@ class Surveyed:
     agreement: float
 
 
-def survey(settings: Settings, alphabet: Alphabet, public: Looks) -> list[Surveyed]:
-    """The adapters that the settings allow, the richest first, measured on public documents."""
+def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Looks | None = None) -> list[Surveyed]:
+    """The adapters that the settings allow, the richest first, measured on public documents.
+
+    Where `public.model` was taught on public documents, they no longer tell how much other documents have to teach.
+    Then the released model's view of them is measured, `released`; the adapters are `public.model`'s all the same.
+    """
     charset = Charset.of(settings.characters, alphabet, settings.closed)
     found = []
     for name in AUTOMATIC if settings.adapter == "auto" else (settings.adapter,):
         adapter = build(name, charset, settings.rank, public)
-        found.append(Surveyed(adapter, agreement(adapter, public.at(adapter.depth), RECIPES[name].max_grad_norm)))
+        at, by = (public, adapter) if released is None else (released, build(name, charset, settings.rank, released))
+        found.append(Surveyed(adapter, agreement(by, at.at(by.depth), RECIPES[name].max_grad_norm)))
     return found
 
 
@@ -216,7 +229,7 @@ def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
         max_grad_norm=recipe.max_grad_norm,
         noise_multiplier=event.noise_multiplier,
         learning_rate=recipe.learning_rate,
-        rehearsal=recipe.rehearsal,
+        rehearsal=recipe.rehearsal * (TAUGHT if settings.public_start else 1.0),
         lines=settings.lines,
         adapter=adapter.name,
         parameters=adapter.size,

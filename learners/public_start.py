@@ -1,0 +1,111 @@
+"""The public start: a round's model after ordinary training on generated documents, before anything private.
+
+Nothing private is spent by it, and it takes the noise off what everybody knows: where spaces go, what dots of a
+printer look like. The whole neck and the charset's rows of the head learn from pages, clean lines and till
+slips; lines in characters that do not learn (Chinese) are held where they were. That is done three times, on documents
+of its own each time, and the mean of the three (a model soup: Wortsman et al. 2022, arXiv 2203.05482) goes half of the
+way back to the released weights (Wortsman et al. 2022, arXiv 2109.01903): generated print is not the world, and what
+the three have in common, half-way, reads other kinds of print better than any of the ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from learners import neck_adapters
+from learners.adapters import Adapter, Charset
+from learners.catalogue import PUBLIC_DOCUMENTS, PUBLIC_LINES
+from learners.chunks import Cached, cache, collate, foreign, look
+from learners.gradients import document_drifts, document_losses
+from learners.lines import TrainDocument, document
+from learners.public import public_documents
+from learners.slips import slip
+from models.trainee import Trainee
+
+Weights = dict[str, npt.NDArray[np.float32]]
+
+FIRST_SEED = 40_000_000
+"""No bench, demo, anchor or plan draws its documents from here."""
+TRAININGS, PAGES, SLIPS, SLIP_LINES = 3, 300, 300, 8
+APART = 1_000_000
+"""Between the seeds of one training and the next."""
+EPOCHS, BATCH, RATE, WARM_UP, AVERAGED = 2, 8, 1e-4, 0.1, 0.4
+WAY = 0.5
+"""From the released weights (0) to those that training ended with (1)."""
+
+
+def documents(training: int, pages: int = PAGES, slips: int = SLIPS) -> list[TrainDocument]:
+    """What one of the trainings sees: pages and clean lines of `learners.public`, and slips."""
+    first = FIRST_SEED + training * APART
+    made = (document(first + k, slip(first + k, SLIP_LINES)) for k in range(slips))
+    return public_documents(first, pages) + [each for each in made if each is not None]
+
+
+def started(model: Trainee, charset: Charset, sets: Iterable[Sequence[TrainDocument]] | None = None) -> Weights:
+    """The weights of the public start, by the recogniser's names; `model` is left as it was.
+
+    Args:
+        charset: what may learn. If it is open, lines in other characters are held where they were.
+        sets: what each training sees; `documents` unless given.
+
+    Raises:
+        ValueError: a training has no line to learn from.
+    """
+    sets = map(documents, range(TRAININGS)) if sets is None else sets
+    width = model.head.in_features
+    adapter = neck_adapters.neck(model, charset, basis=torch.eye(width, device=model.head.weight.device))
+    ends = torch.stack([_end(adapter, model, shown) for shown in sets])
+    return model.weights() | {name: value.cpu().numpy() for name, value in adapter.merge(WAY * ends.mean(0)).items()}
+
+
+def _end(adapter: Adapter, model: Trainee, shown: Sequence[TrainDocument]) -> Tensor:
+    """Where training on these documents ends."""
+    seen = look(model, shown, depth="backbone")
+    learned = [each for each in cache(adapter, seen) if each.inputs]
+    held = [] if adapter.charset.closed else [each for each in foreign(adapter, seen) if each.inputs]
+    if not learned:
+        raise ValueError(f"Expected documents to learn from, got {len(shown)} without a line of the charset.")
+    return train(adapter, learned, held)
+
+
+def train(adapter: Adapter, learned: Sequence[Cached], held: Sequence[Cached]) -> Tensor:
+    """`(size,)`: AdamW over shuffled documents, a warm-up, the mean of the last iterates."""
+    theta = torch.zeros(adapter.size, requires_grad=True)
+    optimiser = torch.optim.AdamW([theta], lr=RATE, weight_decay=0.0)
+    draws, mean = np.random.default_rng(0), torch.zeros(adapter.size)
+    batches = [part for _ in range(EPOCHS) for part in _shuffled(learned, draws)]
+    averaged = max(1, round(AVERAGED * len(batches)))
+    for step, batch in enumerate(batches):
+        optimiser.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / (WARM_UP * len(batches)))
+        optimiser.zero_grad()
+        loss = document_losses(adapter, theta.unsqueeze(0), collate(batch, joint=True)).mean()
+        if held:
+            beside = [held[(step * BATCH + k) % len(held)] for k in range(min(BATCH, len(held)))]
+            loss = loss + document_drifts(adapter, theta.unsqueeze(0), collate(beside, joint=True)).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_([theta], 1.0)
+        optimiser.step()
+        if step >= len(batches) - averaged:
+            mean += theta.detach() / averaged
+    return mean
+
+
+def _shuffled(learned: Sequence[Cached], draws: np.random.Generator) -> list[list[Cached]]:
+    order = draws.permutation(len(learned))
+    return [[learned[k] for k in order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
+
+
+def rehearsed(first: int, count: int = PUBLIC_DOCUMENTS) -> list[TrainDocument]:
+    """What a round from the start plans with and rehearses, by turns: pages or clean lines, and slips.
+
+    The start has not seen them if `first` is out of its range.
+    """
+    made = (document(first + k, slip(first + k, PUBLIC_LINES)) for k in range(count // 2))
+    slips = [each for each in made if each is not None]
+    pages = public_documents(first, count - len(slips))
+    return [each for pair in zip(pages, slips, strict=False) for each in pair] + pages[len(slips) :]

@@ -1,0 +1,251 @@
+"""Till slips: what shops print at the counter, line by line, in English and in money of several countries.
+
+A slip has one printer (needle, thermal, or a laser's plain letters), one scan and one resolution, and lines drawn
+from what slips say: heads, numbers and dates, goods and prices, sums, addresses, courtesies. Lines are cut out as a
+detector would. The words are a till's anywhere; they were written down once, and no real slip was looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as Pictures
+
+from learners import damage as damages
+from learners import fonts, thermal
+from learners.damage import Damage, scanned
+from learners.draws import Draws
+from learners.errors import MissingGlyph
+from learners.personas import persona
+from learners.thermal import Press
+from learners.typesetting import Ink, Setting, Style, typeset
+from privacy.page import Image
+
+GOODS = (
+    "MILK FULL CREAM", "WHITE BREAD", "COFFEE 3 IN 1", "BUTTER SALTED", "RED APPLES", "BASMATI RICE", "HAND SOAP",
+    "BATTERY AA", "NOTE BOOK A5", "ORANGE JUICE", "GREEN TEA", "EGGS GRADE A", "PVC PIPE", "WALL PAINT",
+    "SCREW DRIVER", "LED BULB", "CHICKEN RICE", "FRIED NOODLES", "ICED LEMON TEA", "BEEF BURGER", "FRENCH FRIES",
+    "MINERAL WATER", "TISSUE BOX", "TOOTH BRUSH", "DOG FOOD", "CABLE TIE", "BALL PEN BLUE", "PHOTO COPY",
+    "UNLEADED 95", "DIESEL", "PARKING", "FISH FILLET", "MIXED VEGETABLE", "TOM YAM SOUP", "ROLL CAKE", "SPONGE",
+    "DETERGENT", "SHAMPOO", "FACE CREAM", "VITAMIN C", "PLASTIC BAG", "GIFT CARD", "T-SHIRT", "KIDS SHOES",
+    "PAPER CUP", "CHEESE SLICES", "YOGHURT", "POTATO CHIPS", "CHOCOLATE BAR", "SET LUNCH A",
+)  # fmt: skip
+UNITS = (
+    "1KG", "500G", "250ML", "1L", "2PCS", "12S", "6X100G", "1.5L", "10M", "20MM", "5W", "(L)", "(HOT)", "(COLD)",
+    "PKT", "@ 10%",
+)  # fmt: skip
+HEADS = (
+    "TAX INVOICE", "CASH RECEIPT", "SIMPLIFIED TAX INVOICE", "OFFICIAL RECEIPT", "CASH BILL", "SALES RECEIPT",
+    "INVOICE", "CUSTOMER COPY", "ORDER SLIP", "*** COPY ***", "DUPLICATE",
+)  # fmt: skip
+FIELDS = (
+    "INVOICE NO", "RECEIPT NO", "BILL NO", "DOC NO", "DATE", "TIME", "CASHIER", "COUNTER", "TABLE", "MEMBER",
+    "SALESPERSON", "TERMINAL", "REF", "SHIFT", "TILL", "STORE", "ORDER", "SERVED BY", "TRANS NO", "POS", "SLIP NO",
+    "PAX",
+)  # fmt: skip
+SUMS = (
+    "SUBTOTAL", "SUB TOTAL", "TOTAL", "GRAND TOTAL", "TOTAL AMOUNT", "TOTAL SALES", "CASH", "CHANGE", "ROUNDING",
+    "ROUNDING ADJ", "DISCOUNT", "TOTAL QTY", "AMOUNT DUE", "BALANCE", "TAX", "VAT", "GST", "SERVICE CHARGE",
+    "TOTAL (INCL. TAX)", "TOTAL EXCL. GST", "TOTAL INCL. VAT", "NET TOTAL", "PAID", "TENDERED", "VISA",
+    "DEBIT CARD", "ITEM COUNT", "TAXABLE", "ZERO RATED",
+)  # fmt: skip
+COURTESIES = (
+    "THANK YOU", "THANK YOU PLEASE COME AGAIN", "THANK YOU FOR SHOPPING WITH US", "PLEASE KEEP THIS RECEIPT",
+    "GOODS SOLD ARE NOT RETURNABLE", "GOODS SOLD ARE NOT REFUNDABLE", "NO REFUND WITHOUT RECEIPT",
+    "EXCHANGE WITHIN 7 DAYS", "HAVE A NICE DAY", "CUSTOMER SERVICE", "THIS IS A COMPUTER GENERATED RECEIPT",
+    "PRICES INCLUDE TAX", "TAX SUMMARY", "DESCRIPTION", "QTY", "PRICE", "AMOUNT", "ITEM", "DISC", "RATE",
+    "TAX CODE", "FOLLOW US ON", "WIFI PASSWORD", "OPEN DAILY", "WELCOME", "DINE IN", "TAKE AWAY", "U.PRICE", "AMT",
+)  # fmt: skip
+TRADERS = ("LTD", "SDN BHD", "PTE LTD", "INC", "LLC", "& SONS", "ENTERPRISE", "TRADING", "STORES", "GROUP PLC", "CO.")
+CURRENCIES = ("", "", "", "$", "RM", "EUR ", "GBP ", "USD ", "S$", "AUD ")
+LETTERS = thermal.CODE[:24]
+
+
+@dataclass(frozen=True)
+class Counter:
+    """How one slip is printed and scanned."""
+
+    press: Press | None
+    style: Style
+    """Of a printer whose letters are no dots."""
+    damage: Damage
+    percent: int
+    """Resolution of the scan, of the print's."""
+    lower: bool
+
+    @classmethod
+    def of(cls, draws: Draws) -> Counter:
+        press = thermal.press(draws) if draws.chance(60) else None
+        face, size = draws.pick(fonts.MONOSPACED + fonts.PROPORTIONAL), draws.between(22, 36)
+        damage, lower = damages.some(draws), draws.chance(22)
+        percent = draws.pick((100, 80, 65, 55, 48))
+        return cls(press, Style(face, size, tracking=draws.pick((0, 0, 0, 1, 2, -1))), damage, percent, lower)
+
+    def print(self, text: str, draws: Draws) -> Setting:
+        return typeset(text, self.style) if self.press is None else self.press.print(text, draws)
+
+
+def slip(seed: int, count: int) -> list[tuple[Image, str]]:
+    """`count` lines of one slip: `(H, W, 3) uint8` RGB, and what they say, in ASCII."""
+    draws = Draws(seed, "till slip")
+    counter = Counter.of(draws)
+    found: list[tuple[Image, str]] = []
+    while len(found) < count:
+        text = _cased(" ".join(wording(draws).split()), counter, draws)
+        if text and text.isascii():
+            try:
+                setting = counter.print(text, draws)
+            except MissingGlyph:  # needle printers have few
+                continue
+            found.append((_cut(setting, counter, draws), text))
+    return found
+
+
+def _cased(text: str, counter: Counter, draws: Draws) -> str:
+    if not counter.lower:
+        return text.upper()
+    return " ".join(word.title() for word in text.split()) if draws.chance(50) else text
+
+
+def _cut(setting: Setting, counter: Counter, draws: Draws) -> Image:
+    around = setting.height * draws.between(6, 26) // 100
+    ink = np.pad(setting.ink, ((around, around), (around // 2 + draws.below(4), around // 2 + draws.below(4))))
+    return scanned(_coarser(ink, counter.percent), counter.damage, draws)
+
+
+def _coarser(ink: Ink, percent: int) -> Ink:
+    """Each pixel the mean of those it covers: Pillow's fixed-point arithmetic, alike on every machine."""
+    height, width = (max(8, side * percent // 100) for side in ink.shape)
+    return np.asarray(Pictures.fromarray(ink).resize((width, height), Pictures.Resampling.BOX))
+
+
+def wording(draws: Draws) -> str:
+    """What one line says; spaces round colons are as careless as tills'."""
+    at = draws.below(sum(share for share, _ in SHARES))
+    for share, said in SHARES[:-1]:
+        if at < share:
+            return said(draws)
+        at -= share
+    return SHARES[-1][1](draws)
+
+
+def _colon(draws: Draws) -> str:
+    return draws.pick((": ", " : ", " :", ":", " ", ": ", ". : ", "  "))
+
+
+def _money(draws: Draws) -> str:
+    whole = draws.below(draws.pick((10, 100, 100, 1000)))
+    amount = f"{draws.between(1, 9)},{draws.digits(3)}" if draws.chance(6) else str(whole)
+    return f"{'-' if draws.chance(4) else ''}{amount}.{draws.digits(2)}"
+
+
+def _date(draws: Draws) -> str:
+    year, month, day = draws.between(2012, 2028), draws.between(1, 12), draws.between(1, 28)
+    name = thermal.MONTHS[month - 1]
+    return draws.pick(
+        (
+            f"{day:02}/{month:02}/{year}", f"{day:02}/{month:02}/{year % 100:02}", f"{day:02}-{month:02}-{year}",
+            f"{day:02}-{month:02}-{year % 100:02}", f"{day:02} {name} {year}", f"{day:02}-{name}-{year}",
+            f"{year}-{month:02}-{day:02}", f"{day:02}.{month:02}.{year}", f"{day}/{month}/{year}",
+            f"{name} {day}, {year}",
+        )
+    )  # fmt: skip
+
+
+def _clock(draws: Draws) -> str:
+    hour, minute, second = draws.below(24), draws.below(60), draws.below(60)
+    half, short = "PM" if hour > 11 else "AM", hour % 12 or 12
+    return draws.pick(
+        (
+            f"{hour:02}:{minute:02}", f"{hour:02}:{minute:02}:{second:02}", f"{short}:{minute:02} {half}",
+            f"{short:02}:{minute:02}:{second:02}{half}", f"{short:02}:{minute:02}:{second:02} {half}",
+        )
+    )  # fmt: skip
+
+
+def _number(draws: Draws) -> str:
+    return draws.pick(
+        (
+            draws.digits(draws.between(2, 6)), draws.digits(draws.between(6, 13)),
+            f"{draws.string(LETTERS, draws.between(1, 3))}{draws.digits(draws.between(3, 8))}",
+            f"{draws.string(LETTERS, 2)}-{draws.digits(draws.between(3, 6))}", f"{draws.digits(3)}/{draws.digits(4)}",
+            f"#{draws.digits(4)}", f"{draws.digits(6)}-{draws.string(LETTERS, 1)}",
+            draws.string(thermal.CODE, draws.between(6, 12)),
+        )
+    )  # fmt: skip
+
+
+def _field(draws: Draws) -> str:
+    return f"{draws.pick(FIELDS)}{_colon(draws)}{draws.pick((_number, _number, _date, _clock))(draws)}"
+
+
+def _price(draws: Draws) -> str:
+    marked = _money(draws) + draws.pick((" S", " SR", " Z", " ZR", " A", " T", "*"))
+    return draws.pick((_money(draws), draws.pick(CURRENCIES) + _money(draws), marked))
+
+
+def _sum(draws: Draws) -> str:
+    unit = draws.pick(CURRENCIES).strip() or "$"
+    return draws.pick(SUMS) + draws.pick(("", ":", " :", f" {draws.between(1, 20)}%", f" ({unit})", f" ({unit}):"))
+
+
+def _paid(draws: Draws) -> str:
+    return f"{draws.pick(SUMS)}{_colon(draws)}{draws.pick(CURRENCIES)}{_money(draws)}"
+
+
+def _goods(draws: Draws) -> str:
+    good = draws.pick(GOODS)
+    if draws.chance(60):
+        return f"{good} {draws.pick(UNITS)}"
+    return f"{draws.digits(draws.pick((4, 7, 13)))} {good}" if draws.chance(50) else good
+
+
+def _count(draws: Draws) -> str:
+    many = draws.between(1, 9)
+    return draws.pick(
+        (
+            f"{many} X {_money(draws)}", f"{many} X {draws.pick(CURRENCIES)}{_money(draws)}", f"{many} PCS",
+            f"{many}.00 X {_money(draws)}", f"{many} @ {_money(draws)}",
+            f"{draws.below(9)}.{draws.digits(3)} KG X {_money(draws)}/KG", str(draws.between(1, 99)),
+            f"{many} {draws.pick(GOODS)}", f"{draws.between(1, 20)}%", draws.digits(13),
+        )
+    )  # fmt: skip
+
+
+def _moment(draws: Draws) -> str:
+    day, time = _date(draws), _clock(draws)
+    colon = _colon(draws)
+    return draws.pick((day, f"{day} {time}", f"{day} {time}", time, f"DATE{colon}{day}", f"TIME{colon}{time}"))
+
+
+def _shop(draws: Draws) -> str:
+    """Whose till it is, and where; people and places are nobody's."""
+    who, colon = persona(draws, draws.pick(("en_US", "en_GB")), sentences=1), _colon(draws)
+    letter = draws.string(LETTERS, 1)
+    return draws.pick(
+        (
+            who.street + draws.pick(("", ",")), who.town + draws.pick(("", ".", ",")), f"{who.street}, {who.town}",
+            f"NO. {draws.between(1, 99)}, {who.street.split(' ', 1)[-1]},",
+            f"TEL{colon}{draws.digits(2)}-{draws.digits(4)} {draws.digits(4)}",
+            f"TEL: {draws.digits(3)}-{draws.digits(7)} FAX: {draws.digits(3)}-{draws.digits(7)}",
+            f"{who.surname} {draws.pick(TRADERS)}", who.employer, f"({draws.digits(6)}-{letter})",
+            f"{draws.pick(('GST', 'VAT', 'TAX'))} {draws.pick(('ID', 'NO', 'REG NO'))}{colon}"
+            f"{draws.digits(draws.between(9, 12))}",
+            f"CO. REG NO{colon}{draws.digits(6)}-{letter}", who.email, f"WWW.{who.surname}.COM",
+            f"{draws.digits(5)} {who.town.split(',')[0]}", who.sentences[0], who.name,
+            f"{draws.digits(4)} XXXX XXXX {draws.digits(4)}",
+        )
+    )  # fmt: skip
+
+
+def _set_phrase(draws: Draws) -> str:
+    return draws.pick(HEADS if draws.chance(40) else COURTESIES)
+
+
+SHARES: tuple[tuple[int, Callable[[Draws], str]], ...] = (
+    (18, _field), (12, _price), (8, _sum), (6, _paid), (12, _goods), (7, _count), (8, _moment), (13, _set_phrase),
+    (16, _shop),
+)  # fmt: skip
+"""How many lines of a hundred are of each sort."""
