@@ -47,7 +47,8 @@ def select(home_dir: Path, documents: Sequence[str], source: str | None, name: s
         if not ids:
             raise OcrdError("no document came in that folder or under that name; names are compared byte for byte")
         rows = with_copies(database, ids)
-        return [{**dict(row), "came": _time(row["arrived"])} for row in rows if row["state"] != "forgotten"] or _gone()
+        left = [row for row in rows if row["state"] != "forgotten" or row["erasing"]]  # the latter: broken off
+        return [{**dict(row), "came": _time(row["arrived"])} for row in left] or _gone()
     finally:
         database.close()
 

@@ -45,7 +45,15 @@ def _program(source: str) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [each for each in body if not _says_only(each)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return _told(tree)
+
+
+def _told(part: object) -> str:
+    """As `ast.dump`, but without what is empty: which fields a node has differs between Pythons."""
+    if isinstance(part, ast.AST):
+        fields = (f"{name}={_told(value)}" for name, value in ast.iter_fields(part) if value not in (None, []))
+        return f"{type(part).__name__}({', '.join(fields)})"
+    return f"[{', '.join(map(_told, part))}]" if isinstance(part, list) else repr(part)
 
 
 def _says_only(node: ast.AST) -> bool:

@@ -19,6 +19,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from daemon.budget import RETIRE
 from daemon.erasure import forgotten_slots
 from daemon.errors import OcrdError, Refused
 from daemon.home import VAULTS, Home, check_owner, lock, open_home
+from daemon.schema import COLUMNS
 from daemon.state import Database
 from privacy import files, ledger, mirror
-from privacy.errors import SealBroken
+from privacy.errors import Punctured, SealBroken
 from privacy.keys import open_small, seal_small
 from privacy.ledger import Head, Ledger, head_path
 from privacy.puncture import Range
@@ -38,7 +40,7 @@ from privacy.shelf import PURPOSES, ROWS, Shelf
 VERSION = 1
 MANIFEST = "backup.json"
 _COPIED = ("vault", "originals", "failed", "quarantine", "models")
-_CLEAR = ("id", "slot", "unit", "pool", "state", "arrived", "ended", "tries", "sealed")
+_CLEAR = ("id", "slot", "unit", "pool", "state", "arrived", "ended", "tries")
 _WITH_RECEIPT = ("done", "duplicate", "quarantined", "failed")
 
 
@@ -76,14 +78,12 @@ def backup(home_dir: Path, folder: Path) -> Written:
     folder = folder.resolve()
     if folder.is_relative_to(home.settings.home):
         raise OcrdError(f"Expected a folder outside {home.settings.home}, got {folder}.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise OcrdError(f"{folder} is not empty, and no backup of ocrd.")
-    files.make_dir(folder)
+    _begin(folder)
     part = folder / ".state.db.part"
     part.unlink(missing_ok=True)
     database = Database(home.settings.database_path, read_only=True)
     try:
-        database.copy_into(part, lambda copy: _seal_rows(copy, home.shelf))
+        database.copy_into(part, (*_CLEAR, "sealed"), partial(_sealed, home.shelf))
     finally:
         database.close()
     copied = sum(mirror.mirror(home.settings.home / name, folder / name) for name in _COPIED)
@@ -105,6 +105,16 @@ def backup(home_dir: Path, folder: Path) -> Written:
     return Written(len(home.vault.ids()), copied, removed)
 
 
+def _begin(folder: Path) -> None:
+    """Makes the folder ours before anything is in it, so that a backup that was broken off can be gone on with."""
+    if (folder / MANIFEST).exists():
+        return
+    if folder.exists() and any(not path.name.endswith(".part") for path in folder.iterdir()):
+        raise OcrdError(f"{folder} is not empty, and no backup of ocrd.")
+    files.make_dir(folder)
+    files.write_bytes(folder / MANIFEST, json.dumps({"version": VERSION}).encode())
+
+
 def _copy_ledger(path: Path, folder: Path) -> Head | None:
     """The ledger and a head that covers it, or less than it; None where there is no ledger yet."""
     files.make_dir(folder)
@@ -117,20 +127,19 @@ def _copy_ledger(path: Path, folder: Path) -> Head | None:
     return ledger.read_head(folder / path.name)
 
 
-def _seal_rows(copy: sqlite3.Connection, shelf: Shelf) -> None:
-    """Puts what tells of a document under a key that is destroyed when it is forgotten."""
-    copy.execute("ALTER TABLE documents ADD COLUMN sealed BLOB")
-    columns = [row["name"] for row in copy.execute("PRAGMA table_info(documents)")]
-    private = [name for name in columns if name not in _CLEAR]
-    blank = ", ".join(f"{name} = {0 if name in ('receipt_pending', 'erasing') else 'NULL'}" for name in private)
-    update = f"UPDATE documents SET sealed = ?, {blank} WHERE id = ?"  # noqa: S608
-    for row in copy.execute("SELECT * FROM documents").fetchall():
-        sealed = None
-        if shelf.holds(ROWS, row["slot"]):
-            values = {n: row[n].hex() if isinstance(row[n], bytes) else row[n] for n in private if row[n] is not None}
-            key = shelf.kek(ROWS, row["slot"], row["id"], shelf.generation)
-            sealed = seal_small(key, json.dumps(values).encode(), row["id"].encode())
-        copy.execute(update, (sealed, row["id"]))
+def _sealed(shelf: Shelf, row: sqlite3.Row) -> list[Any]:
+    """A document's row in a backup: what tells of it is under a key that is destroyed when it is forgotten."""
+    clear = [row[name] for name in _CLEAR]
+    try:
+        key = shelf.kek(ROWS, row["slot"], row["id"], shelf.generation)
+    except Punctured:
+        return [*clear, None]
+    values = {
+        name: value.hex() if isinstance(value, bytes) else value
+        for name, value in zip(row.keys(), row, strict=True)
+        if value is not None and name not in _CLEAR
+    }
+    return [*clear, seal_small(key, json.dumps(values).encode(), row["id"].encode())]
 
 
 def restore(home_dir: Path, folder: Path) -> Read:
@@ -169,10 +178,12 @@ def restore(home_dir: Path, folder: Path) -> Read:
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest["version"] != VERSION:
+            raise Refused(f"Expected a backup of version {VERSION}, got {manifest['version']}.")
+        if "made" not in manifest or not (folder / "state.db").exists():
+            raise ValueError("begun, not finished")
     except (OSError, ValueError) as error:
         raise Refused(f"{folder} is no backup of ocrd, or one that was never finished.") from error
-    if manifest["version"] != VERSION:
-        raise Refused(f"Expected a backup of version {VERSION}, got {manifest['version']}.")
     return dict(manifest)
 
 
@@ -185,12 +196,11 @@ def _restore(home: Home, folder: Path, manifest: dict[str, Any]) -> Read:
     part = home.settings.home / ".state.db.part"
     part.unlink(missing_ok=True)
     try:
-        gone = {
-            row["id"] for row in database.rows("SELECT id, slot FROM documents") if _is_gone(home, row["slot"], cuts)
-        }
+        gone = database.ids(lambda slot: _is_gone(home, slot, cuts))
         for name in _COPIED:
+            mirror.sweep(home.settings.home / name)
             mirror.mirror(folder / name, home.settings.home / name, skip=lambda path: path.name in gone)
-        database.copy_into(part, lambda copy: _unseal_rows(copy, home, gone))
+        database.copy_into(part, COLUMNS, partial(_unsealed, home, gone))
     finally:
         database.close()
     files.sync_file_system(home.settings.home)
@@ -239,17 +249,16 @@ def _slots(folder: Path) -> int:
         database.close()
 
 
-def _unseal_rows(copy: sqlite3.Connection, home: Home, gone: set[str]) -> None:
-    for row in copy.execute("SELECT id, slot, state, sealed FROM documents").fetchall():
-        if row["id"] in gone:
-            values: dict[str, Any] = {"state": "forgotten"}
-        else:
-            values = {**_opened(home, row), **_as_restored(home, row)}
-            if not home.originals.exists(row["id"]):
-                values["original_until"] = None
-        sets = ", ".join(f"{name} = :{name}" for name in values)
-        copy.execute(f"UPDATE documents SET {sets} WHERE id = :id", {**values, "id": row["id"]})  # noqa: S608
-    copy.execute("ALTER TABLE documents DROP COLUMN sealed")
+def _unsealed(home: Home, gone: set[str], row: sqlite3.Row) -> list[Any]:
+    """The row of a document that comes back from a backup."""
+    values: dict[str, Any] = {"receipt_pending": 0, "erasing": 0, **{name: row[name] for name in _CLEAR}}
+    if row["id"] in gone:
+        values["state"] = "forgotten"
+    else:
+        values |= _opened(home, row) | _as_restored(home, row)
+        if not home.originals.exists(row["id"]):
+            values["original_until"] = None
+    return [values.get(name) for name in COLUMNS]
 
 
 def _opened(home: Home, row: Any) -> dict[str, Any]:

@@ -61,12 +61,8 @@ class Budget:
         self._capacity = learning.capacity
         self._odometers = {pool: Odometer(learning.epsilon, learning.delta) for pool in Pool}
         self._used: dict[Pool, Counter[int]] = {pool: Counter() for pool in Pool}
-        self._retired = 0
-        for entry in ledger.entries:
-            if entry.kind == DEBIT:
-                self._spend(entry)
-            elif entry.kind == RETIRE:
-                self._retired = max(self._retired, entry.body["before"])
+        self._retired = self._read = 0
+        self._catch_up()
         self._publish()
 
     @property
@@ -98,6 +94,7 @@ class Budget:
         A unit that cannot pay for another round or look (the settings changed) is left out like one without a
         ticket: it must not make a round refuse, nor spend and then fail at its gate.
         """
+        self._catch_up()
         units = [
             Unit(number, tuple(self._state(row, pool) for row in rows), pool, self._rounds_used(pool, number))
             for number, rows in groupby(self._window(pool, last), lambda row: int(row["unit"]))
@@ -127,11 +124,11 @@ class Budget:
     def _window(self, pool: Pool, last: int) -> list[Any]:
         """The documents up to slot `last` of the pool's last units, by unit and slot."""
         sql = (
-            "SELECT unit, id, state, taught, labelled FROM documents WHERE slot <= ? AND unit IN "
+            "SELECT unit, id, state, taught, labelled FROM documents WHERE slot <= ? AND pool = ? AND unit IN "
             "(SELECT DISTINCT unit FROM documents WHERE pool = ? AND unit <= ? ORDER BY unit DESC LIMIT ?) "
             "ORDER BY unit, slot"
         )
-        return self._database.rows(sql, last, str(pool), last, self._capacity)
+        return self._database.rows(sql, last, str(pool), str(pool), last, self._capacity)
 
     @staticmethod
     def _state(row: Any, pool: Pool) -> SlotState:
@@ -149,6 +146,7 @@ class Budget:
         Raises:
             BudgetExhausted: a unit would pass its lifetime cap; nothing is written.
         """
+        self._catch_up()
         slots, odometer = ranges(members), self._odometers[POOLS[purpose]]
         odometer.refuse_over([event], slots)
         body = {
@@ -161,7 +159,7 @@ class Budget:
             **more,
         }
         entry = self._ledger.append(DEBIT, body)
-        self._spend(entry)
+        self._catch_up()
         self._publish()
         return entry
 
@@ -181,6 +179,16 @@ class Budget:
     def extremes(self) -> tuple[tuple[RoundEvent, ...], ...]:
         """The histories of which one is the worst for several units together."""
         return tuple(history for odometer in self._odometers.values() for history in odometer.extremes())
+
+    def _catch_up(self) -> None:
+        """Takes in what the ledger says, a debit included whose append failed and which is in it all the same."""
+        entries = self._ledger.entries
+        for entry in entries[self._read :]:
+            if entry.kind == DEBIT:
+                self._spend(entry)
+            elif entry.kind == RETIRE:
+                self._retired = max(self._retired, entry.body["before"])
+        self._read = len(entries)
 
     def _spend(self, entry: Entry) -> None:
         """Adds a debit that is in the ledger to what its units have spent."""

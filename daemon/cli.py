@@ -50,6 +50,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
+            from daemon.trouble import is_trouble, refused
+
+            if is_trouble(error):
+                error = refused(error, ctx.params["home"].absolute())
             if type(error).__module__ not in OUR_ERRORS:
                 if ctx.invoked_subcommand != "start" or os.environ.get("OCRD_DEBUG"):
                     raise
@@ -219,13 +223,15 @@ def recover(home: Path, document: str, out: Path) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder.")
 @click.option("--preview", is_flag=True, help="Also pictures of before and after: they hold what was personal.")
+@click.option("--surrogates", is_flag=True, help="Draw made-up values where names, numbers and so on were filled.")
 @click.pass_obj
-def anonymise(home: Path, files: tuple[Path, ...], out: Path, preview: bool) -> None:
+def anonymise(home: Path, files: tuple[Path, ...], out: Path, preview: bool, surrogates: bool) -> None:
     """Write FILES without personal data as PNG into a folder; needs no service and no state folder."""
     from daemon.offline import anonymise_files
+    from privacy.fictions import KINDS
 
     refused = 0
-    for path, text in anonymise_files(home, files, out, preview):
+    for path, text in anonymise_files(home, files, out, preview, KINDS if surrogates else None):
         click.echo(f"{path}: {text}")
         refused += not text.startswith("removed")
     if refused:

@@ -45,12 +45,15 @@ def forget(home: Path, documents: tuple[str, ...], source: str | None, name: str
 
 
 def _tell_forgotten(answer: dict[str, Any]) -> None:
-    click.echo(f"forgot {_count(len(answer['forgotten']), 'document')}: nothing that is here opens them any more")
+    done = (
+        f"forgot {_count(len(answer['forgotten']), 'document')}" if answer["forgotten"] else "finished what was begun"
+    )
+    click.echo(f"{done}: nothing that is here opens them any more")
     if answer["pending"]:
         click.echo("another program is reading the database: its old pages are cleared within ten minutes of its end")
     if answer["round_broken_off"] is not None:
         click.echo(f"round {answer['round_broken_off']} was broken off; what it was charged stays charged")
-    if not answer["spent"]:
+    if answer["forgotten"] and not answer["spent"]:
         click.echo("no round was charged for them: no model has learned from them")
     for unit in answer["spent"]:
         click.echo(f"unit {unit['unit']} keeps the bound epsilon {unit['epsilon']:.3g} at delta {unit['delta']:g}:")

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from daemon.errors import BadSetting, NotInitialised
+from privacy.fictions import KINDS
 from privacy.policy import Policy
 
 DEFAULT_HOME = Path("/var/lib/ocrd")
@@ -64,11 +65,15 @@ class Anonymise(Section):
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     rules: tuple[dict[str, str], ...] = ()
+    surrogates: tuple[str, ...] = ()
+    """Kinds of values that are replaced by made-up ones; the others are filled."""
 
     @model_validator(mode="after")
     def _usable(self) -> Anonymise:
         if wrong := next((rule for rule in self.rules if set(rule) != {"name", "pattern"}), None):
             raise ValueError(f"Expected a rule of name and pattern, got {wrong!r}.")
+        if unknown := sorted(set(self.surrogates) - set(KINDS)):
+            raise ValueError(f"Expected surrogates among {', '.join(KINDS)}, got {unknown[0]!r}.")
         Policy.of(self.model_dump())
         return self
 
@@ -87,6 +92,7 @@ class Learning(Section):
     adapter: Literal["auto", "head", "bias", "top", "lora", "norm", "neck", "all"] = "auto"
     charset: Literal["latin", "ascii"] = "latin"
     closed: bool = False
+    public_start: bool = True
     label_confidence: Annotated[float, Field(ge=0, le=1)] = 0.95
     device: Literal["auto", "cpu", "cuda"] = "auto"
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.75
@@ -259,6 +265,8 @@ TEMPLATE = """\
 # allow = []                 # phrases that stay, for example ["Example Clinic", "+49 30 000000"]
 # deny = []                  # phrases that go, whatever they are
 # rules = []                 # patterns that go: [{ name = "project", pattern = "PRJ-\\d{4}" }]
+# surrogates = []            # kinds to replace by made-up values instead of filling, for example ["name", "address",
+                             # "birth_date", "date", "record", "account", "plate"]; see docs/anonymisation.md
 
 [learning]                   # public numbers: choose them before you look at the documents
 # calendar = "0 2 * * sun"   # rounds run on this public calendar (cron, UTC): Sundays at two
@@ -272,6 +280,7 @@ TEMPLATE = """\
 # adapter = "auto"           # which parameters learn: auto tries head, then bias; also top, lora, norm, neck, all
 # charset = "latin"          # which characters may change: latin or ascii
 # closed = false             # true: a trained model writes no other characters, and reads these better
+# public_start = true        # first rounds begin from a model taught on generated documents: made once, 10 minutes
 # label_confidence = 0.95    # an unlabelled line teaches above this smallest character confidence
 # device = "auto"
 # memory_share = 0.75        # of the machine's memory, for a round; more ends it (where systemd delegates cgroups)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.errors import NotRunning, OcrdError, Refused
+from daemon.errors import DiskRefused, NotRunning, OcrdError, Refused
+from daemon.trouble import explain, is_trouble, refused
 
 log = logging.getLogger("ocrd.control")
 
@@ -72,6 +73,9 @@ class Control:
         except OcrdError as error:
             return {"ok": False, "error": str(error)}
         except Exception as error:
+            if is_trouble(error):
+                log.error("a control request failed: %s", explain(error, self._path.parents[1]))
+                return {"ok": False, "disk": True, "error": str(refused(error, self._path.parents[1]))}
             log.error("a control request failed: %s", type(error).__name__)
             return {"ok": False, "error": f"the request failed: {type(error).__name__}"}
 
@@ -82,6 +86,7 @@ def ask(run_dir: Path, command: str, *, seconds: float = 60, **values: Any) -> d
     Raises:
         NotRunning: nothing answers.
         Refused: the service says no, and why.
+        DiskRefused: the machine refuses.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(seconds)
@@ -96,7 +101,7 @@ def ask(run_dir: Path, command: str, *, seconds: float = 60, **values: Any) -> d
         with sock.makefile("rb") as stream:
             answer = json.loads(stream.readline() or b'{"ok": false, "error": "the service closed the connection"}')
     if not answer.pop("ok"):
-        raise Refused(answer["error"])
+        raise (DiskRefused if answer.get("disk") else Refused)(answer["error"])
     return dict(answer)
 
 

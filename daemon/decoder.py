@@ -1,9 +1,9 @@
 """A worker that turns one file into pages of RGB pixels; it is exec'd, holds no key and opens no file.
 
-What survives is pixels: metadata, comments, profiles and thumbnails end here. Every frame of a
-TIFF, WebP, GIF or APNG and every page of a PDF becomes a page, turned upright by its EXIF orientation,
-transparency laid on white. An image's first frame is decoded twice (`daemon/second_opinion.py`); a file
-about which two decoders disagree is doubtful, and nobody guesses which of them is right.
+What survives is pixels: metadata, comments, profiles and thumbnails end here, and what hides under transparent pixels.
+Every frame of a TIFF, WebP, GIF or APNG and every page of a PDF becomes a page, turned upright by its EXIF orientation,
+transparency laid on white. An image's first frame is decoded twice (`daemon/second_opinion.py`); a file about which two
+decoders disagree is doubtful, and nobody guesses which of them is right.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ LATE = (
 )
 """What Pillow imports when a file asks for it: too late behind the walls."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
+"""ISO/IEC 23008-12, annex B; AVIF's are told apart by `avif` and `avis`."""
+FAINT = 32
+"""Alpha of 255 under which a pixel counts as transparent: ink fainter than this the readers may miss, not a person
+who stretches the contrast."""
 
 
 class Doubtful(Exception):
@@ -46,10 +51,23 @@ def pages(data: bytes, max_pages: int, max_pixels: int, pdf_dpi: int, confirm: b
     """
     if not data:
         raise BadFile("the file is empty")
+    if kind := _iso_picture(data):
+        raise BadFile(f"is a {kind} picture, which cannot be decoded here: save it as JPEG or PNG and drop that file")
     if b"%PDF-" in data[:1024]:
         yield from _pdf_pages(data, max_pages, max_pixels, pdf_dpi)
     else:
         yield from _image_pages(data, max_pages, max_pixels, confirm)
+
+
+def _iso_picture(data: bytes) -> str:
+    """HEIC or AVIF by the brands of the file's first box (ISO/IEC 14496-12, section 4.3); "" for all others."""
+    if data[4:8] != b"ftyp":
+        return ""
+    box = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+    brands = {box[at : at + 4] for at in range(0, len(box), 4) if at != 4}  # the second word is a version
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    return "HEIC" if brands & HEIF_BRANDS else ""
 
 
 def _image_pages(data: bytes, max_pages: int, max_pixels: int, confirm: bool) -> Iterator[page.Image]:
@@ -91,6 +109,7 @@ def _flat(frame: Image.Image) -> Image.Image:
         return Image.fromarray((np.clip(grey / top, 0, 1) * 255).astype(np.uint8)).convert("RGB")
     if frame.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in frame.info:
         rgba = frame.convert("RGBA")
+        rgba.putalpha(rgba.getchannel("A").point([0] * FAINT + list(range(FAINT, 256))))
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return frame.convert("RGB")
 

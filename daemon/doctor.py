@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import config, decoding, escapes, walls
+from daemon import config, decoding, escapes, mounts, trouble, walls
 from daemon.decoder import FORMATS
 from daemon.errors import OcrdError
 from daemon.home import check_owner
@@ -25,7 +25,6 @@ from privacy.signing import read_public
 OK, ADVICE, BROKEN = 0, 1, 2
 FREE_BYTES = 2**30
 NOBODY = 65534
-NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph"}
 
 EXEMPLARS = {
     "en": "abcdefghijklmnopqrstuvwxyz",
@@ -86,7 +85,8 @@ def examine(home: Path) -> Iterator[Finding]:
         try:
             yield from check(settings)
         except (OSError, OcrdError, PrivacyError) as error:
-            yield Finding(BROKEN, f"{check.__name__.strip('_')}: {error}")
+            why = trouble.explain(error, home) if isinstance(error, OSError) else str(error)
+            yield Finding(BROKEN, f"{check.__name__.strip('_')}: {why}")
 
 
 def _keys(settings: config.Settings) -> Iterator[Finding]:
@@ -108,8 +108,8 @@ def _folders(settings: config.Settings) -> Iterator[Finding]:
         yield Finding(BROKEN, f"{free // 2**20} MiB free under {settings.home}", "Free at least 1 GiB.")
     else:
         yield Finding(OK, f"{free // 2**30} GiB free under {settings.home}")
-    kind = _file_system(settings.home)
-    if kind in NETWORK_FILE_SYSTEMS:
+    kind = mounts.network(settings.home)
+    if kind is not None:
         yield Finding(
             BROKEN,
             f"the state folder lies on {kind}: its locks and syncs cannot be relied on",
@@ -123,18 +123,10 @@ def _folders(settings: config.Settings) -> Iterator[Finding]:
         )
 
 
-def _file_system(path: Path) -> str:
-    """The type of the file system that holds `path`, from the mount table; "" if unknown."""
-    best, kind = "", ""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _device, mount, this_kind, *_ = line.split()
-        if str(path).startswith(mount.rstrip("/") + "/") and len(mount) > len(best):
-            best, kind = mount, this_kind
-    return kind
-
-
 def _inbox(settings: config.Settings) -> Iterator[Finding]:
     inbox = settings.inbox_dir
+    if (kind := mounts.network(inbox)) is not None:
+        yield Finding(OK, f"the inbox lies on {kind}: it is listed every {settings.ingest.rescan_seconds:g} s")
     status = inbox.stat()
     if not status.st_mode & stat.S_ISGID or not status.st_mode & stat.S_IWGRP:
         yield Finding(
@@ -177,7 +169,8 @@ def _try_as_another_user(inbox: Path, group: int) -> Finding:
         probe.read_bytes()
         return Finding(OK, "a file dropped by another user of the inbox's group can be read and removed")
     finally:
-        probe.unlink(missing_ok=True)
+        if probe.exists():  # removing what is not there fails too where nothing may be written
+            probe.unlink()
 
 
 def _weights(settings: config.Settings) -> Iterator[Finding]:

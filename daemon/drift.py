@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from daemon.records import Detectors
@@ -29,15 +30,29 @@ def check(database: Database) -> list[str]:
     """Feeds the new documents to every detector; returns the names of those that gave an alarm."""
     store, alarmed = Detectors(database), []
     for name, (kind, column) in DETECTORS.items():
-        saved, seen = store.load(name)
-        detector: Any = kind() if saved is None else kind.from_dict(json.loads(saved))
-        rows = store.fresh(column, seen)
-        found = False
-        for slot, value in rows:
-            found = bool(detector.update(value)) or found
-            seen = slot
-        store.save(name, json.dumps(detector.to_dict()), seen, found, time.time())
+        with database.transaction():  # what is forgotten meanwhile is not written back
+            saved, seen = store.load(name)
+            detector: Any = kind() if saved is None else kind.from_dict(json.loads(saved))
+            rows = store.fresh(column, seen)
+            found = False
+            for slot, value in rows:
+                found = bool(detector.update(value)) or found
+                seen = slot
+            store.save(name, json.dumps(detector.to_dict()), seen, found, time.time())
         if found:
             log.warning("drift: the %s of the documents has changed; see ocrd status", name)
             alarmed.append(name)
     return alarmed
+
+
+def forget(database: Database, rows: Sequence[Any]) -> None:
+    """Takes the numbers of documents out of what the detectors keep; a part of the transaction that forgets them."""
+    store = Detectors(database)
+    for name, (kind, _) in DETECTORS.items():
+        saved, seen = store.load(name)
+        values = [row[name] for row in rows if row["state"] == "done" and row["slot"] <= seen]
+        if saved is not None and values:
+            detector: Any = kind.from_dict(json.loads(saved))
+            for value in values:
+                detector.forget(value)
+            store.replace(name, json.dumps(detector.to_dict()))

@@ -4,7 +4,7 @@ Forgetting a document, on request:
 
 1. its row becomes a tombstone (id, slot, unit, times, `forgotten`), marked as `erasing`;
 2. its slot's keys are destroyed in the key shelf: from here on no copy of its blobs opens, wherever it is;
-3. its data keys and blobs are destroyed in every vault, and its receipt in the outbox;
+3. its data keys and blobs are destroyed in every vault, what a broken-off retry left, and its receipt in the outbox;
 4. an entry in the ledger says which slots were forgotten, and when;
 5. the database's files are cleared of what the row held, and the mark is taken off.
 
@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from daemon import receipts
+from daemon import drift, receipts, retry
 from daemon.errors import OcrdError, Refused
 from daemon.home import Home
 from daemon.state import Database, Documents
@@ -74,6 +74,7 @@ class Erasure:
             rows = [row for row in with_copies(self._database, ids) if row["state"] != "forgotten"]
             now = time.time()
             with self._database.transaction() as db:
+                drift.forget(self._database, rows)
                 db.executemany(_TOMBSTONE, [{"id": row["id"], "now": now} for row in rows])
             needles = {row[column] for row in rows for column in _DIGESTS if row[column] is not None}
             self._finish(rows, list(needles - self._still_used(rows)))
@@ -84,7 +85,7 @@ class Erasure:
         with self.lock:
             rows = self._database.rows("SELECT id, slot, state FROM documents WHERE erasing = 1")
             if rows:
-                self._finish(rows, None)
+                self._finish(rows, [])
         return len(rows)
 
     def pending(self) -> int:
@@ -118,13 +119,11 @@ class Erasure:
         if ingest.retain_days:
             oldest = now - ingest.retain_days * 86400
             by_age = _first(self._database, "SELECT MAX(slot) + 1 FROM documents WHERE arrived < ?", oldest)
-        busy = self._database.row(
-            "SELECT MIN(slot) AS slot FROM documents WHERE state = 'claimed' OR receipt_pending = 1"
-        )
+        busy = Documents(self._database).first_unfinished()
         wanted = max(by_count, by_age, 0)
-        return wanted if busy is None or busy["slot"] is None else min(wanted, busy["slot"])
+        return wanted if busy is None else min(wanted, busy)
 
-    def _finish(self, rows: Sequence[Any], needles: Sequence[bytes] | None) -> None:
+    def _finish(self, rows: Sequence[Any], needles: Sequence[bytes]) -> None:
         """Steps 2 to 5; repeating any of them is harmless."""
         home, ids = self._home, [row["id"] for row in rows]
         forgotten = [row for row in rows if row["state"] != "evicted"]
@@ -135,6 +134,7 @@ class Erasure:
         home.shelf.puncture({**_of(VAULTS, cuts), ROWS: rows_too})
         for vault in home.vaults:
             vault.shred_all(ids)
+        retry.clear(home, ids)
         receipts.destroy(home, [row["id"] for row in forgotten])
         if forgotten:
             self._record([row["slot"] for row in forgotten])
@@ -143,7 +143,6 @@ class Erasure:
                 return
         with self._database.transaction() as db:
             db.executemany("UPDATE documents SET erasing = 0 WHERE id = ?", [(id,) for id in ids])
-        self._database.scrub([])
 
     def _record(self, slots: Sequence[int]) -> None:
         """The entry in the ledger, for those that have none yet: numbers of slots, and its time. Nothing else."""
@@ -229,7 +228,6 @@ def shred_originals(home: Home, database: Database) -> int:
         before = max(slots) + 1 if first < 0 else first  # no slot before it has an original, or will get one
         home.shelf.puncture({"originals": [*[(a, b) for a, b in ranges(slots)], (0, before)]})
         home.originals.shred_all(due)
-        for id in due:
-            documents.original_gone(id)
+        documents.originals_gone(due)
         log.info("shredded %d originals", len(due))
     return len(due)

@@ -47,6 +47,10 @@ class Unconfined(OcrdError):
     """The kernel cannot confine the workers, and the settings require it."""
 
 
+class DiskRefused(OcrdError):
+    """The disk is full or fails, or a right is missing; nothing was lost, and trying again is right."""
+
+
 class Unhealthy(OcrdError):
     """`status --check` or `doctor` found something that needs you."""
 
@@ -61,6 +65,7 @@ EXIT_CODES: dict[type[OcrdError], int] = {
     Refused: 8,
     Unhealthy: 9,
     Unconfined: 10,
+    DiskRefused: 11,
 }
 """0 is success, 1 any other failure, 2 wrong usage (click's), the rest as named."""
 

@@ -160,7 +160,8 @@ def open_home(home: Path) -> Home:
     missing = [path for path in [*needed, *([] if masters else [keys / MASTER])] if not path.exists()]
     if missing:
         raise NotInitialised(
-            f"{missing[0]} is missing. `ocrd --home {home} init` makes what is missing and keeps the rest."
+            f"{missing[0]} is missing. If it lies on a disk that is not mounted, mount that; otherwise "
+            f"`ocrd --home {home} init` makes what is missing and keeps the rest."
         )
     shelf = Shelf.open(keys / SHELF, masters)
     root = settings.home

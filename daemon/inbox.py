@@ -15,14 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.taking import SIDECARS, Ready, identity, is_sidecar
+from daemon import taking, trouble
+from daemon.taking import SIDECARS, Ready, Seen
 
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 SETTLING, LABELS_SETTLING = "still settling", "its labels are still settling"
+WRITTEN = "still open for writing"
 ORPHAN = "a label file waits for its image"
-MOST_SECONDS = 60.0
-"""A file that could not be taken is tried again after 1, 2, 4 ... so many seconds."""
-Signature = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Inbox:
     def __init__(self, root: Path, settle_seconds: float, sidecar_wait_seconds: float) -> None:
         self._root = root
         self._settle, self._sidecar_wait = settle_seconds, sidecar_wait_seconds
-        self._seen: dict[Path, tuple[Signature, float]] = {}
-        self._refused: dict[Path, _Refusal] = {}
+        self._seen: dict[str, tuple[Seen, float]] = {}
+        self._refused: dict[str, _Refusal] = {}
         self.waiting: dict[str, int] = {}
         """Why entries were passed over at the last scan, and how many."""
 
@@ -57,27 +56,30 @@ class Inbox:
         Args:
             now: a monotonic clock, in seconds.
         """
-        seen: dict[Path, tuple[Signature, float]] = {}
-        settled: dict[Path, os.stat_result] = {}
+        seen: dict[str, tuple[Seen, float]] = {}
+        settled: list[str] = []
+        unready: list[str] = []
         self.waiting = {}
-        there = set()
+        there: set[str] = set()
         for path, status in self._entries():
-            if path in self._refused:
+            if self._refused and path in self._refused:
                 there.add(path)
-            reason = self._not_yet(path, status, now)
+            there_now, before = taking.seen(status), self._seen.get(path)
+            if before is None or before[0] != there_now:
+                reason, last = self._unfit(path, status), (there_now, now)
+            else:  # nothing about it has changed: it is as fit as it was
+                reason, last = None, before
             if reason is None:
-                signature = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-                before = self._seen.get(path)
-                since = before[1] if before is not None and before[0] == signature else now
-                seen[path] = (signature, since)
-                if before is not None and now - since >= self._settle:
-                    settled[path] = status
+                seen[path] = last
+                reason = self._refused_until(path, now) if path in there else None
+                if reason is None and before is not None and now - last[1] >= self._settle:
+                    settled.append(path)
                     continue
-                reason = SETTLING
-            self._passed_over(reason)
+            unready.append(path)
+            self._passed_over(reason or SETTLING)
         self._seen = seen
         self._refused = {path: refusal for path, refusal in self._refused.items() if path in there}
-        return self._pair(settled, now)
+        return self._pair(settled, unready, now)
 
     def busy(self) -> bool:
         """Whether any file still settles; the next look should then come soon."""
@@ -85,9 +87,11 @@ class Inbox:
 
     def refuse(self, ready: Ready, now: float, error: OSError) -> float:
         """A file that could not be taken is left alone for a while, so that it holds nobody else up; says how long."""
-        before = self._refused.get(ready.file)
-        delay = 1.0 if before is None else min(2 * before.delay, MOST_SECONDS)
-        self._refused[ready.file] = _Refusal(now + delay, delay, _why(error))
+        path = ready.file
+        before = self._refused.get(path)
+        delay = trouble.FIRST_DELAY if before is None else min(2 * before.delay, trouble.MOST_DELAY)
+        self._refused[path] = _Refusal(now + delay, delay, _why(error))
+        self._passed_over(_why(error))
         return delay
 
     def hold_back(self, ready: Sequence[Ready], reason: str) -> None:
@@ -98,65 +102,85 @@ class Inbox:
     def _passed_over(self, reason: str) -> None:
         self.waiting[reason] = self.waiting.get(reason, 0) + 1
 
-    def _pair(self, settled: dict[Path, os.stat_result], now: float) -> list[Ready]:
+    def _pair(self, settled: list[str], unready: list[str], now: float) -> list[Ready]:
         ready: list[Ready] = []
-        for path in sorted((p for p in settled if not is_sidecar(p)), key=lambda p: (settled[p].st_mtime_ns, p)):
-            sidecar = next((s for s in _sidecars_of(path) if s in self._seen), None)
-            if sidecar is not None and sidecar not in settled:
+        seen, taken = self._seen, set()
+        labels = {path for path in self._seen if path.lower().endswith(SIDECARS)}
+        settled_labels = labels.intersection(settled) if labels else labels
+        images = sorted(path for path in settled if path not in labels)
+        images.sort(key=lambda path: seen[path][0][3])
+        for path in images:
+            sidecar = next((s for s in _sidecars_of(path) if s in labels), None) if labels else None
+            if sidecar is None:
+                ready.append(Ready(path, seen[path][0]))
+            elif sidecar in settled_labels:
+                taken.add(sidecar)
+                ready.append(Ready(path, seen[path][0], (sidecar, seen[sidecar][0])))
+            else:
                 self._passed_over(LABELS_SETTLING)
-                continue
-            ready.append(_ready(path, sidecar, settled))
-        taken = {r.sidecar for r in ready}
-        for path in settled:
-            if is_sidecar(path) and path not in taken:
-                if now - self._seen[path][1] >= self._sidecar_wait:
-                    ready.append(_ready(path, None, settled))
-                else:
-                    self._passed_over(ORPHAN)
+        alone = settled_labels - taken
+        awaited = {s for path in unready for s in _sidecars_of(_finished(path))} if alone else alone
+        for path in alone:
+            if path not in awaited and now - seen[path][1] >= self._sidecar_wait:
+                ready.append(Ready(path, seen[path][0]))
+            else:
+                self._passed_over(ORPHAN)
         return ready
 
-    def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """Every entry that is no folder and not hidden. A folder that cannot be listed holds up no other."""
-        folders = [self._root]
+    def _entries(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Every entry that is no folder and not hidden, by its path in the inbox.
+
+        A folder that cannot be listed holds up no other.
+        """
+        folders = [""]
         while folders:
             folder = folders.pop()
             try:
-                with os.scandir(folder) as entries:
+                with os.scandir(os.path.join(self._root, folder)) as entries:
                     for entry in entries:
                         if entry.name.startswith("."):
                             continue
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(Path(entry.path))
-                            continue
                         try:
+                            if entry.is_dir(follow_symlinks=False):
+                                folders.append(f"{folder}{entry.name}/")
+                                continue
                             status = entry.stat(follow_symlinks=False)
                         except FileNotFoundError:
                             continue
-                        yield Path(entry.path).relative_to(self._root), status
+                        except OSError as error:  # it holds up no other, and its name is nobody's business
+                            self._passed_over(f"cannot be looked at: {error.strerror}")
+                            continue
+                        yield folder + entry.name, status
             except FileNotFoundError:
-                if folder == self._root:
+                if not folder:
                     raise
             except OSError:
-                if folder == self._root:
+                if not folder:
                     raise
                 self._passed_over("in a folder that cannot be listed (see: ocrd doctor)")
 
-    def _not_yet(self, path: Path, status: os.stat_result, now: float) -> str | None:
+    def _unfit(self, path: str, status: os.stat_result) -> str | None:
         """Why an entry is not even considered: a count for `ocrd status`, without a name."""
-        if path.name.endswith(UNFINISHED):
+        if path.endswith(UNFINISHED):
             return "marked as unfinished by its name"
         if not stat.S_ISREG(status.st_mode):
             return "not a regular file"
         if status.st_nlink != 1:
             return "has another hard link"
-        if not os.access(self._root / path, os.R_OK, follow_symlinks=False):
+        if not os.access(f"{self._root}/{path}", os.R_OK, follow_symlinks=False):
             return "may not be read by the service (see: ocrd doctor)"
-        refusal = self._refused.get(path)
-        return refusal.reason if refusal is not None and now < refusal.until else None
+        return None
+
+    def _refused_until(self, path: str, now: float) -> str | None:
+        """Why a file that could not be taken is still left alone; None if it is to be tried again."""
+        refusal = self._refused[path]
+        return refusal.reason if now < refusal.until else None
 
 
 def _why(error: OSError) -> str:
     """For `ocrd status`, without a name."""
+    if isinstance(error, BlockingIOError):
+        return WRITTEN
     if error.errno == errno.EROFS:
         return "cannot be taken: the inbox is read-only (mount it writable for the service)"
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -164,11 +188,13 @@ def _why(error: OSError) -> str:
     return f"cannot be taken for now: {error.strerror}"
 
 
-def _ready(path: Path, sidecar: Path | None, settled: dict[Path, os.stat_result]) -> Ready:
-    both = [path] if sidecar is None else [path, sidecar]
-    return Ready(path, sidecar, {each: identity(settled[each]) for each in both})
+def _finished(path: str) -> str:
+    """The name that a file will have which is marked as unfinished."""
+    return path.removesuffix(next((mark for mark in UNFINISHED if path.endswith(mark)), ""))
 
 
-def _sidecars_of(path: Path) -> list[Path]:
+def _sidecars_of(path: str) -> list[str]:
     """`scan.png` is labelled by `scan.txt`, `scan.json`, `scan.png.txt` or `scan.png.json`."""
-    return [path.with_suffix(s) for s in SIDECARS] + [path.with_name(path.name + s) for s in SIDECARS]
+    folder, slash, name = path.rpartition("/")
+    stem = folder + slash + (name.rpartition(".")[0] or name)
+    return [stem + s for s in SIDECARS] + [path + s for s in SIDECARS]

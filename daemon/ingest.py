@@ -6,40 +6,44 @@ What the machine refuses (no space, no permission, I/O errors) is tried again af
 60 seconds; the claim waits meanwhile and nothing else does. What fails without a reason we know, three
 times, goes to `failed/`.
 
-Memory is bounded: at most `MOST_HELD` claims are held at a time, the others stand in the database and in the claim
-folder and are fetched by slot when there is room. Disk space is too: below `ingest.min_free_bytes` nothing is taken
+Documents that are quickly ended (copies, broken files, a later try) are ended together while more wait: up to
+`GROUP_MOST`, or as many as are ready within `GROUP_SECONDS`, share one transaction and one round of syncs a step
+(docs/adr/0013). One that takes longer to read than that is ended by itself, at once.
+
+Memory is bounded (`daemon.waiting`). Disk space is too: below `ingest.min_free_bytes` nothing is taken
 out of the inbox, and `ocrd status` says so, until there is room again.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
 import queue
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
-from daemon import mounts, workers
+from daemon import mounts, trouble, workers
 from daemon.home import Home
 from daemon.inbox import Inbox
-from daemon.pipeline import Pipeline, Stopping
+from daemon.pipeline import Pipeline, Prepared, Stopping
 from daemon.state import Database, Documents
-from daemon.taking import Claim, Claims
+from daemon.taking import Claim, Claims, Ready
+from daemon.waiting import Waiting
 from privacy import files
 
 log = logging.getLogger("ocrd.ingest")
 
-MAX_DELAY = 60.0
 UNEXPLAINED_TRIES = 3
-MOST_HELD = 1000
+CLAIMED_AT_ONCE = 256
+GROUP_MOST, GROUP_SECONDS = 256, 0.5
+T = TypeVar("T")
 
 
-@dataclass(order=True)
-class _Retry:
-    due: float
-    claim: Claim = field(compare=False)
+def _nothing() -> None: ...
 
 
 class Ingest:
@@ -51,14 +55,14 @@ class Ingest:
         self.inbox = Inbox(settings.inbox_dir, settings.ingest.settle_seconds, settings.ingest.sidecar_wait_seconds)
         self._claims = Claims(settings.inbox_dir, settings.claimed_dir)
         self._stopping = threading.Event()
-        self._queue: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
-        self._retries: list[_Retry] = []
-        self._lock = threading.Lock()
-        self._held: set[str] = set()
-        self._more = False
+        self._waiting = Waiting(self._documents.waiting, self._load)
+        self._queue = self._waiting.queue
+        self._admission = threading.Lock()
+        self._slotless: list[Claim] = []
+        """Claims that the database has refused a slot until now, in their order."""
         self._short = False
-        self._delays: dict[str, float] = {}
         self._unexplained: dict[str, int] = {}
+        self._untaken: Counter[str] = Counter()
         self._pipelines = [Pipeline(home, database, self._stopping.is_set) for _ in range(settings.ingest.workers)]
         self._threads = [
             threading.Thread(target=self._work, args=(p,), daemon=True, name="ingest") for p in self._pipelines
@@ -73,22 +77,25 @@ class Ingest:
     def _recover(self) -> None:
         """Nothing here may keep the service from starting: what cannot be done now is tried again later."""
         home = self._home
-        for vault in (home.vault, home.originals, home.failed, home.quarantine):
-            vault.sweep()
-        files.sweep(home.settings.outbox_dir)
-        claims = {claim.id: claim for claim in self._claims.left()}
         claimed, pending = self._documents.unfinished()
+        for vault in home.vaults:
+            trouble.logged(partial(vault.sweep, (*claimed, *pending)), home.settings.home, log)
+        trouble.logged(lambda: files.sweep(home.settings.outbox_dir), home.settings.home, log)
+        claims = {claim.id: claim for claim in self._claims.left()}
         for id in set(claimed) - set(claims):
             self._documents.withdraw(id, time.time())
         for id in set(pending) - set(claims):
-            self._enqueue(self._claims.load(id))
-        for claim in claims.values():
-            if claim.file is None and self._documents.find(claim.id) is None:
-                self._undo(claim)
-            else:
-                self._admit(claim)
+            self._waiting.put(self._claims.load(id))
+        labels = {c.id for c in claims.values() if c.file is None and self._documents.find(c.id) is None}
+        for id in labels:
+            self._undo(claims[id])
+        self._admit([claim for claim in claims.values() if claim.id not in labels])
         if claims or pending:
             log.info("takes up %d claimed documents and %d receipts after a stop", len(claims), len(pending))
+
+    def _load(self, id: str) -> Claim | None:
+        """A claim that waits; None if another thread ended it since it was listed: it may be forgotten by now."""
+        return self._claims.load(id) if self._documents.waits(id) else None
 
     def _undo(self, claim: Claim) -> None:
         try:
@@ -96,24 +103,41 @@ class Ingest:
         except OSError as error:
             log.warning("claim %s: cannot be put back: %s; tried again at the next start", claim.id, error.strerror)
 
-    def tick(self) -> None:
-        """Lists the inbox, claims what is ready and gives each claim its slot."""
+    def tick(self, alive: Callable[[], object] = _nothing) -> None:
+        """Lists the inbox, claims what is ready and gives each claim its slot.
+
+        Args:
+            alive: called now and then, so that a long backlog is not taken for a loop that hangs.
+        """
         now = time.monotonic()
-        self._requeue(now)
-        self._refill()
+        self._claims.settle()
+        self._waiting.requeue(now)
+        self._waiting.refill()
+        if self._slotless and not self._admit([]):
+            return
         found = self.inbox.scan(now)
+        alive()
         if self._short_of_room():
             self.inbox.hold_back(found, f"less than {self._floor // 2**20} MiB free (ingest.min_free_bytes)")
             return
-        for ready in found:
-            try:
-                claim = self._claims.take(ready)
-            except OSError as error:
-                delay = self.inbox.refuse(ready, now, error)
-                log.warning("a file cannot be taken out of the inbox: %s; again in %g s", error.strerror, delay)
-                continue
-            if claim is not None:
-                self._admit(claim)
+        for start in range(0, len(found), CLAIMED_AT_ONCE):
+            taken = [self._take(ready, now) for ready in found[start : start + CLAIMED_AT_ONCE]]
+            claims = [claim for claim in taken if claim is not None]
+            self._claims.sync(claims)
+            alive()
+            if not self._admit(claims):
+                break
+        for why, count in self._untaken.items():
+            log.warning("%d files cannot be taken out of the inbox: %s; each again in 1, 2, 4 ... 60 s", count, why)
+        self._untaken.clear()
+
+    def _take(self, ready: Ready, now: float) -> Claim | None:
+        try:
+            return self._claims.take(ready)
+        except OSError as error:
+            self.inbox.refuse(ready, now, error)
+            self._untaken[self._why(error)] += 1
+            return None
 
     @property
     def _floor(self) -> int:
@@ -130,73 +154,100 @@ class Ingest:
 
     def readmit(self, claim: Claim) -> None:
         """Processes a claim that was made of a failed document. Safe from any thread."""
-        self._admit(claim)
+        self._admit([claim])
 
-    def _admit(self, claim: Claim) -> None:
-        try:
-            self._pipelines[0].arrive(claim)
-        except sqlite3.OperationalError as error:
-            log.warning("document %s: database: %s; again in 1 s", claim.id, error.sqlite_errorname)
-            with self._lock:
-                self._held.add(claim.id)
-            self._later(claim, 1.0)
-        else:
-            self._enqueue(claim)
+    def _admit(self, claims: Sequence[Claim]) -> bool:
+        """Gives claims their slots, in one transaction and in their order, and hands them to the threads.
 
-    def _enqueue(self, claim: Claim) -> None:
-        """Hands a claim to the threads, or leaves it where it is when enough are held."""
-        with self._lock:
-            if claim.id in self._held:
-                return
-            if len(self._held) >= MOST_HELD:
-                self._more = True
-                return
-            self._held.add(claim.id)
-        self._queue.put(claim)
-
-    def _refill(self) -> None:
-        """Fetches claims that were left where they are, in the order of slots, when half of those held are done."""
-        with self._lock:
-            if not self._more or len(self._held) > MOST_HELD // 2:
-                return
-            self._more = False
-        for id in self._documents.waiting(2 * MOST_HELD):
-            self._enqueue(self._claims.load(id))
+        If the database refuses (False), they wait for the next look, and nothing that came later goes before them.
+        """
+        with self._admission:
+            self._slotless += claims
+            try:
+                with self._database.transaction():
+                    for claim in self._slotless:
+                        self._pipelines[0].arrive(claim)
+            except sqlite3.OperationalError as error:
+                count = len(self._slotless)
+                log.warning("%d claims get no slot: %s; again at the next look", count, self._why(error))
+                return False
+            admitted, self._slotless = self._slotless, []
+            for claim in admitted:
+                self._waiting.put(claim)
+        return True
 
     def _done(self, claim: Claim) -> None:
-        self._delays.pop(claim.id, None)
         self._unexplained.pop(claim.id, None)
-        with self._lock:
-            self._held.discard(claim.id)
+        self._waiting.done(claim)
 
     def backlog(self) -> int:
-        """Claimed documents that wait for a thread or for their next try."""
-        return self._queue.qsize() + len(self._retries)
+        """Claimed documents that wait for their slot, for a thread or for their next try."""
+        return len(self._slotless) + len(self._waiting)
 
-    def _requeue(self, now: float) -> None:
-        with self._lock:
-            while self._retries and self._retries[0].due <= now:
-                self._queue.put(heapq.heappop(self._retries).claim)
+    def due_in(self) -> float:
+        """Seconds until a claim is to be tried again; infinite if none is."""
+        return self._waiting.due_in(time.monotonic())
 
-    def _later(self, claim: Claim, delay: float) -> None:
-        with self._lock:
-            heapq.heappush(self._retries, _Retry(time.monotonic() + delay, claim))
+    def _again(self, claim: Claim, error: Exception) -> None:
+        """What the machine refused is tried again: after 1, 2, 4 ... 60 seconds."""
+        delay = self._waiting.again(claim, time.monotonic())
+        log.warning("document %s: %s; again in %g s", claim.id, self._why(error), delay)
+
+    def _why(self, error: BaseException) -> str:
+        return trouble.explain(error, self._home.settings.home)
 
     def _work(self, pipeline: Pipeline) -> None:
-        while (claim := self._queue.get()) is not None and not self._stopping.is_set():
+        while not self._stopping.is_set():
+            self._end(pipeline, self._prepared(pipeline))
             try:
-                pipeline.process(claim)
-                self._done(claim)
-            except Stopping:
-                return
-            except (OSError, sqlite3.OperationalError) as error:
-                delay = min(max(1.0, 2 * self._delays.get(claim.id, 0.0)), MAX_DELAY)
-                self._delays[claim.id] = delay
-                reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
-                log.warning("document %s: %s; again in %g s", claim.id, reason, delay)
-                self._later(claim, delay)
+                self._waiting.refill()
+            except Exception as error:  # a thread that ends is not missed by anybody
+                log.warning("waiting claims cannot be fetched: %s; again at the next look", self._why(error))
+
+    def _prepared(self, pipeline: Pipeline) -> list[Prepared]:
+        """The next document, and with it those behind it that are ready soon."""
+        batch: list[Prepared] = []
+        claim = self._queue.get()
+        begun = time.monotonic()
+        while claim is not None and not self._stopping.is_set():
+            prepared = self._try(pipeline, claim, partial(pipeline.prepare, claim))
+            if prepared is not None:
+                batch.append(prepared)
+            if len(batch) >= GROUP_MOST or time.monotonic() - begun >= GROUP_SECONDS:
+                break
+            try:
+                claim = self._queue.get_nowait()
+            except queue.Empty:
+                break
+        return batch
+
+    def _end(self, pipeline: Pipeline, batch: list[Prepared]) -> None:
+        """Ends the documents together; if that fails, each by itself, from the beginning."""
+        if len(batch) > 1:
+            try:
+                pipeline.commit(batch)
             except Exception as error:
-                self._unexpected(pipeline, claim, workers.where(error))
+                log.warning("%d documents can't be ended together: %s; one by one", len(batch), workers.where(error))
+                for prepared in batch:
+                    if self._try(pipeline, prepared.claim, partial(pipeline.process, prepared.claim)) is not None:
+                        self._done(prepared.claim)
+                return
+        elif batch and self._try(pipeline, batch[0].claim, partial(pipeline.commit, batch)) is None:
+            return
+        for prepared in batch:
+            self._done(prepared.claim)
+
+    def _try(self, pipeline: Pipeline, claim: Claim, step: Callable[[], T]) -> T | None:
+        """The step's result; None if it failed, and then the claim is tried again later, or was given up."""
+        try:
+            return step()
+        except Stopping:
+            return None
+        except (OSError, sqlite3.OperationalError) as error:
+            self._again(claim, error)
+        except Exception as error:
+            self._unexpected(pipeline, claim, workers.where(error))
+        return None
 
     def _unexpected(self, pipeline: Pipeline, claim: Claim, fault: str) -> None:
         tries = self._unexplained[claim.id] = self._unexplained.get(claim.id, 0) + 1
@@ -208,7 +259,8 @@ class Ingest:
                 return
             except Exception as error:
                 log.error("document %s: cannot be given up either: %s", claim.id, workers.where(error))
-        self._later(claim, MAX_DELAY if tries >= UNEXPLAINED_TRIES else 1.0)
+        delay = trouble.MOST_DELAY if tries >= UNEXPLAINED_TRIES else trouble.FIRST_DELAY
+        self._waiting.later(claim, time.monotonic() + delay)
 
     def begin_stop(self) -> None:
         """No further document is begun."""

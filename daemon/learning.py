@@ -11,30 +11,29 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from daemon import cgroups, claims, workers
+from daemon import cgroups, claims, opening, start, trouble, workers
 from daemon.budget import Budget
-from daemon.errors import Interrupted, OcrdError, Refused, WorkerDied
+from daemon.errors import DiskRefused, Interrupted, OcrdError, Refused, WorkerDied
 from daemon.home import Home
-from daemon.pipeline import LINES_BLOB
 from daemon.records import Rounds
 from daemon.serving import Serving
 from daemon.state import Database
-from learners import replay
 from learners.replay import Pool
 from models import evidence, gates
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
-from privacy.errors import BudgetExhausted, NotSealed, SealBroken
+from privacy.errors import BudgetExhausted
 from privacy.ledger import Ledger, verify
 
 log = logging.getLogger("ocrd.learning")
@@ -55,8 +54,12 @@ class Learning:
         self._rounds = Rounds(database)
         interrupted = self._rounds.interrupt_running(time.time())
         self._ledger = Ledger(home.settings.ledger_path, home.signing)
-        self._budget = Budget(home, database, self._ledger)
-        self._serving = Serving(home, self._ledger)
+        try:
+            self._budget = Budget(home, database, self._ledger)
+            self._serving = Serving(home, self._ledger)
+        except BaseException:
+            self._ledger.close()
+            raise
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._worker: workers.Worker | None = None
@@ -88,6 +91,10 @@ class Learning:
     def ledger(self) -> Ledger:
         return self._ledger
 
+    def settle(self) -> None:
+        """Finishes a roll-out that the disk broke off, unless a round is at it."""
+        self.between_rounds(self._serving.settle)
+
     @contextmanager
     def paused(self, reason: str) -> Iterator[int | None]:
         """No round runs inside; one that does is broken off, and stays charged. Yields its number, if there was one.
@@ -95,8 +102,7 @@ class Learning:
         A round's process holds the lines of its documents in memory, and what it makes would have learned from them.
         """
         with self._lock:
-            running = self._thread is not None and self._thread.is_alive()
-            if running:
+            if running := self.running():
                 self._broken_off = reason
                 if self._worker is not None:
                     self._worker.close()
@@ -107,14 +113,12 @@ class Learning:
     def between_rounds(self, work: Callable[[], Any]) -> None:
         """Does some work now, if no round runs, and none begins meanwhile; else leaves it."""
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
+            if not self.running():
                 work()
 
     def rollback(self) -> str:
         """Puts the version before the present one into service; returns it. Raises Refused if there is none."""
-        version = self._serving.roll_back()
-        self._rounds.replace_live("rolled back", version)
-        return version
+        return self._serving.roll_back(lambda version: self._rounds.replace_live("rolled back", version))
 
     def stop(self) -> None:
         """Ends a running round's process; the round counts as interrupted and stays charged."""
@@ -135,8 +139,10 @@ class Learning:
             self._end(number, "refused", reason=str(error))
         except (Interrupted, WorkerDied) as error:
             self._end(number, "interrupted", reason=self._broken_off or str(error))
-        except (OcrdError, OSError) as error:
+        except OcrdError as error:
             self._end(number, "failed", reason=str(error))
+        except (OSError, sqlite3.OperationalError) as error:
+            self._end(number, "failed", reason=trouble.explain(error, self._home.settings.home))
         except Exception as error:
             self._end(number, "failed", reason=workers.where(error))
         finally:
@@ -145,7 +151,8 @@ class Learning:
                 self._worker.close()
 
     def _end(self, number: int, state: str, **columns: str | None) -> None:
-        self._rounds.end(number, state, time.time(), **columns)
+        with suppress(DiskRefused):  # the service stops: the next start says that it was interrupted
+            self._when_possible(lambda: self._rounds.end(number, state, time.time(), **columns))
         reason = columns.get("reason")
         log.info("round %d: %s%s", number, state, f": {reason}" if reason else "")
 
@@ -157,8 +164,10 @@ class Learning:
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
+        kept = self._start(scratch)
         self._worker = self._round_process(scratch)
-        header, blobs = self._opening(number, scratch, train, holdout, last)
+        header, blobs = opening.compose(self._home, self._budget, train, holdout, last)
+        header |= {"round": number, "scratch": str(scratch), "start": kept and str(kept)}
         if self._broken_off:
             raise Interrupted(self._broken_off)
         plan: dict[str, Any] = {}
@@ -187,6 +196,21 @@ class Learning:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
         self._decide(number, scratch, current, plan, debits, ask)
 
+    def _start(self, scratch: Path) -> Path | None:
+        """The public start of rounds from the released model, if the settings ask for one."""
+        settings = self._home.settings
+        learning = settings.learning
+        if not learning.public_start:
+            return None
+        kept = start.path(settings.weights_dir, learning.charset, learning.closed)
+        if not kept.exists():
+            self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
+            self._worker = start.worker(settings.weights_dir, scratch, settings.sandbox, self._limit)
+            if self._broken_off:
+                raise Interrupted(self._broken_off)
+            start.make(self._worker, learning.charset, learning.closed, scratch, kept)
+        return kept
+
     def _round_process(self, scratch: Path) -> workers.Worker:
         settings = self._home.settings
         folders = {"weights": str(settings.weights_dir), "model": str((settings.models_dir / "current").resolve())}
@@ -214,17 +238,22 @@ class Learning:
         if self._serving.live != current:
             raise Interrupted("another model went into service while the round ran; it was compared with the old one")
         claim = claims.compose(self._home, self._ledger, self._budget, debits, plan, scratch)
-        version = self._serving.add(scratch, claim)
+        version = self._when_possible(lambda: self._serving.add(scratch, claim))
         report = self._judge(number, version, current, found)
         columns = {"plan": json.dumps(plan), "report": json.dumps(report.as_dict()), "version": version}
-        live = self._serving.decide(report)
+        live = self._when_possible(lambda: self._serving.decide(report))
         if live:
-            self._rounds.replace_live("superseded")
+            self._when_possible(lambda: self._rounds.replace_live("superseded"))
         self._end(number, "live" if live else "rejected", reason=report.reason, **columns)
+
+    def _when_possible(self, work: Callable[[], T]) -> T:
+        """A candidate that is paid for is not given up because the disk is full."""
+        return trouble.patiently(work, self._home.settings.home, self._stopping, log)
 
     def _judge(self, number: int, version: str, current: str, found: dict[str, Any]) -> gates.GateReport:
         """The gates' answers; what the child did not bring stays None, and None never passes."""
         chosen, learning = self._home.settings.gates, self._home.settings.learning
+        verified = verify(self._ledger.path, self._home.signing.public).ok
         found, attempt = found["evidence"], self._budget.rounds_charged()
         shown = evidence.Evidence(
             candidate=version,
@@ -235,7 +264,7 @@ class Learning:
             anchor=tuple(evidence.AnchorDocument(**row) for row in found.get("anchor") or ()) or None,
             latency=_latency(found.get("latency")),
             holdout=_made(evidence.Holdout, found.get("holdout")),
-            privacy=evidence.Privacy(self._budget.worst(), learning.epsilon, self._ledger_verified()),
+            privacy=evidence.Privacy(self._budget.worst(), learning.epsilon, verified),
         )
         limits = gates.Limits(
             anchor_documents=chosen.anchor_documents,
@@ -244,9 +273,6 @@ class Learning:
             holdout_tolerance=chosen.holdout_tolerance,
         )
         return gates.judge(shown, limits, np.random.default_rng(number))
-
-    def _ledger_verified(self) -> bool:
-        return verify(self._ledger.path, self._home.signing.public).ok
 
     def _settled(self) -> int:
         """The last slot there is now, once every document up to it has ended.
@@ -264,43 +290,6 @@ class Learning:
                 raise Interrupted(self._broken_off)
             self._database.set(PROGRESS_KEY, "waiting for documents that came before the round")
         return last
-
-    def _opening(
-        self, number: int, scratch: Path, train: replay.Snapshot, holdout: replay.Snapshot, last: int
-    ) -> tuple[dict[str, Any], list[bytes | int]]:
-        """What the child needs: public settings, and the unsealed lines of both pools in memory files."""
-        settings = self._home.settings
-        blobs: list[bytes | int] = []
-        header: dict[str, Any] = {
-            "round": number,
-            "scratch": str(scratch),
-            "weights": str(settings.weights_dir),
-            "model": str((settings.models_dir / "current").resolve(strict=True)),
-            "learning": settings.learning.model_dump(),
-            "gates": settings.gates.model_dump(),
-            "members": train.members,
-            "holdout_members": len(holdout.members),
-            "gate_event": self._budget.gate_event.to_body(),
-            "attempt": 1 + self._budget.rounds_charged(),
-        }
-        for pool, snapshot in ((Pool.TRAIN, train), (Pool.HOLDOUT, holdout)):
-            index, parts, offset = [], [], 0
-            for unit, part in self._lines(pool, snapshot, last):
-                index.append((unit, offset, len(part)))
-                parts.append(part)
-                offset += len(part)
-            header[str(pool)] = index
-            blobs.append(b"".join(parts))
-        return header, blobs
-
-    def _lines(self, pool: Pool, snapshot: replay.Snapshot, last: int) -> Iterator[tuple[int, bytes]]:
-        """Each unit with the unsealed lines of one of its documents, as often as it has documents."""
-        for unit, ids in self._budget.documents(pool, last, snapshot.present).items():
-            for id in replay.spread(ids, replay.MAX_DOCUMENTS):
-                try:
-                    yield unit, self._home.vault.get(id, LINES_BLOB)
-                except (SealBroken, NotSealed) as error:  # an empty slot, as for any document that teaches nothing
-                    log.error("document %s teaches nothing: %s", id, error)
 
 
 def _made(kind: type[T], values: dict[str, Any] | None) -> T | None:

@@ -7,6 +7,7 @@ A preview shows a page before and after side by side: it holds what was personal
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,42 +77,54 @@ class Offline:
 
 
 @contextmanager
-def opened(home: Path) -> Iterator[Offline]:
-    """With the policy, limits and weights of the state folder, or with the defaults where there is none."""
+def opened(home: Path, surrogates: Sequence[str] | None = ()) -> Iterator[Offline]:
+    """With the policy, limits and weights of the state folder, or with the defaults where there is none.
+
+    `surrogates` are the kinds that are replaced rather than filled: none, or with None those of the settings.
+    """
     if (home / "ocrd.toml").is_file():
         settings = load(home)
-        offline = Offline(settings.weights_dir, settings.anonymise, settings.ingest, settings.sandbox)
+        folder, policy, ingest, sandbox = settings.weights_dir, settings.anonymise, settings.ingest, settings.sandbox
     else:
-        offline = Offline(weights.default_folder(), Anonymise(), Ingest(), "require")
+        folder, policy, ingest, sandbox = weights.default_folder(), Anonymise(), Ingest(), "require"
+    if surrogates is not None:
+        policy = policy.model_copy(update={"surrogates": tuple(surrogates)})
+    offline = Offline(folder, policy, ingest, sandbox)
     try:
         yield offline
     finally:
         offline.close()
 
 
-def anonymise_files(home: Path, paths: Sequence[Path], out: Path, preview: bool) -> Iterator[tuple[Path, str]]:
+def anonymise_files(
+    home: Path, paths: Sequence[Path], out: Path, preview: bool, surrogates: Sequence[str] | None = None
+) -> Iterator[tuple[Path, str]]:
     """Each file, and how it went: what was removed, or why nothing of it was written.
 
-    Writes `NAME-1.png`, ... and `NAME.json` (the audit, without plaintext) for each file that may be kept; with
-    `preview` the pictures side by side for every file, also for one that may not.
+    Writes `NAME-1.png`, ... and `NAME.json` (the audit, without plaintext) for each file that may be kept, `NAME` with
+    the file's ending where two files differ in nothing else; with `preview` the pictures side by side for every file,
+    also for one that may not. `surrogates` as in `opened`.
 
     Raises:
         OcrdError: a file is in the way.
     """
-    with opened(home) as offline:
+    workers.harden_memory()
+    alike = Counter(path.stem for path in paths)
+    with opened(home, surrogates) as offline:
         for path in paths:
+            name = path.stem if alike[path.stem] == 1 else path.name
             try:
                 done = offline.anonymise(taking.read(path, offline.max_file_bytes))
             except BadFile as error:
                 yield path, f"not written: {error}"
                 continue
             if preview:
-                write_all(out, f"{path.stem}-preview", done.previews)
+                write_all(out, f"{name}-preview", done.previews)
             if done.reason:
                 yield path, f"not written: {done.reason}"
                 continue
-            write_all(out, path.stem, done.pages)
-            _create(out / f"{path.stem}.json", done.audit)
+            write_all(out, name, done.pages)
+            _create(out / f"{name}.json", done.audit)
             yield path, "removed " + (", ".join(f"{n} {kind}" for kind, n in sorted(done.removed.items())) or "nothing")
 
 

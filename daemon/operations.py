@@ -7,12 +7,13 @@ the service's place: its lock, its database, its ledger.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from daemon import config, control, retry, workers
+from daemon import config, control, retry, trouble, workers
 from daemon.erasure import Erasure
 from daemon.errors import NotRunning, Refused
 from daemon.home import Home, lock, open_home
@@ -20,6 +21,7 @@ from daemon.membership import spent
 from daemon.state import Database
 from daemon.taking import Claim
 from privacy import rotation
+from privacy.errors import NotSealed, SealBroken
 from privacy.ledger import Ledger
 
 log = logging.getLogger("ocrd.operations")
@@ -53,13 +55,28 @@ class Operations:
         return {"forget": self.forget, "retry": self.retry, "rotate": self.rotate}
 
     def start(self) -> None:
-        """At start: finishes what a crash left half done."""
-        rotation.settle(self._home.settings.keys_dir, self._home.shelf)
-        retry.sweep(self._home)
+        """Finishes what a crash or the disk left half done."""
+        for unfinished in self._unfinished():
+            unfinished()
+
+    def tend(self) -> None:
+        """`start`, for the service: what the machine refuses now keeps nothing else, and waits for the next time."""
+        with self.erasure.lock:
+            for unfinished in self._unfinished():
+                trouble.logged(unfinished, self._home.settings.home, log)
+
+    def _unfinished(self) -> tuple[Callable[[], object], ...]:
+        keys = self._home.settings.keys_dir
+        return (
+            lambda: rotation.settle(keys, self._home.shelf),
+            lambda: retry.sweep(self._home),
+            self._finish_forgetting,
+            lambda: self.rotate() if rotation.pending(keys) else None,
+        )
+
+    def _finish_forgetting(self) -> None:
         if done := self.erasure.finish():
-            log.info("finished forgetting %d documents after a stop", done)
-        if rotation.pending(self._home.settings.keys_dir):
-            self.rotate()
+            log.info("finished forgetting %d documents", done)
 
     def forget(self, documents: Sequence[str]) -> dict[str, Any]:
         """Forgets documents; says what rounds had them, because no model forgets."""
@@ -86,11 +103,15 @@ class Operations:
                 taken.append(document)
             except Refused as error:
                 refused[document] = str(error)
+            except (NotSealed, SealBroken) as error:  # of this one; the others go on
+                retry.clear(self._home, [document])
+                refused[document] = f"{document}: what is sealed of it does not open: {error}"
         return {"taken": taken, "refused": refused}
 
     def rotate(self) -> dict[str, Any]:
         """Replaces the master key, or finishes doing so."""
-        count = rotation.rotate(self._home.settings.keys_dir, self._home.shelf, self._home.vaults)
+        with self.erasure.lock:
+            count = rotation.rotate(self._home.settings.keys_dir, self._home.shelf, self._home.vaults)
         log.info("the master key was replaced; %d data keys were wrapped anew", count)
         return {"rewrapped": count, "generation": self._home.shelf.generation}
 
@@ -108,6 +129,7 @@ def act(home_dir: Path, command: str, **values: Any) -> dict[str, Any]:
     except NotRunning:
         pass
     workers.harden_memory()
+    os.umask(0o077)
     with lock(settings):
         home = open_home(home_dir)
         database = Database(settings.database_path)

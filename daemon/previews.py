@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from daemon.redacting import PageResult
+from models import orientation
 from privacy.detectors.interface import Detector
 from privacy.detectors.registry import versions
 from privacy.page import Image
@@ -18,7 +19,10 @@ GAP = 12
 
 
 def audit(looked: Sequence[tuple[PageResult, str]], detectors: Sequence[Detector]) -> dict[str, Any]:
-    """For each page its verdict and, for each region, kind, box, confidence and reason; the detectors' versions."""
+    """For each page its verdict, how many lines have surrogates, and what was found; the detectors' versions.
+
+    Of a find its kind, box, confidence and reason.
+    """
     return {
         "version": 1,
         "detectors": versions(detectors),
@@ -26,6 +30,8 @@ def audit(looked: Sequence[tuple[PageResult, str]], detectors: Sequence[Detector
             {
                 "verdict": reason or "passed",
                 "turned": result.turn,
+                "surrogates": len(result.told),
+                "slope": round(result.slope, 2),
                 "filled": round(float(result.redaction.mask.mean()), 4),
                 "regions": [
                     {
@@ -44,7 +50,8 @@ def audit(looked: Sequence[tuple[PageResult, str]], detectors: Sequence[Detector
 
 def side_by_side(before: Image, result: PageResult) -> Image:
     """The page as it came, set upright and with frames around what was found, beside the page as it is now."""
-    framed = np.ascontiguousarray(before.copy())
+    stood = orientation.straightened(orientation.rotate(before, result.turn), result.slope)
+    framed = np.ascontiguousarray(stood.copy())
     for region in result.redaction.regions:
         points = np.rint(np.array([region.quad])).astype(np.int32)
         cv2.polylines(framed, points, isClosed=True, color=FRAME, thickness=2)

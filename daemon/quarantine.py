@@ -21,17 +21,20 @@ HOW = ("released", "redacted", "discarded")
 
 
 def listed(home_dir: Path) -> list[str]:
-    """One line a document that waits: id, when it came, how many pages, why."""
+    """One line a document that waits: id, when it came, how many pages, why.
+
+    A case that was closed after the backup from which it came back has nothing left to look at, and does not wait.
+    """
     workers.harden_memory()
     home = open_home(home_dir)
     database = Database(home.settings.database_path, read_only=True)
     try:
-        columns = "id, datetime(arrived, 'unixepoch') AS came, pages, reason"
+        columns = "id, slot, datetime(arrived, 'unixepoch') AS came, pages, reason"
         rows = database.rows(f"SELECT {columns} FROM documents WHERE state = 'quarantined' ORDER BY slot")  # noqa: S608
         return [
             f"{r['id']}  {r['came']} UTC  {r['pages']} page(s)  {r['reason']}"
             for r in rows
-            if home.quarantine.exists(r["id"])
+            if home.quarantine.exists(r["id"]) and home.shelf.holds("quarantine", r["slot"])
         ]
     finally:
         database.close()
@@ -90,9 +93,9 @@ def close(home: Home, database: Database, document: str, how: str) -> dict[str, 
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     Documents(database).closed(document, f"{how} from quarantine at {now}")
     receipts.write(home, database, document)
-    Documents(database).receipt_written(document)
     home.shelf.puncture({"quarantine": [(arrival.slot, arrival.slot + 1)]})
     home.quarantine.shred(document)
+    Documents(database).receipt_written(document)  # last: until then a start finishes a shred that was cut short
     return {"document": document, "how": how}
 
 

@@ -20,14 +20,15 @@ import numpy as np
 from daemon import previews, wire, workers
 from daemon.errors import BadFile
 from daemon.redacting import PageResult, Quarantine, Redactor
-from learners import labels, sidecars
+from daemon.substituting import Substituter
+from learners import labels, retelling, sidecars
 from learners.errors import BadLabel
 from learners.lines import document, pack
-from models import reader, weights
+from models import orientation, reader, weights
 from privacy import anonymise, sandbox
 from privacy.detectors import registry
-from privacy.detectors.interface import Rule
-from privacy.page import Image, Line, Quad
+from privacy.detectors.interface import Rule, Span
+from privacy.page import Image, Line
 from privacy.policy import Policy
 
 Taught = tuple[Image, str]
@@ -45,11 +46,15 @@ class Reading:
         stock = Path(config["weights"])
         files = weights.v4_files(stock)
         served = weights.ReaderFiles(files.det, files.cls, Path(config["model"]) / "rec.onnx")
-        serving, guard = reader.Reader(served, "v4"), reader.Reader(weights.v6_files(), "v6")
+        serving = reader.Reader(served, "v4", narrowest=reader.NARROW)
+        guard = reader.Reader(weights.v6_files(), "v6", narrowest=reader.NARROW)
         policy = Policy.of(config["policy"])
         self._rules = policy.text_rules()
-        self._detectors = registry.detectors(self._rules, stock / "centerface.onnx", 1, policy.removes)
-        self._redactor = Redactor(guard, serving, self._detectors)
+        found = registry.detectors(self._rules, stock / "centerface.onnx", 1, policy.removes)
+        self._detectors = policy.allowing(found)
+        kinds = config["policy"].get("surrogates", ())
+        substituter = Substituter(kinds, guard) if kinds else None
+        self._redactor = Redactor(guard, serving, self._detectors, substituter)
         self._characters = set(weights.characters(served.rec))
         self._bound = float(config["label_confidence"])
 
@@ -74,17 +79,26 @@ class Reading:
         for index, result in enumerate(results):
             if not given:
                 attached = labels.pseudo_labels(result.lines, (), self._bound)
+                told = retelling.from_readings(result.told, self._bound, self._characters, self._redact)
             elif index == 0:
                 mine = [_turned(label, result) for label in given]
                 attached = labels.attach(mine, result.lines, (), self._characters)
+                told = retelling.from_labels(result.told, mine, self._characters, self._redact)
             else:
                 break
             for match in attached.matches:
                 labelled = Line(match.text, match.quad, 1.0, 1.0)
-                masked = result.redaction.touches(labelled) or result.redaction.touches(result.lines[match.line])
-                if not masked and not anonymise.redact_text(match.text, self._rules)[1]:
-                    crops.append((reader.crop(result.image, match.quad), match.text))
+                if not self._characters.issuperset(match.text):
+                    continue  # the guard knows more characters than the model in service
+                masked = result.touches(labelled) or result.touches(result.lines[match.line])
+                if not masked and not self._redact(match.text)[1]:
+                    told.append((match.quad, match.text))
+            down = sorted(told, key=lambda each: each[0][0][1] + each[0][2][1])
+            crops += [(reader.crop(result.image, quad), text) for quad, text in down]
         return crops, bool(given)
+
+    def _redact(self, text: str) -> tuple[str, list[Span]]:
+        return anonymise.redact_text(text, self._rules)
 
     def document(self, pages: Sequence[Image], sidecar: bytes, name: str = "") -> workers.Reply:
         """The whole document: what to seal, and the row's numbers. `name` picks its rows in a list of images."""
@@ -124,7 +138,7 @@ class Reading:
         looked = [self._redactor.look(image, number) for number, image in enumerate(pages, 1)]
         more = [[(b[1], b[2], b[3], b[4]) for b in also if b[0] == number] for number in range(1, len(pages) + 1)]
         done = [previews.filled(r.image, boxes) for (r, _), boxes in zip(looked, more, strict=True)]
-        pairs = [previews.side_by_side(reader.rotate(p, r.turn), r) for p, (r, _) in zip(pages, looked, strict=True)]
+        pairs = [previews.side_by_side(p, r) for p, (r, _) in zip(pages, looked, strict=True)]
         header = {
             "pages": len(pages),
             "reason": next((reason for _, reason in looked if reason), ""),
@@ -136,17 +150,10 @@ class Reading:
 
 def _turned(label: sidecars.Label, result: PageResult) -> sidecars.Label:
     """A label's place on the page after it was set upright."""
-    if label.quad is None or result.turn == 0:
+    if label.quad is None:
         return label
-    height, width = result.shape
-    turn: dict[int, Callable[[float, float], tuple[float, float]]] = {
-        90: lambda x, y: (height - y, x),
-        180: lambda x, y: (width - x, height - y),
-        270: lambda x, y: (y, width - x),
-    }
-    a, b, c, d = (turn[result.turn](x, y) for x, y in label.quad)
-    quad: Quad = (a, b, c, d)
-    return sidecars.Label(label.text, quad, label.legible)
+    there = orientation.placement(result.shape, result.turn, result.slope)
+    return sidecars.Label(label.text, orientation.moved(label.quad, there), label.legible)
 
 
 def _text(result: PageResult, rules: Sequence[Rule]) -> list[str]:

@@ -10,29 +10,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from daemon.home import Home
 from daemon.state import Database
-from privacy import files
+from privacy import files, group
+from privacy.group import Group
 
 VERSION = 1
 TEXT_BLOB = "text"
 _FEW = 8
 
 
-def write(home: Home, database: Database, id: str) -> None:
-    """Writes the receipt of an ended document into the outbox, durably."""
-    receipt = compose(home, database, id)
-    path = home.settings.outbox_dir / f"{id}.json"
-    files.write_bytes(path, json.dumps(receipt, indent=1, ensure_ascii=False).encode(), mode=0o640)
+def write(home: Home, database: Database, *documents: str) -> None:
+    """Writes the receipts of ended documents into the outbox, durably."""
+    written = Group()
+    try:
+        for id in documents:
+            receipt = json.dumps(compose(home, database, id), indent=1, ensure_ascii=False)
+            written.write_bytes(home.settings.outbox_dir / f"{id}.json", receipt.encode(), mode=0o640)
+        group.commit([written])
+    finally:
+        written.abandon()
 
 
 def destroy(home: Home, documents: Sequence[str]) -> None:
-    """Overwrites and removes receipts: they hold text. A missing one is fine."""
+    """Overwrites and removes receipts: they hold text. A missing one is fine.
+
+    Each is first taken from under its name: whoever reads the outbox finds it whole, or not at all.
+    """
+    group.settle()  # one that was broken off while it was written holds text too
     outbox = home.settings.outbox_dir
-    paths = [outbox / f"{id}.json" for id in documents]
+    paths = [outbox / f".{id}.json.gone" for id in documents]
+    for id, path in zip(documents, paths, strict=True):
+        with suppress(FileNotFoundError):
+            (outbox / f"{id}.json").replace(path)
     if len(paths) > _FEW:
         files.destroy_all(paths, outbox)
     else:

@@ -65,3 +65,7 @@ class Detectors:
         )
         with self._db.transaction() as db:
             db.execute(sql, (name, state, seen_slot, now if alarmed else None, now))
+
+    def replace(self, name: str, state: str) -> None:
+        with self._db.transaction() as db:
+            db.execute("UPDATE detectors SET state = ? WHERE name = ?", (state, name))

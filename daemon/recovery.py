@@ -12,6 +12,9 @@ from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB, SIDECAR_BLOB
 from daemon.state import Database
 from privacy import files
 
+_LONG = 240
+"""Bytes of a name that leave room for an ending."""
+
 
 def recover(home_dir: Path, document: str, out: Path) -> list[Path]:
     """Writes the original (and its label file) into `out` under the name it came with; replaces nothing.
@@ -28,7 +31,8 @@ def recover(home_dir: Path, document: str, out: Path) -> list[Path]:
         )
     name = PurePosixPath(os.fsdecode(vault.get(document, NAME_BLOB))).name
     written = []
-    for blob, target in ((ORIGINAL_BLOB, out / name), (SIDECAR_BLOB, out / f"{name}.labels")):
+    labels = name if len(os.fsencode(name)) < _LONG else document
+    for blob, target in ((ORIGINAL_BLOB, out / name), (SIDECAR_BLOB, out / f"{labels}.labels")):
         if blob not in vault.names(document) or (blob == ORIGINAL_BLOB and not vault.get(document, blob)):
             continue
         try:

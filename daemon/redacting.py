@@ -5,18 +5,24 @@ A page is refused, and its document goes to quarantine, when
 - something was found that could not be filled;
 - a fill is not flat;
 - either reader, reading the surroundings of the fills again, or whatever of the page it had not seen on a smaller
-  copy of it, still finds something when what earlier looks had found was filled as well.
+  copy of it, still finds something when what earlier looks had found was filled as well;
+- drawing surrogates changed a pixel outside their places.
+
+Surrogates come last, on a page that was not refused (`daemon.substituting`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from models import reader
+from daemon.substituting import Substituter
+from models import orientation, reader
 from privacy import anonymise
 from privacy.detectors.interface import Detector
-from privacy.page import Image, Line, Region
+from privacy.errors import BadPage
+from privacy.page import Box, Image, Line, Region
+from privacy.surrogates import Substitution, Told
 
 UNSURE = 0.5  # mean confidence of a page's characters, under which its reading failed
 PASSES = 3  # what a look finds is filled as well, and looked at again, so often; then the page is refused
@@ -29,16 +35,32 @@ class Quarantine(Exception):
 
 @dataclass(frozen=True)
 class PageResult:
-    """One page after anonymisation; `lines` are what can be read on it now."""
+    """One page after anonymisation; `lines` are what can be read on it when it was filled, before any surrogate.
+
+    `turn` and `slope` are what set it upright, `shape` what it measured before (see `models.orientation.placement`).
+    """
 
     redaction: anonymise.Redaction
     lines: tuple[Line, ...] = field(repr=False)
     turn: int
     shape: tuple[int, int]
+    slope: float = 0.0
+    substitution: Substitution | None = None
 
     @property
     def image(self) -> Image:
-        return self.redaction.image
+        return self.redaction.image if self.substitution is None else self.substitution.image
+
+    @property
+    def told(self) -> tuple[Told, ...]:
+        """Lines with surrogates in them."""
+        return () if self.substitution is None else self.substitution.told
+
+    def touches(self, line: Line) -> bool:
+        """Was any of the line's ink filled, or drawn over?"""
+        if self.substitution is None:
+            return self.redaction.touches(line)
+        return replace(self.redaction, mask=self.substitution.plots).touches(line)
 
 
 class Redactor:
@@ -47,10 +69,18 @@ class Redactor:
     Args:
         guard: reads best, sets pages upright.
         serving: the model in service, whose readings are learned from.
+        substituter: draws surrogates on pages that pass; without one they stay filled.
     """
 
-    def __init__(self, guard: reader.Reader, serving: reader.Reader, detectors: Sequence[Detector]) -> None:
+    def __init__(
+        self,
+        guard: reader.Reader,
+        serving: reader.Reader,
+        detectors: Sequence[Detector],
+        substituter: Substituter | None = None,
+    ) -> None:
         self._guard, self._serving, self._detectors = guard, serving, tuple(detectors)
+        self._substituter = substituter
 
     def page(self, image: Image, number: int) -> PageResult:
         """Upright, read by both models, redacted in the union of what both saw, read again where it changed.
@@ -65,43 +95,57 @@ class Redactor:
 
     def look(self, image: Image, number: int) -> tuple[PageResult, str]:
         """The page as `page` would give it back, and why it may not be: empty if it may."""
-        up = reader.upright(image, self._guard)
-        guarded, served = up.lines, self._serving.read(up.image)
-        readings = [guarded, served]
+        up = orientation.upright(image, self._guard)
+        readings = [up.lines, self._serving.reread(up.image, up.lines)]
         redaction = anonymise.anonymise(up.image, readings, self._detectors)
-        reason = f"page {number} could not be read surely" if _failed(guarded) else ""
-        found: list[Region] = []
+        reason = f"page {number} could not be read surely" if _failed(up.lines) else ""
         for _ in range(PASSES):
-            if reason or not redaction.regions:
+            if reason:
                 break
-            guarded = self._again(self._guard, redaction, readings[0])
-            served = self._again(self._serving, redaction, readings[1])
-            left = anonymise.verify(redaction, [guarded, served], self._detectors)
+            readings = self._again(redaction, readings)
+            left = anonymise.verify(redaction, readings, self._detectors)
             if not left:
                 break
-            found += left
             if redaction.unfilled or any(region.kind == "residue" for region in left):
                 reason = _still(number, left)
-            else:
-                redaction = anonymise.anonymise(up.image, readings, self._detectors, also=found)
+            else:  # what was found before is not looked for again
+                redaction = anonymise.anonymise(up.image, readings, (), also=[*redaction.regions, *left])
         else:
             reason = _still(number, left)
-        return PageResult(redaction, tuple(served), up.turn, (image.shape[0], image.shape[1])), reason
+        result = PageResult(redaction, tuple(readings[1]), up.turn, (image.shape[0], image.shape[1]), up.slope)
+        if self._substituter is None or not redaction.regions or reason:
+            return result, reason
+        try:
+            return replace(result, substitution=self._substituter.page(redaction, up.lines, readings[0])), ""
+        except BadPage:
+            return result, f"on page {number} a surrogate was drawn outside its place"
 
     def readings(self, image: Image) -> list[list[Line]]:
         """Both models' readings of a page that stands upright."""
-        return [self._guard.read(image), self._serving.read(image)]
+        guarded = self._guard.read(image)
+        return [guarded, self._serving.reread(image, guarded)]
 
     def filled(self, image: Image, readings: Sequence[Sequence[Line]]) -> anonymise.Redaction:
         """The first fill, before anybody looks again."""
         return anonymise.anonymise(image, readings, self._detectors)
 
-    @staticmethod
-    def _again(by: reader.Reader, redaction: anonymise.Redaction, lines: Sequence[Line]) -> list[Line]:
-        """The reading of the filled page: lines that did not change, changed strips read again, what was not seen."""
-        found = [*redaction.unchanged(lines), *by.read_parts(redaction.image, redaction.parts)]
-        found += by.read_unseen(redaction.image, found)
-        return sorted(found, key=lambda line: (line.box.y0 + line.box.y1, line.box.x0))
+    def _again(self, redaction: anonymise.Redaction, readings: Sequence[Sequence[Line]]) -> list[list[Line]]:
+        """Both readings of the filled page: of lines whose pixels are as they were, the last; all others anew.
+
+        The guard's detector looks around the fills, the other's at a smaller copy of the whole page; what either
+        finds is read by both.
+        """
+        kept = [redaction.unchanged(lines) for lines in readings]
+        known = {line.box for lines in kept for line in lines}
+        quads = reader.unseen(self._guard.find_parts(redaction.image, redaction.parts), known)
+        known |= {Box.around(quad) for quad in quads}
+        quads += reader.unseen(self._serving.find_small(redaction.image), known)
+        both = (self._guard, self._serving)
+        return [_in_order([*lines, *by.read_at(redaction.image, quads)]) for by, lines in zip(both, kept, strict=True)]
+
+
+def _in_order(lines: Sequence[Line]) -> list[Line]:
+    return sorted(lines, key=lambda line: (line.box.y0 + line.box.y1, line.box.x0))
 
 
 def _still(number: int, left: Sequence[Region]) -> str:

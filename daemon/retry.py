@@ -8,6 +8,9 @@ has ended, which the next start clears away; the sealed copy in `failed/` stays 
 from __future__ import annotations
 
 import os
+import sqlite3
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from daemon.errors import Refused
@@ -18,11 +21,13 @@ from daemon.taking import Claim, is_sidecar
 from privacy import files
 
 _STAGED = ".again-"
+_READY = "FROM documents WHERE state = 'failed' AND receipt_pending = 0"
+_PENDING = "{}: its receipt is not written yet; try again in a moment."
 
 
 def failed(database: Database) -> list[str]:
     """The documents that can be taken up again, by slot."""
-    rows = database.rows("SELECT id FROM documents WHERE state = 'failed' AND receipt_pending = 0 ORDER BY slot")
+    rows = database.rows(f"SELECT id {_READY} ORDER BY slot")
     return [row["id"] for row in rows]
 
 
@@ -35,6 +40,8 @@ def take_up(home: Home, database: Database, document: str) -> Claim:
     found = Documents(database).find(document)
     if found is None or found.state != "failed":
         raise Refused(f"{document}: expected a failed document, got {'none' if found is None else found.state}.")
+    if database.row(f"SELECT 1 {_READY} AND id = ?", document) is None:
+        raise Refused(_PENDING.format(document))
     if not home.failed.exists(document):
         raise Refused(f"{document}: nothing of it is in failed/ any more.")
     name = PurePosixPath(os.fsdecode(home.failed.get(document, NAME_BLOB)))
@@ -46,13 +53,21 @@ def take_up(home: Home, database: Database, document: str) -> Claim:
     file = _write(home, document, ORIGINAL_BLOB, staged / name)
     sidecar = None
     if SIDECAR_BLOB in home.failed.names(document):
-        sidecar = _write(home, document, SIDECAR_BLOB, staged / f"{name}.txt")
+        sidecar = _write(home, document, SIDECAR_BLOB, file.with_name("labels.txt"))  # an image is never called so
     for folder in {file.parent, staged}:
         files.sync_dir(folder)
+    files.remove_tree(target)  # of an earlier try that the disk broke off
     files.move(staged, target)
-    if not Documents(database).reopen(document):
+    try:
+        reopened = Documents(database).reopen(document)
+    except Exception:
+        with suppress(OSError, sqlite3.Error):  # no copy in clear is left, unless it is a claim after all
+            if Documents(database).find(document) == found:
+                files.remove_tree(target)
+        raise
+    if not reopened:
         files.remove_tree(target)
-        raise Refused(f"{document}: its receipt is not written yet; try again in a moment.")
+        raise Refused(_PENDING.format(document))
     moved = [None if path is None else target / path.relative_to(staged) for path in (file, sidecar)]
     return Claim(document, target, moved[0], moved[1])
 
@@ -63,6 +78,14 @@ def _write(home: Home, document: str, blob: str, path: Path) -> Path:
         for chunk in home.failed.stream(document, blob):
             file.write(chunk)
     return path
+
+
+def clear(home: Home, documents: Iterable[str]) -> None:
+    """Removes what later tries that were broken off left in clear, of documents that have ended."""
+    for document in documents:
+        for name in (f"{_STAGED}{document}", document):
+            if (folder := home.settings.claimed_dir / name).exists():
+                files.remove_tree(folder)
 
 
 def sweep(home: Home) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import cv2
 import torch
 
-from daemon import evidence, wire, workers
-from learners import finetune
+from daemon import evidence, start, wire, workers
+from learners import finetune, public_start
 from learners import plan as planning
 from learners.catalogue import Looks
 from learners.errors import TooFewDocuments
@@ -28,6 +28,7 @@ from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
 from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
+from models.recogniser import Recogniser
 from privacy import accountant, sandbox
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
@@ -42,9 +43,9 @@ def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDoc
     """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate."""
     view = memoryview(message.blob(blob, 2**36))
     parts: dict[int, list[TrainDocument]] = {}
-    for unit, start, size in message.header[pool]:
+    for unit, begin, size in message.header[pool]:
         with contextlib.suppress(ValueError):  # an empty slot: it fails no other document
-            part = unpack(unit, bytes(view[start : start + size]))
+            part = unpack(unit, bytes(view[begin : begin + size]))
             parts.setdefault(unit, []).append(part)
     return {unit: joined(unit, found) for unit, found in parts.items()}
 
@@ -58,14 +59,14 @@ def converse(message: wire.Message) -> Talk:
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))
     yield {"ask": "progress", "text": "planning on public documents"}
     settings = _settings(header["learning"])
-    public = Looks(model, public_documents(evidence.FIRST_PLANNING_SEED))
+    public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"])
     try:
-        plan, adapter = planning.plan(settings, alphabet, len(header["members"]), public)
+        plan, adapter = planning.plan(settings, alphabet, len(header["members"]), public, released)
     except TooFewDocuments as error:
         yield {"ask": "refuse", "reason": str(error)}
         return
     epsilons = _epsilons(plan.event, plan.delta)
-    body = {**plan.to_body(), **epsilons, "charset": header["learning"]["charset"]}
+    body = {**plan.to_body(), **epsilons, "charset": header["learning"]["charset"], "public_start": begins}
     answer = yield {
         "ask": "debit",
         "purpose": "round",
@@ -105,6 +106,22 @@ def converse(message: wire.Message) -> Talk:
     yield {"ask": "evidence", "evidence": found}
 
 
+def _shown(model: Recogniser, released: Recogniser, kept: str | None) -> tuple[Looks, Looks | None, str | None]:
+    """The public documents of a round: as its model sees them, and as the released one does if that is another.
+
+    The released model itself is moved to the public start, if one is `kept`; its SHA-256 comes third. Where rounds
+    begin from one, all of them rehearse slips too.
+    """
+    there, begins = released.weights(), None
+    first = all((value == there[name]).all() for name, value in model.weights().items())
+    if first and kept is not None:
+        start_weights, begins = start.read(Path(kept))
+        model.load_weights(start_weights)
+    pages = public_documents(evidence.FIRST_PLANNING_SEED)
+    public = Looks(model, pages if kept is None else public_start.rehearsed(evidence.FIRST_PLANNING_SEED))
+    return public, None if first and not begins else Looks(released, pages), begins
+
+
 def _settings(learning: dict[str, Any]) -> planning.Settings:
     return planning.Settings(
         capacity=learning["capacity"],
@@ -114,6 +131,7 @@ def _settings(learning: dict[str, Any]) -> planning.Settings:
         charset=learning["charset"],
         closed=learning["closed"],
         adapter=learning["adapter"],
+        public_start=learning["public_start"],
     )
 
 

@@ -26,6 +26,7 @@ from daemon import drift
 from daemon.config import Settings
 from daemon.errors import BadSetting, OcrdError
 from daemon.state import Database
+from daemon.trouble import explain
 
 log = logging.getLogger("ocrd.schedule")
 
@@ -84,11 +85,11 @@ class Schedule:
         if abs(jump) < JUMP_SECONDS:
             return
         log.warning("the clock jumped by %+.0f s; what is due is planned anew", jump)
-        self._offset = wall - steady
         if jump > 0:
             self._held_until = steady + HOLD_SECONDS
         for name in self._triggers:
             self._scheduler.modify_job(name, next_run_time=self._next(name))
+        self._offset = wall - steady  # last: a database that refuses leaves the jump to the next look
 
     def _shred_unless_held(self) -> None:
         if self._clock()[1] < self._held_until:
@@ -102,13 +103,13 @@ class Schedule:
 
     def _add(self, name: str, trigger: Any, job: Callable[[], Any]) -> None:
         def run() -> None:
-            self._database.set(f"began {name}", self._now().isoformat())
             try:
+                self._database.set(f"began {name}", self._now().isoformat())
                 job()
             except OcrdError as error:
                 log.warning("%s: %s", name, error)
             except Exception as error:
-                log.error("%s failed: %s", name, type(error).__name__)
+                log.error("%s failed: %s", name, explain(error, self._settings.home))
 
         self._triggers[name] = trigger
         if self._database.get(f"began {name}") is None:  # from its first start on, a job that is slept through is due
@@ -124,7 +125,11 @@ class Schedule:
         )
 
     def _next(self, name: str) -> datetime:
-        return next_run(self._triggers[name], self._database.get(f"began {name}"), self._now())
+        began, now = self._database.get(f"began {name}"), self._now()
+        if began is not None and datetime.fromisoformat(began) > now:  # the clock was ahead then: it counts from now on
+            began = now.isoformat()
+            self._database.set(f"began {name}", began)
+        return next_run(self._triggers[name], began, now)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock()[0], UTC)

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sqlite3
 import threading
 import time
+from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import Any
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
-
-from daemon import cgroups, mounts, quarantine, walls, workers
+from daemon import cgroups, mounts, quarantine, trouble, walls, workers
 from daemon.control import Control
 from daemon.erasure import shred_originals
+from daemon.errors import DiskRefused
+from daemon.hints import watch
 from daemon.home import Home, lock, open_home
 from daemon.ingest import Ingest
 from daemon.learning import Learning
@@ -30,23 +30,12 @@ from daemon.notify import notify, watchdog_seconds
 from daemon.operations import Operations
 from daemon.schedule import Schedule
 from daemon.state import Database
-from daemon.status import WAITING_KEY
+from daemon.status import REFUSED_KEY, WAITING_KEY
 
 log = logging.getLogger("ocrd.service")
 
 STOP_SECONDS = 6.0
 """How long a document that is being processed may take to end after SIGTERM; systemd allows 10 s."""
-
-
-class _Hint(FileSystemEventHandler):
-    """Events are hints that something is there: they wake the loop, which lists the directory."""
-
-    def __init__(self, wake: threading.Event) -> None:
-        self._wake = wake
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in ("created", "moved", "closed") and "/.claimed" not in str(event.src_path):
-            self._wake.set()
 
 
 class Service:
@@ -55,22 +44,39 @@ class Service:
     def __init__(self, home: Home) -> None:
         self._home, self._settings = home, home.settings
         self._wake, self._stopping = threading.Event(), threading.Event()
+        self._refused = ""
+        """Why the last look at the inbox broke off."""
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
         workers.harden_memory()
+        os.umask(0o077)
         mounts.refuse_network(self._settings.home)
         walls.insist(self._settings)
-        with lock(self._settings):
-            self._home = open_home(self._settings.home)  # what another process did before may have changed the keys
-            database = Database(self._settings.database_path)
-            try:
-                self._run(database)
-            finally:
-                database.close()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        with ExitStack() as held, suppress(DiskRefused):  # it was stopped while it waited for the disk
+            for step in (lambda: held.enter_context(lock(self._settings)), self._open):
+                trouble.patiently(step, self._settings.home, self._stopping, log, self._cannot_start)
 
-    def _run(self, database: Database) -> None:
-        learning = Learning(self._home, database, self._divided())
+    @staticmethod
+    def _cannot_start(why: str, delay: float) -> None:
+        """A full disk is no reason to give up: systemd would, after a few restarts."""
+        notify(STATUS=f"cannot start yet: {why}", EXTEND_TIMEOUT_USEC=int((delay + 120) * 1e6), WATCHDOG=1)
+
+    def _open(self) -> None:
+        self._home = open_home(self._settings.home)  # what another process did before may have changed the keys
+        database = Database(self._settings.database_path)
+        try:
+            learning = Learning(self._home, database, self._divided())
+            try:
+                self._run(database, learning)
+            finally:
+                learning.stop()
+        finally:
+            database.close()
+
+    def _run(self, database: Database, learning: Learning) -> None:
         ingest = Ingest(self._home, database)
         operations = Operations(
             self._home,
@@ -79,24 +85,26 @@ class Service:
             readmit=ingest.readmit,
             without_round=lambda: learning.paused("a document of the pool was forgotten; it stays charged"),
         )
-        operations.start()
+        operations.tend()
         learning.evict = operations.erasure.evict
 
         def destroy_due() -> None:
-            shred_originals(self._home, database)
-            operations.erasure.finish()
-            learning.between_rounds(lambda: operations.erasure.evict(time.time()))
+            for due in (
+                lambda: shred_originals(self._home, database),
+                operations.tend,
+                learning.settle,
+                lambda: learning.between_rounds(lambda: operations.erasure.evict(time.time())),
+            ):
+                trouble.logged(due, self._settings.home, log)
 
         schedule = Schedule(self._settings, database, learning.start, destroy_due)
         control = Control(self._settings.run_dir, {**self._commands(learning, database), **operations.handlers()})
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        observer: BaseObserver | None = None
+        observer = None
         try:
             ingest.start()
             control.start()
             schedule.start()
-            observer = self._watch()
+            observer = watch(self._settings, self._wake)
             notify(READY=1, STATUS="serving")
             log.info("serving %s", self._settings.home)
             self._loop(database, ingest, schedule, learning)
@@ -113,21 +121,6 @@ class Service:
             ingest.stop(deadline)
             log.info("stopped; nothing is half done")
 
-    def _watch(self) -> BaseObserver | None:
-        """Events of the inbox, which make the next look come sooner; None where there are none to be had."""
-        inbox, seconds = self._settings.inbox_dir, self._settings.ingest.rescan_seconds
-        if (kind := mounts.network(inbox)) is not None:
-            log.info("the inbox lies on %s, which tells of no changes: it is listed every %g s", kind, seconds)
-            return None
-        observer = Observer()
-        observer.schedule(_Hint(self._wake), str(inbox), recursive=True)
-        try:
-            observer.start()
-        except OSError as error:  # no more inotify instances or watches for this user
-            log.warning("the inbox cannot be watched: %s; it is listed every %g s", error.strerror, seconds)
-            return None
-        return observer
-
     def _divided(self) -> cgroups.Subtree | None:
         """A control group of its own for rounds, where systemd delegates ours; without, rounds have no such limit."""
         folder = cgroups.delegated()
@@ -143,15 +136,9 @@ class Service:
         ingest_settings = self._settings.ingest
         watchdog = watchdog_seconds()
         while not self._stopping.is_set():
-            try:
-                ingest.tick()
-                self._tell_of_waiting(database, ingest)
-                schedule.tick()
-            except (OSError, sqlite3.OperationalError) as error:
-                reason = error.strerror if isinstance(error, OSError) else error.sqlite_errorname
-                log.error("the inbox cannot be listed: %s; again at the next look", reason)
-            notify(WATCHDOG=1, STATUS=_state(ingest.backlog(), learning.running()))
-            pause = ingest_settings.rescan_seconds
+            self._look(database, ingest, schedule)
+            notify(WATCHDOG=1, STATUS=_state(ingest.backlog(), learning.running(), self._refused))
+            pause = min(ingest_settings.rescan_seconds, max(0.1, ingest.due_in()))
             if ingest.inbox.busy():
                 pause = min(pause, max(0.1, ingest_settings.settle_seconds / 2))
             if watchdog is not None:
@@ -160,13 +147,30 @@ class Service:
                 self._wake.clear()
                 time.sleep(0.05)  # a burst of events is one look
 
+    def _look(self, database: Database, ingest: Ingest, schedule: Schedule) -> None:
+        """One look at inbox and calendar; what the machine refuses is said once, and by `ocrd status`."""
+        refused = ""
+        for what, step in (
+            ("the calendar", schedule.tick),
+            ("the inbox", lambda: ingest.tick(lambda: notify(WATCHDOG=1))),
+        ):
+            try:
+                step()
+            except (OSError, sqlite3.OperationalError) as error:
+                refused = f"{what}: {trouble.explain(error, self._settings.home)}"
+        if refused and refused != self._refused:
+            log.error("%s; again at each look", refused)
+        self._refused = refused
+        with suppress(OSError, sqlite3.OperationalError):  # what can't be written now is, at a later look
+            self._leave_word(database, ingest, refused)
+
     @staticmethod
-    def _tell_of_waiting(database: Database, ingest: Ingest) -> None:
-        """Leaves word for `ocrd status` why files stay in the inbox; written when it changes, which is seldom."""
+    def _leave_word(database: Database, ingest: Ingest, refused: str) -> None:
+        """Why files stay in the inbox, for `ocrd status`; written when it changes, which is seldom."""
         lasting = {why: n for why, n in ingest.inbox.waiting.items() if "settling" not in why}
-        told = json.dumps(lasting, sort_keys=True)
-        if told != (database.get(WAITING_KEY) or "{}"):
-            database.set(WAITING_KEY, told)
+        for key, told in ((WAITING_KEY, json.dumps(lasting, sort_keys=True)), (REFUSED_KEY, refused)):
+            if told != (database.get(key) or ("{}" if key == WAITING_KEY else "")):
+                database.set(key, told)
 
     def _commands(self, learning: Learning, database: Database) -> dict[str, Any]:
         return {
@@ -181,7 +185,7 @@ class Service:
         self._wake.set()
 
 
-def _state(backlog: int, round_runs: bool) -> str:
-    """What `systemctl status` shows to every user: counts, which are public."""
+def _state(backlog: int, round_runs: bool, refused: str) -> str:
+    """What `systemctl status` shows to every user: counts and what the machine refuses, which are public."""
     waiting = f"{backlog} documents wait to be read" if backlog else "nothing waits"
-    return f"serving; {waiting}" + ("; a round runs" if round_runs else "")
+    return f"serving; {waiting}" + ("; a round runs" if round_runs else "") + (f"; {refused}" if refused else "")

@@ -1,177 +1,31 @@
-"""Where each document, round and model has got to: one SQLite database, opened here alone.
+"""Where each document has got to, in the database that `daemon.database` opens.
 
-WAL with `synchronous=FULL`: what a method has returned from survives a power cut. The database
-holds no content and no name in clear: a document is known by a random id, keyed digests and
-numbers. Every arrival takes the next slot, for ever, duplicates and failures too; a slot number
-therefore says nothing about anybody's content. Arrivals of one source share a unit, whose number is
-its first slot's (docs/adr/0002-unit-of-privacy.md).
+It holds no content and no name in clear: a document is known by a random id, keyed digests and numbers. Every arrival
+takes the next slot, for ever, duplicates and failures too; a slot number therefore says nothing about anybody's
+content. Arrivals of one source share a unit, whose number is its first slot's (docs/adr/0002-unit-of-privacy.md).
 """
 
 from __future__ import annotations
 
 import json
-import mmap
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from daemon.errors import NotInitialised
-from daemon.schema import ENDINGS, SCHEMA, SCHEMA_VERSION, Arrival, Ending
+from daemon.database import Database
+from daemon.schema import ENDINGS, SCHEMA_VERSION, Arrival, Ending
 
 __all__ = ["ENDINGS", "SCHEMA_VERSION", "Arrival", "Database", "Documents", "Ending"]
 
-BUSY_SECONDS, SCRUB_SECONDS = 10.0, 5.0
-"""How long a statement waits for another process, and `scrub` for readers."""
-_MOST_NEEDLES = 64
-"""A rebuild takes about as long as so many searches."""
-
-
-class Database:
-    """The connection, its transactions, and the schema."""
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-        self._connection = sqlite3.connect(
-            uri, uri=True, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS
-        )
-        self._connection.row_factory = sqlite3.Row
-        self._path = path
-        self._lock = threading.RLock()
-        if not read_only:
-            path.chmod(0o600)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA secure_delete = ON")
-            self._connection.execute("PRAGMA temp_store = MEMORY")
-            self._make()
-        self._check()
-
-    def _make(self) -> None:
-        with self.transaction() as db:
-            if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in SCHEMA.split(";\n"):
-                    if statement.strip():
-                        db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    def _check(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
-            self._connection.close()
-            raise NotInitialised(
-                f"Expected state.db of version {SCHEMA_VERSION}, got version {version}, of another release of ocrd. "
-                "Use that release, or make a new state folder with `ocrd init`."
-            )
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commits on leaving (fsync), rolls back on an exception; one at a time among threads."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
-
-    def row(self, sql: str, *values: Any, **named: Any) -> sqlite3.Row | None:
-        with self._lock:
-            row: sqlite3.Row | None = self._connection.execute(sql, named or values).fetchone()
-            return row
-
-    def get(self, key: str) -> str | None:
-        row = self.row("SELECT value FROM meta WHERE key = ?", key)
-        return None if row is None else str(row["value"])
-
-    def set(self, key: str, value: str) -> None:
-        with self.transaction() as db:
-            db.execute(
-                "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (key, value),
-            )
-
-    def scrub(self, needles: Sequence[bytes] | None = None, seconds: float | None = None) -> bool:
-        """Leaves nothing in the database's files of what was deleted or overwritten; False if that could not be yet.
-
-        Freed bytes are overwritten by `secure_delete`; the log, which holds pages as they were, is emptied. The
-        files are then searched for the needles, and rebuilt if one is found or there are too many to search for.
-
-        Args:
-            needles: bytes that must be gone; None: whatever they were, rebuild.
-            seconds: how long to wait for readers, which keep the log from being emptied; None: SCRUB_SECONDS.
-        """
-        rebuild = needles is None or len(needles) > _MOST_NEEDLES
-        deadline = time.monotonic() + (SCRUB_SECONDS if seconds is None else seconds)
-        while True:
-            with self._lock:
-                if rebuild:
-                    self._connection.execute("VACUUM")
-                emptied = self._empty_log()
-            if emptied and not self._found(needles or ()):
-                return True
-            if time.monotonic() > deadline:
-                return False
-            rebuild = emptied and not rebuild
-            time.sleep(0.02)
-
-    def _empty_log(self) -> bool:
-        """False if a reader holds it; that is not waited for here, under the lock."""
-        self._connection.execute("PRAGMA busy_timeout = 0")
-        try:
-            return bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
-        except sqlite3.OperationalError:  # locked by a writer of another process
-            return False
-        finally:
-            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-
-    def _found(self, needles: Sequence[bytes]) -> bool:
-        for path in (self._path, self._path.with_name(self._path.name + "-wal")):
-            if needles and path.exists() and path.stat().st_size:
-                with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    if any(content.find(needle) >= 0 for needle in needles):
-                        return True
-        return False
-
-    def copy_into(self, path: Path, edit: Callable[[sqlite3.Connection], None]) -> None:
-        """A snapshot of this moment as a new database file, edited before any byte of it is on disk.
-
-        Works beside a running service (SQLite's backup API). The copy is edited in memory.
-        """
-        copy = sqlite3.connect(":memory:", isolation_level=None)
-        try:
-            copy.row_factory = sqlite3.Row
-            with self._lock:
-                self._connection.backup(copy)
-            edit(copy)
-            copy.execute("VACUUM INTO ?", (str(path),))
-        finally:
-            copy.close()
-        path.chmod(0o600)
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-
+_UNFINISHED = ("state = 'claimed'", "receipt_pending = 1")
 _OWN = "JOIN documents AS own ON own.id = :id"
-_DONE = "(documents.state = 'done' OR documents.state = 'evicted' AND documents.lines IS NOT NULL)"
+_DONE = "(+documents.state = 'done' OR +documents.state = 'evicted' AND documents.lines IS NOT NULL)"
 _COPIES = f"documents.digest = :digest AND {_DONE} AND documents.source_digest IS own.source_digest"
 """Finished copies of a content: among the documents of one source, or among those that are units of their own."""
 _LATER_TEACH_NOTHING = (
     "UPDATE documents SET taught = 0, labelled = 0 WHERE id IN "  # noqa: S608
     f"(SELECT documents.id FROM documents {_OWN} WHERE {_COPIES} "
-    "AND documents.slot > own.slot AND own.state = 'claimed')"
+    "AND +documents.slot > own.slot AND own.state = 'claimed')"
 )
+"""A plus keeps SQLite from going by state, which is through all documents, for a handful of copies."""
 
 
 class Documents:
@@ -191,6 +45,9 @@ class Documents:
     ) -> Arrival:
         """Gives the document the next slot, and its source's unit; calling again with the same id changes nothing.
 
+        One that was withdrawn because its claim was not to be found is taken up again, as its next try: the claim
+        folder may have lain on a disk that was not mounted.
+
         Args:
             id: the document's random id.
             now: seconds since the epoch.
@@ -200,30 +57,36 @@ class Documents:
             folder_digest: keyed digest of its top folder's name, whatever the unit, for `ocrd forget --source`.
         """
         with self._db.transaction() as db:
-            if not db.execute("SELECT 1 FROM documents WHERE id = ?", (id,)).fetchone():
-                slot = db.execute("SELECT COALESCE(MAX(slot) + 1, 0) FROM documents").fetchone()[0]
-                known = "SELECT unit, pool FROM documents WHERE source_digest = ? LIMIT 1"  # NULL equals nothing
-                unit, pool = db.execute(known, (source_digest,)).fetchone() or (slot, pool_of(slot))
-                db.execute(
-                    "INSERT INTO documents (id, slot, unit, pool, state, arrived, name_digest, source_digest, "
-                    "folder_digest) VALUES (?, ?, ?, ?, 'claimed', ?, ?, ?, ?)",
-                    (id, slot, unit, pool, now, name_digest, source_digest, folder_digest),
-                )
-        arrival = self.find(id)
-        if arrival is None:
-            raise RuntimeError(f"Document {id} vanished from the database between two statements.")
-        return arrival
+            known = self.find(id)
+            if known is not None and known.state == "withdrawn":
+                sql = "UPDATE documents SET state = 'claimed', ended = NULL, tries = tries + 1 WHERE id = ?"
+                db.execute(sql, (id,))
+                known = self.find(id)
+            if known is not None:
+                return known
+            slot = db.execute("SELECT COALESCE(MAX(slot) + 1, 0) FROM documents").fetchone()[0]
+            source = None
+            if source_digest is not None:
+                by_source = "SELECT unit, pool FROM documents WHERE source_digest = ? LIMIT 1"
+                source = db.execute(by_source, (source_digest,)).fetchone()
+            unit, pool = source or (slot, pool_of(slot))
+            db.execute(
+                "INSERT INTO documents (id, slot, unit, pool, state, arrived, name_digest, source_digest, "
+                "folder_digest) VALUES (?, ?, ?, ?, 'claimed', ?, ?, ?, ?)",
+                (id, slot, unit, pool, now, name_digest, source_digest, folder_digest),
+            )
+            return Arrival(id, slot, unit, pool, "claimed")
 
     def find(self, id: str) -> Arrival | None:
         row = self._db.row("SELECT id, slot, unit, pool, state FROM documents WHERE id = ?", id)
-        return None if row is None else Arrival(**dict(row))
+        return None if row is None else Arrival(*row)
 
     def original_of(self, id: str, digest: bytes) -> str | None:
         """The finished document of which this one, with that content, is a copy: one source, a lower slot.
 
         On a later try any slot will do: rounds may have learned from the copy since, and a content teaches once.
         """
-        earlier = "(documents.slot < own.slot OR own.tries > 1 AND documents.id != own.id)"
+        earlier = "(+documents.slot < own.slot OR own.tries > 1 AND documents.id != own.id)"
         row = self._db.row(
             f"SELECT documents.id FROM documents {_OWN} WHERE {_COPIES} AND {earlier}",  # noqa: S608
             id=id,
@@ -253,9 +116,9 @@ class Documents:
             )
         return ending
 
-    def receipt_written(self, id: str) -> None:
+    def receipt_written(self, *ids: str) -> None:
         with self._db.transaction() as db:
-            db.execute("UPDATE documents SET receipt_pending = 0 WHERE id = ?", (id,))
+            db.executemany("UPDATE documents SET receipt_pending = 0 WHERE id = ?", [(id,) for id in ids])
 
     def closed(self, id: str, reason: str) -> None:
         """A quarantined document whose case an operator closed; its slot stays what it is. Its receipt is anew."""
@@ -270,8 +133,18 @@ class Documents:
 
     def waiting(self, most: int) -> list[str]:
         """Ids of documents that are not ended, or have no receipt yet; the lowest slots, in their order."""
-        sql = "SELECT id FROM documents WHERE state = 'claimed' OR receipt_pending = 1 ORDER BY slot LIMIT ?"
-        return [r["id"] for r in self._db.rows(sql, most)]
+        sql = "SELECT slot, id FROM documents WHERE {} ORDER BY slot LIMIT ?"
+        found = [self._db.rows(sql.format(each), most) for each in _UNFINISHED]  # each by its index
+        return [id for _, id in sorted({(row["slot"], row["id"]) for rows in found for row in rows})[:most]]
+
+    def waits(self, id: str) -> bool:
+        """Whether it is not ended, or has no receipt yet."""
+        return self._db.row(f"SELECT 1 FROM documents WHERE id = ? AND ({' OR '.join(_UNFINISHED)})", id) is not None  # noqa: S608
+
+    def first_unfinished(self) -> int | None:
+        """The lowest slot whose document is not ended, or has no receipt yet."""
+        slots = [self._db.row(f"SELECT MIN(slot) AS slot FROM documents WHERE {each}") for each in _UNFINISHED]  # noqa: S608
+        return min((row["slot"] for row in slots if row is not None and row["slot"] is not None), default=None)
 
     def withdraw(self, id: str, now: float) -> None:
         """A slot whose file was never taken: the crash came before the claim. It stays empty."""
@@ -294,6 +167,6 @@ class Documents:
         rows = self._db.rows("SELECT id FROM documents WHERE original_until IS NOT NULL AND original_until <= ?", now)
         return [r["id"] for r in rows]
 
-    def original_gone(self, id: str) -> None:
+    def originals_gone(self, ids: Sequence[str]) -> None:
         with self._db.transaction() as db:
-            db.execute("UPDATE documents SET original_until = NULL WHERE id = ?", (id,))
+            db.executemany("UPDATE documents SET original_until = NULL WHERE id = ?", [(id,) for id in ids])

@@ -14,17 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from daemon import config
+from daemon import config, mounts
 from daemon.state import Database
 from privacy import ledger
 from privacy.signing import read_public
 
 VERSION = 1
 ROUNDS_SHOWN = 5
+FULL_BYTES = 16 * 2**20
 BUDGET_KEY = "worst epsilon"
 """In `meta`: JSON of each pool's worst lifetime epsilon, written with every charge."""
 
-WAITING_KEY = "waiting"
+WAITING_KEY, REFUSED_KEY = "waiting", "refused"
 """In `meta`: JSON of the reasons for which files stay in the inbox, and how many."""
 
 
@@ -78,6 +79,8 @@ def collect(home: Path) -> Status:
     ledger_state, problems = _ledger(settings)
     if not serving:
         problems.append("the service does not run")
+    if (free := mounts.free_bytes(settings.home)) < FULL_BYTES:  # then the service can't leave word of it either
+        problems.append(f"the disk is full: {free // 2**20} MiB free under {settings.home}")
     if model is None:
         problems.append("no model is in service yet: start the service once")
     empty: dict[str, int] = {}
@@ -91,6 +94,8 @@ def collect(home: Path) -> Status:
             documents, removed, units = _documents(database)
             budget = json.loads(database.get(BUDGET_KEY) or "{}")
             waiting = json.loads(database.get(WAITING_KEY) or "{}")
+            if serving and (refused := database.get(REFUSED_KEY)):
+                problems.append(refused)
             problems += [f"{n} in the inbox: {why}" for why, n in waiting.items() if "waits for" not in why]
             rounds = _rounds(database)
             drift = _drift(database)
@@ -162,19 +167,15 @@ def _coverage(states: dict[str, int]) -> float | None:
 
 
 def _documents(database: Database) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    states = {r["state"]: r["n"] for r in database.rows("SELECT state, COUNT(*) AS n FROM documents GROUP BY state")}
-    removed: dict[str, int] = {}
-    sql = (
-        "SELECT kinds.key AS kind, SUM(kinds.value) AS n FROM documents, json_each(documents.removed) AS kinds "
-        "WHERE documents.removed IS NOT NULL AND documents.removed != '{}' GROUP BY kinds.key"
+    found: dict[str, dict[str, int]] = {"state": {}, "removed": {}, "units": {}}
+    for row in database.rows("SELECT kind, name, n FROM totals WHERE n > 0"):
+        found[row["kind"]][row["name"]] = row["n"]
+    taught = (  # read from that index alone, which is why it repeats the columns of its own condition
+        "SELECT COUNT(DISTINCT unit) FROM documents INDEXED BY documents_teaching "
+        "WHERE state = 'done' AND taught > 0 AND pool = 'train'"
     )
-    for row in database.rows(sql):
-        removed[row["kind"]] = row["n"]
-    pools = database.rows("SELECT pool, COUNT(DISTINCT unit) AS n FROM documents GROUP BY pool")
-    units = {r["pool"]: r["n"] for r in pools}
-    taught = "SELECT COUNT(DISTINCT unit) FROM documents WHERE state = 'done' AND taught > 0 AND pool = 'train'"
-    units["teaching"] = _count(database, taught)
-    return states, removed, units
+    found["units"]["teaching"] = _count(database, taught)
+    return found["state"], found["removed"], found["units"]
 
 
 def _count(database: Database, sql: str) -> int:

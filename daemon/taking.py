@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
+import shutil
+import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from daemon import wire
 from daemon.errors import BadFile, NotInitialised
@@ -24,19 +29,23 @@ from privacy import files
 
 SIDECARS = (".txt", ".json")
 _ID = re.compile(r"[0-9a-f]{16}")
+_LONGEST = 255
+"""Bytes of a name."""
+_FEW = 4
+"""Up to so many claims have their folders synced one by one; for more, the file system is, once."""
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-Identity = tuple[int, int, int, int]
-"""Device, inode, size and modification time in nanoseconds: what a rename leaves as it was."""
+Seen = tuple[int, int, int, int, int]
+"""Device, inode, size, modification time, change time (nanoseconds): a rename leaves all but the last as they were."""
 
 
-@dataclass(frozen=True)
-class Ready:
-    """A settled file and its settled label file, as paths relative to the inbox, and which files they were."""
+class Ready(NamedTuple):
+    """A settled file, by its path in the inbox, and which file that was; its label file likewise."""
 
-    file: Path
-    sidecar: Path | None
-    identities: dict[Path, Identity]
+    file: str
+    seen: Seen
+    labels: tuple[str, Seen] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,15 +60,15 @@ class Claim:
     def __repr__(self) -> str:
         return f"Claim({self.id})"
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The path the file had in the inbox."""
         chosen = self.file or self.sidecar
         return "" if chosen is None else chosen.relative_to(self.folder).as_posix()
 
 
-def identity(status: os.stat_result) -> Identity:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+def seen(status: os.stat_result) -> Seen:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def is_sidecar(path: Path) -> bool:
@@ -75,6 +84,7 @@ class Claims:
 
     def __init__(self, root: Path, claimed: Path) -> None:
         self._root, self._claimed = root, claimed
+        self._taken_in_vain: set[Path] = set()
         status = claimed.lstat()
         ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
         if not ours or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -83,45 +93,92 @@ class Claims:
     def take(self, ready: Ready) -> Claim | None:
         """Takes the files out of the inbox, the labels first; None if they have gone or changed meanwhile.
 
+        That they are here is durable after `sync`.
+
         Raises:
-            OSError: a file cannot be renamed; what was taken is back where it was.
+            BlockingIOError: a file is open for writing: it keeps its name, which its writer may still want to change.
+            OSError: a file cannot be renamed; what was taken is back where it was, or will be by `settle`.
         """
         folder = self._claimed / secrets.token_hex(8)
+        taken = (ready.labels, (ready.file, ready.seen)) if ready.labels else ((ready.file, ready.seen),)
         try:
-            for path in (ready.sidecar, ready.file):
-                if path is not None:
-                    self._rename(path, folder / path, ready.identities[path])
+            written = any(self._written(path) for path, _ in taken)
         except FileNotFoundError:
-            self.undo(folder)
             return None
-        except OSError:
-            self.undo(folder)
+        if written:
+            raise BlockingIOError(errno.EAGAIN, "still open for writing")
+        try:
+            for path, was in taken:
+                self._rename(path, f"{folder}/{path}", was)
+        except OSError as error:
+            self._give_back(folder)
+            if isinstance(error, FileNotFoundError):
+                return None
             raise
-        with contextlib.suppress(OSError):  # a name that is not durable comes back after a power cut, as a duplicate
-            self._sync(ready, folder)
         target = folder / ready.file
-        sidecar = None if ready.sidecar is None else folder / ready.sidecar
-        alone = is_sidecar(ready.file)
+        sidecar = None if ready.labels is None else folder / ready.labels[0]
+        alone = is_sidecar(target)
         return Claim(folder.name, folder, None if alone else target, target if alone else sidecar)
 
-    def _rename(self, path: Path, target: Path, seen: Identity) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._parent(path) as parent:
-            os.rename(path.name, target, src_dir_fd=parent)
-            status = target.lstat()
-            if not stat.S_ISREG(status.st_mode) or identity(status) != seen:
-                os.rename(target, path.name, dst_dir_fd=parent)
+    def _written(self, path: str) -> bool:
+        *folders, name = path.split("/")
+        with self._parent(folders) as parent:
+            try:
+                fd = os.open(name, _FILE, dir_fd=parent)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise FileNotFoundError(errno.ENOENT, "a link has taken its place") from error
+                raise
+            try:
+                return _is_written(fd)
+            finally:
+                os.close(fd)
+
+    def _give_back(self, folder: Path) -> None:
+        self._taken_in_vain.add(folder)
+        self.settle()
+
+    def settle(self) -> None:
+        """Puts back what was taken in vain, as far as the disk lets it; called at each look at the inbox."""
+        for folder in tuple(self._taken_in_vain):
+            with contextlib.suppress(OSError):
+                self.undo(folder)
+                self._taken_in_vain.discard(folder)
+
+    def sync(self, claims: Sequence[Claim]) -> None:
+        """Makes the claims durable. A name that is not comes back after a power cut, as a duplicate: no error."""
+        if len(claims) > _FEW:
+            with contextlib.suppress(OSError):
+                files.sync_file_system(self._claimed)
+            return
+        folders = {self._claimed: None}
+        for claim in claims:
+            inside = PurePosixPath(claim.name).parents
+            folders |= dict.fromkeys((*(claim.folder / each for each in inside), self._root / inside[0]))
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                files.sync_dir(folder)
+
+    def _rename(self, path: str, target: str, was: Seen) -> None:
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        *folders, name = path.split("/")
+        with self._parent(folders) as parent:
+            os.rename(name, target, src_dir_fd=parent)
+            status = os.lstat(target)
+            if not stat.S_ISREG(status.st_mode) or seen(status)[:4] != was[:4]:
+                with contextlib.suppress(FileExistsError):  # a third has come: it is put back under another name
+                    files.move_new(Path(target), name, parent)
                 raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
 
     @contextmanager
-    def _parent(self, path: Path) -> Iterator[int]:
-        """A descriptor of the folder of a path in the inbox, reached without following a link.
+    def _parent(self, folders: Sequence[str]) -> Iterator[int]:
+        """A descriptor of a folder of the inbox, reached without following a link.
 
         A folder that became a link, or vanished, raises FileNotFoundError.
         """
         fd = os.open(self._root, _FOLDER)
         try:
-            for part in path.parts[:-1]:
+            for part in folders:
                 try:
                     inner = os.open(part, _FOLDER, dir_fd=fd)
                 except OSError as error:
@@ -134,14 +191,8 @@ class Claims:
         finally:
             os.close(fd)
 
-    def _sync(self, ready: Ready, folder: Path) -> None:
-        with self._parent(ready.file) as parent:
-            os.fsync(parent)
-        for changed in ((folder / ready.file).parent, folder, self._claimed):
-            files.sync_dir(changed)
-
     def left(self) -> list[Claim]:
-        """What was claimed and not finished when the service stopped, in no particular order.
+        """What was claimed and not finished when the service stopped, in the order in which the inbox gives its files.
 
         A claim without a `file` is labels alone: the crash came between the two renames, or it is
         a label file that waited in vain.
@@ -151,12 +202,16 @@ class Claims:
             if folder.is_symlink() or not folder.is_dir() or not _ID.fullmatch(folder.name):
                 continue
             found.append(self.load(folder.name))
-        return found
+        return sorted(found, key=lambda claim: (_modified(claim), claim.name))
 
     def load(self, id: str) -> Claim:
-        """The claim with this id as it lies there; without files, if its folder has gone."""
+        """The claim with this id as it lies there; without files, if its folder has gone.
+
+        Raises:
+            OSError: what is in it cannot be listed: that must not be taken for nothing, which would be removed.
+        """
         folder = self._claimed / id
-        inside = [p for p in folder.rglob("*") if not p.is_dir()]
+        inside = [Path(place, name) for place, _, names in os.walk(folder, onerror=_unless_gone) for name in names]
         file = next((p for p in inside if not is_sidecar(p)), None)
         sidecar = next((p for p in inside if is_sidecar(p)), None)
         return Claim(id, folder, file, sidecar)
@@ -169,30 +224,56 @@ class Claims:
         """
         for path in [p for p in folder.rglob("*") if not p.is_dir()]:
             relative = path.relative_to(folder)
+            marked = _marked(folder.name, relative.name)
             try:
-                self._put_back(path, relative)
-            except OSError:
-                self._put_back(path, Path(f"{folder.name}-{relative.name}"))
-            path.unlink()
+                self._put_back(path, relative.parts[:-1], (relative.name, marked))
+            except (FileNotFoundError, FileExistsError, PermissionError):  # not a sync that failed: it is there
+                self._put_back(path, (), (marked,))
         files.remove_tree(folder)
 
-    def _put_back(self, path: Path, relative: Path) -> None:
-        with self._parent(relative) as parent:
-            for name in (relative.name, f"{relative.stem}.{secrets.token_hex(4)}{relative.suffix}"):
+    def _put_back(self, path: Path, folders: Sequence[str], names: Sequence[str]) -> None:
+        with self._parent(folders) as parent:
+            for name in names:
                 try:
-                    os.link(path, name, dst_dir_fd=parent, follow_symlinks=False)
+                    files.move_new(path, name, parent)
                 except FileExistsError:
                     there = os.stat(name, dir_fd=parent, follow_symlinks=False)
                     if not os.path.samestat(there, path.lstat()):
                         continue
+                    path.unlink()  # a crash came between link and removal: two names would keep it from being taken
                 os.fsync(parent)
                 return
-        raise OSError(errno.EEXIST, "no free name in the inbox")
+        raise FileExistsError(errno.EEXIST, "no free name in the inbox")
 
 
-def discard(claim: Claim) -> None:
-    """Removes a claim whose ending is committed and whose receipt is written."""
-    files.remove_tree(claim.folder)
+def _marked(mark: str, name: str) -> str:
+    """A name that begins with a mark; of a long one the beginning goes, which tells less than the end."""
+    start = os.fsencode(f"{mark}-")
+    return os.fsdecode(start + os.fsencode(name)[len(start) - _LONGEST :])
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _modified(claim: Claim) -> int:
+    return 0 if claim.file is None else claim.file.lstat().st_mtime_ns
+
+
+def discard(claims: Sequence[Claim]) -> None:
+    """Removes claims whose endings are committed and whose receipts are written, durably."""
+    for claim in claims:
+        try:
+            for path in (claim.file, claim.sidecar):
+                if path is not None:
+                    os.unlink(path)
+            os.rmdir(claim.folder)
+        except OSError:  # it came in a folder of its own, or some of it has gone
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(claim.folder)
+    for folder in {claim.folder.parent for claim in claims}:
+        files.sync_dir(folder)
 
 
 def read(path: Path, max_bytes: int) -> bytes:
@@ -200,10 +281,10 @@ def read(path: Path, max_bytes: int) -> bytes:
 
     Raises:
         BadFile: not a regular file with one link, or larger than `max_bytes`.
-        BlockingIOError: it changed while it was read; try again.
+        BlockingIOError: it is still being written, or changed while it was read; try again.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, _FILE)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BadFile("is a symbolic link") from error
@@ -214,9 +295,26 @@ def read(path: Path, max_bytes: int) -> bytes:
             raise BadFile("is not a regular file with one link")
         if before.st_size > max_bytes:
             raise BadFile(f"has {before.st_size} bytes; at most {max_bytes} are taken (ingest.max_file_bytes)")
+        if _is_written(fd):
+            raise BlockingIOError(errno.EAGAIN, "the file is still open for writing")
         data = wire.read_fd(fd, 2**62)
-        if identity(before) != identity(os.fstat(fd)) or len(data) != before.st_size:
+        if seen(before)[:4] != seen(os.fstat(fd))[:4] or len(data) != before.st_size:
             raise BlockingIOError(errno.EAGAIN, "the file changed while it was read")
         return data
     finally:
         os.close(fd)
+
+
+def _is_written(fd: int) -> bool:
+    """Whether some process of this machine has the file open for writing, however long it has been silent.
+
+    The kernel grants a read lease on no such file (fcntl(2), F_SETLEASE). It tells owners alone: of a file of another
+    user nothing is known, nor on a file system without leases, and then holding still must do.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # should the lease be broken at once: a signal that is ignored
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False

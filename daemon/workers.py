@@ -245,6 +245,7 @@ def _confine(limits: Limits, parent: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")  # before the process stops being its user's in /proc
     sandbox.no_new_privileges()
     harden_memory()
+    socket.has_ipv6 = False  # or urllib3, which a library loads, binds a socket to see whether there is IPv6
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_size, limits.file_size))
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits.open_files, limits.open_files))

@@ -1,0 +1,106 @@
+"""The public start of rounds: made once, from generated documents, by a process that is never shown a document.
+
+`learners.public_start` says what it is. It takes some minutes, so it is kept in the weights folder under a name that
+holds what it depends on: the released recogniser, the charset and the recipe. A round that would begin from the
+released model begins from it, and its plan (the ledger, the claim) bears its SHA-256; any other begins from the model
+in service.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon import wire, workers
+from models.pins import RELEASED
+from privacy import files, sandbox
+
+MADE = "start.npz"
+RECIPE = 1
+"""Counts the changes of `learners.public_start` and of the documents it trains on."""
+SECONDS = 4 * 3600.0
+LIMITS = workers.Limits(memory=-1, open_files=1024)
+
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+def path(weights_dir: Path, charset: str, closed: bool) -> Path:
+    """Where the start of the pinned release is kept, for a named charset."""
+    pins = {pin.name: pin.sha256 for wheel in RELEASED for pin in wheel.pins}
+    return weights_dir / f"start-{pins['rec.onnx'][:16]}-{charset}-{'closed' if closed else 'open'}-{RECIPE}.npz"
+
+
+def worker(
+    weights_dir: Path, scratch: Path, policy: sandbox.Policy, began: Callable[[int], None] = lambda _pid: None
+) -> workers.Worker:
+    """The process that makes it; `close` breaks it off."""
+    config = {"weights": str(weights_dir), "scratch": str(scratch)}
+    return workers.Worker("daemon.start", config, LIMITS, recycle_after=None, policy=policy, started=began)
+
+
+def make(
+    by: workers.Worker, charset: str, closed: bool, scratch: Path, kept: Path, sizes: Sequence[int] | None = None
+) -> None:
+    """Has the start made, and keeps it; `sizes` are trainings, pages and slips, the recipe's unless given.
+
+    Raises:
+        WorkerDied: it was broken off, or took more than `SECONDS`.
+    """
+    try:
+        by.call({"charset": charset, "closed": closed, "sizes": sizes}, (), SECONDS).close()
+    finally:
+        by.close()
+    files.write_bytes(kept, (scratch / MADE).read_bytes(), mode=0o600)
+
+
+def read(kept: Path) -> tuple[Weights, str]:
+    """The weights of a kept start, and the file's SHA-256 (hex)."""
+    data = kept.read_bytes()
+    with np.load(io.BytesIO(data), allow_pickle=False) as saved:
+        return {name: saved[name] for name in saved.files}, hashlib.sha256(data).hexdigest()
+
+
+def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
+    import torch
+
+    from learners import public_start
+    from learners.adapters import CHARSETS, Charset
+    from models import recogniser, weights
+    from models.ctc import Alphabet
+
+    os.environ["TMPDIR"] = tempfile.tempdir = config["scratch"]
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    released = Path(config["weights"]) / "rec.onnx"
+
+    def answer(message: wire.Message) -> workers.Reply:
+        alphabet = Alphabet(weights.characters(released))
+        charset = Charset.of(CHARSETS[message.header["charset"]], alphabet, message.header["closed"])
+        sets = None
+        if message.header["sizes"]:
+            trainings, pages, slips = message.header["sizes"]
+            sets = [public_start.documents(training, pages, slips) for training in range(trainings)]
+        made = public_start.started(recogniser.load(released), charset, sets)
+        np.savez(Path(config["scratch"]) / MADE, allow_pickle=False, **made)
+        return {}, ()
+
+    return answer
+
+
+def _confinement(config: dict[str, Any]) -> sandbox.Confinement:
+    return sandbox.round_process([Path(config["weights"])], Path(config["scratch"]))
+
+
+def main() -> None:
+    workers.serve(_prepare, _confinement)
+
+
+if __name__ == "__main__":
+    main()
