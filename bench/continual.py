@@ -1,14 +1,18 @@
 """Ten private rounds over a stream of documents whose kind changes twice: what is learned, kept and spent.
 
-    python bench/continual.py [--rounds 10] [--arrivals 80] [--seed 1] [--quick] [--json FILE]
-                              [--picture FILE.svg]
+    python bench/continual.py [--rounds 10] [--arrivals 80] [--tests 60] [--seed 1] [--from-released] [--quick]
+                              [--json FILE] [--picture FILE.svg]
 
 Slots arrive one after the other: thermal labels, then receipts, then identity cards, all generated. A round takes the
 last slots (a pool of four rounds' arrivals), as `learners.replay` decides, each slot in four rounds at most, one
-ticket of a lifetime of epsilon 8 at delta 1e-6 each. Every round starts from the model before it, and every candidate
-is kept (no gate), so that forgetting would show. After each round: exact lines (case-folded) on documents of each
-kind that never train, and on clean print (the anchor), and what the slot that spent most has spent. Needs the
-released weights, no other data.
+ticket of a lifetime of epsilon 8 at delta 1e-6 each. Every round starts from the model before it (or with
+--from-released from the released one), and every candidate is kept: no gate, so that forgetting shows. A round that
+the plan refuses is shown as refused.
+
+After each round: exact lines (case-folded) on documents of each kind that never train, and on the public anchor
+(generated pages of all kinds and languages, as the daemon's gate has them), that one's character error rate, and what
+the slot that spent most has spent. At the end: each kind before, when its own documents stopped coming, and last.
+Only the head learns, so each document is looked at once. Needs the released weights, no other data.
 """
 
 from __future__ import annotations
@@ -25,113 +29,171 @@ import torch
 from learners import evaluate, finetune, replay
 from learners import plan as planning
 from learners.catalogue import Looks
-from learners.chunks import look
-from learners.lines import TrainDocument, document
+from learners.chunks import Seen, cache, look
+from learners.errors import TooFewDocuments
+from learners.evaluate import Score
+from learners.lines import document
 from learners.plan import Plan, Settings
 from learners.public import public_documents
 from learners.replay import Pool, SlotState, Unit
-from learners.synthesis import Document, generate, line, thermal_label
+from learners.synthesis import KINDS as PAGES
+from learners.synthesis import Document, generate, thermal_label
 from models import recogniser, weights
 from models.ctc import Alphabet
 from models.reader import crop
-from models.recogniser import Recogniser
 from privacy.noise import Debit, NoiseSource
 from privacy.odometer import Odometer, ranges
 
 KINDS = ("label", "receipt", "id_card")
-LINES = 6
+ANCHOR = "anchor"
+LINES = 4
+"""Of each document."""
 TICKETS = 4
+Scores = dict[int, Score]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--arrivals", type=int, default=80, help="slots between two rounds; fewer may be refused")
-    parser.add_argument("--tests", type=int, default=30, help="documents of each kind that never train")
+    parser.add_argument("--tests", type=int, default=60, help="documents of each kind that never train")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--from-released", action="store_true", help="each round starts from the released model")
     parser.add_argument("--data", help="not needed: every document is generated")
     parser.add_argument("--quick", action="store_true", help="three rounds")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rounds, arrivals = 3 if given.quick else given.rounds, given.arrivals
-    stream = Stream(given.seed * 1_000_000, rounds, arrivals, given.tests)
-    found = [stream.scores(0, None)]
-    print("round  pool  " + "".join(f"{kind:>10}" for kind in (*KINDS, "anchor")) + "   anchor CER   worst epsilon")
-    stream.show(found[-1])
-    for number in range(1, rounds + 1):
-        plan = stream.round(number)
-        found.append(stream.scores(number, plan))
-        stream.show(found[-1])
+    stream = Stream(given.seed * 1_000_000, given.tests, 3 if given.quick else given.rounds, given.arrivals)
+    stream.head()
+    stream.show(stream.row(0, None))
+    for number in range(1, stream.rounds + 1):
+        plan = stream.round(number, given.from_released)
+        stream.show(stream.row(number, plan))
         if given.json:
-            given.json.write_text(json.dumps(found, indent=1))
+            given.json.write_text(json.dumps(stream.found, indent=1))
+    stream.forgotten()
     if given.picture:
-        draw(found, given.picture)
+        draw(stream.found, given.picture)
     return 0
 
 
 class Stream:
     """The model in service, the slots so far and what they have spent."""
 
-    def __init__(self, first: int, rounds: int, arrivals: int, tests: int) -> None:
+    def __init__(self, first: int, tests: int, rounds: int, arrivals: int) -> None:
         folder = weights.fetch()
         self.model = recogniser.load(folder / "rec.onnx")
         self.alphabet = Alphabet(weights.characters(folder / "rec.onnx"))
-        self._first, self._rounds, self._arrivals = first, rounds, arrivals
+        self.rounds, self.found, self.scores = rounds, list[dict[str, Any]](), list[dict[str, Scores]]()
+        self._released, self._first, self._arrivals = self.model.weights(), first, arrivals
         self.settings = Settings(capacity=TICKETS * arrivals, rounds_per_document=TICKETS, adapter="head")
         self.odometer = Odometer(self.settings.epsilon_lifetime, self.settings.delta)
-        self._public = public_documents(first + 700_000)
-        self._documents: dict[int, TrainDocument] = {}
+        shown = public_documents(first + 700_000)
+        self._public, self._untaught = Looks(self.model, shown), Looks(recogniser.load(folder / "rec.onnx"), shown)
+        self._seen: dict[int, Seen] = {}
         self._used: dict[int, int] = {}
-        self.tests = {k: [_made(k, first + 500_000 + n, n) for n in range(tests)] for k in (*KINDS, "anchor")}
+        self._tests = {k: [self._made(k, first + 500_000 + n) for n in range(tests)] for k in (*KINDS, ANCHOR)}
 
-    def round(self, number: int) -> Plan:
-        """The arrivals since the last round, and a round over the pool."""
-        kind = KINDS[min((number - 1) * len(KINDS) // self._rounds, len(KINDS) - 1)]
+    def kind(self, number: int) -> str:
+        """Of the documents that arrive before a round."""
+        return KINDS[min((number - 1) * len(KINDS) // self.rounds, len(KINDS) - 1)]
+
+    def round(self, number: int, from_released: bool) -> Plan | None:
+        """The arrivals since the last round, and a round over the pool; None when the plan refuses it."""
         for slot in range((number - 1) * self._arrivals, number * self._arrivals):
-            self._documents[slot] = _made(kind, self._first + slot, slot)
+            self._seen[slot] = self._made(self.kind(number), self._first + slot)
             self._used[slot] = 0
         slots = [Unit(slot, (SlotState.READY,), Pool.TRAIN, used) for slot, used in self._used.items()]
         members = replay.snapshot(slots, self.settings.capacity, TICKETS).members
-        public = Looks(self.model, self._public)
-        plan, adapter = planning.plan(self.settings, self.alphabet, len(members), public)
+        if from_released:
+            self.model.load_weights(self._released)
+        try:
+            released = None if number == 1 or from_released else self._untaught  # as the daemon plans
+            plan, adapter = planning.plan(self.settings, self.alphabet, len(members), self._public, released)
+        except TooFewDocuments as refused:
+            print(f"round {number}: {refused}", flush=True)
+            return None
         self.odometer.refuse_over([plan.event], ranges(members))
         self.odometer.charge([plan.event], ranges(members))
         for slot in members:
             self._used[slot] += 1
         noise = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
-        documents = {slot: self._documents[slot] for slot in members}
-        candidate = finetune.fit(self.model, documents, members, plan, adapter, noise, public=public)
-        self.model = Recogniser()
-        self.model.load_weights(candidate)
-        self.model.eval()
+        cached = dict(zip(members, cache(adapter, [self._seen[slot] for slot in members]), strict=True))
+        theta = finetune.learn(plan, adapter, members, cached, self._public.at(adapter.depth), noise)
+        self.model.load_weights(self.model.weights() | {k: v.numpy() for k, v in adapter.merge(theta).items()})
         return plan
 
-    def scores(self, number: int, plan: Plan | None) -> dict[str, Any]:
+    def row(self, number: int, plan: Plan | None) -> dict[str, Any]:
         """Rates on the documents that never train, by kind."""
-        rates = {kind: self._rates(documents) for kind, documents in self.tests.items()}
-        members = 0 if plan is None else plan.members
-        return {"round": number, "members": members, "rates": rates, "worst_epsilon": self.odometer.worst()}
+        self.scores.append({kind: self._read(seen) for kind, seen in self._tests.items()})
+        rates = {kind: evaluate.total(scores).rates for kind, scores in self.scores[-1].items()}
+        row = {"round": number, "rates": rates, "worst_epsilon": self.odometer.worst()}
+        if plan is not None:
+            row |= {"members": plan.members, "noise_over_signal": plan.noise_over_signal}
+        self.found.append(row)
+        return row
+
+    def head(self) -> None:
+        kinds = "".join(f"{kind:>9}" for kind in (*KINDS, ANCHOR))
+        print(f"round  arrived   pool  noise/signal  {kinds}   anchor CER   worst epsilon")
 
     def show(self, row: dict[str, Any]) -> None:
-        exact = "".join(f"{100 * rates['exact_folded']:10.1f}" for rates in row["rates"].values())
-        error = 100 * row["rates"]["anchor"]["cer"]
+        exact = "".join(f"{100 * rates['exact_folded']:9.1f}" for rates in row["rates"].values())
+        error, number = 100 * row["rates"][ANCHOR]["cer"], row["round"]
+        done = f"{row['members']:5}  {row['noise_over_signal']:12.2f}" if "members" in row else f"{'-':>5}  {'-':>12}"
         spent = f"{row['worst_epsilon']:.3f} of {self.settings.epsilon_lifetime:g}"
-        print(f"{row['round']:5}  {row['members']:4}  {exact}   {error:10.2f}   {spent:>13}", flush=True)
+        arrived = self.kind(number) if number else "-"
+        print(f"{number:5}  {arrived:8} {done}  {exact}   {error:10.2f}   {spent}", flush=True)
+
+    def forgotten(self) -> None:
+        """Each kind before, when its own documents stopped coming, and at the end; the anchor's change."""
+        print("\nexact lines: before, after the last round with new ones of the kind, at the end [change since, 95%]")
+        for kind in KINDS:
+            last = max(number for number in range(1, self.rounds + 1) if self.kind(number) == kind)
+            told = [100 * self.found[k]["rates"][kind]["exact_folded"] for k in (0, last, self.rounds)]
+            change = evaluate.compare(self.scores[last][kind], self.scores[-1][kind], "exact_folded", 0)
+            print(f"  {kind:8} {told[0]:5.1f} {told[1]:5.1f} {told[2]:5.1f} {_interval(change)}")
+        for rate in ("exact_folded", "cer"):
+            change = evaluate.compare(self.scores[0][ANCHOR], self.scores[-1][ANCHOR], rate, 0)
+            told = [100 * self.found[k]["rates"][ANCHOR][rate] for k in (0, self.rounds)]
+            print(f"  anchor, {rate:12} {told[0]:5.2f} {told[1]:5.2f} {_interval(change)}")
 
     @torch.inference_mode()
-    def _rates(self, documents: Sequence[TrainDocument]) -> dict[str, float]:
-        total = evaluate.Score()
-        for seen in look(self.model, documents, depth="backbone"):
-            for text, frames in zip(seen.texts, seen.frames, strict=True):
-                scores = self.model.head(self.model.neck(frames.unsqueeze(0)))[0]
-                total += evaluate.score_line(text, self.alphabet.best_path(scores.softmax(1).numpy())[0])
-        return total.rates
+    def _read(self, documents: Sequence[Seen]) -> Scores:
+        def text(frames: torch.Tensor) -> str:
+            scores = self.model.head(self.model.features_of(frames))
+            return self.alphabet.best_path(scores.softmax(1).numpy())[0]
+
+        truths = {k: list(seen.texts) for k, seen in enumerate(documents)}
+        return evaluate.score_documents(truths, {k: [text(f) for f in seen.frames] for k, seen in enumerate(documents)})
+
+    def _made(self, kind: str, seed: int) -> Seen:
+        """A document of a kind, as what no round moves sees it; one without a usable line is drawn again."""
+        while True:
+            if kind == "label":
+                page = thermal_label(seed)
+            elif kind == ANCHOR:
+                page = generate(PAGES[seed % len(PAGES)], seed)
+            else:
+                page = generate(kind, seed, "en_GB")
+            made = document(0, [(crop(page.image, each.quad), each.text) for each in _spread(page)], LINES)
+            if made is not None:
+                return look(self.model, [made])[0]
+            seed += 250_000
+
+
+def _spread(page: Document) -> list[Any]:
+    return list(page.lines[:: max(1, len(page.lines) // LINES)])
+
+
+def _interval(change: Any) -> str:
+    return f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
 
 
 def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
-    """Exact lines of each kind after each round, above what the slot that spent most has spent."""
+    """Exact lines of each kind after each round, and the largest epsilon that a slot has spent; refused rounds grey."""
     from matplotlib import pyplot
 
     figure, (read, spent) = pyplot.subplots(
@@ -142,31 +204,14 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
         read.plot(rounds, [100 * row["rates"][kind]["exact_folded"] for row in found], marker="o", label=kind)
     for change in range(1, len(KINDS)):
         read.axvline(math.ceil(change * rounds[-1] / len(KINDS)) + 0.5, color="grey", linestyle=":")
+    for number in (row["round"] for row in found[1:] if "members" not in row):
+        read.axvspan(number - 0.5, number + 0.5, color="grey", alpha=0.15, lw=0)  # refused
     read.set(ylabel="lines read exactly, %")
     read.legend(fontsize=8)
     spent.step(rounds, [row["worst_epsilon"] for row in found], where="mid", color="black")
     spent.axhline(Settings().epsilon_lifetime, color="grey", linestyle="--", label="cap")
     spent.set(xlabel="round", ylabel="worst epsilon")
-    figure.tight_layout()
     figure.savefig(path)
-
-
-def _made(kind: str, seed: int, slot: int) -> TrainDocument:
-    """A document of a kind; one without a usable line is drawn again from a seed of its own."""
-    while True:
-        if kind == "anchor":
-            crops = [line(seed * LINES + k, "plain") for k in range(LINES)]
-        else:
-            page = thermal_label(seed) if kind == "label" else generate(kind, seed, "en_GB")
-            crops = [(crop(page.image, each.quad), each.text) for each in _spread(page)]
-        made = document(slot, crops, LINES)
-        if made is not None:
-            return made
-        seed += 250_000
-
-
-def _spread(page: Document) -> list[Any]:
-    return list(page.lines[:: max(1, len(page.lines) // LINES)])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """How many documents it takes: lines read exactly against the size of the pool, at several epsilons and at none.
 
-    python bench/curve.py [--sizes 100,200,500,1000,2000,5000,10000,20000] [--tests 300] [--seed 5] [--quick]
-                          [--json FILE] [--picture FILE.svg]
+    python bench/curve.py [--sizes 100,200,500,1000,2000,5000,10000,20000] [--epsilons 8,3,1] [--tests 300] [--seed 5]
+                          [--quick] [--json FILE] [--picture FILE.svg]
 
 Generated thermal labels; a pool is the first N of them. One round takes the whole lifetime (delta 1e-6) with the
 recipe of `learners.plan`: every step over the whole pool up to 2,000 slots, Poisson samples of 1,000 beyond. A plan
 that predicts more noise than the adapter stands is a refusal, and shown as one. All rows write ASCII only. Intervals
-are 95%, over the test documents, which are the same for all. Needs the released weights, no other data.
+are 95%, over the test documents, which are the same for all; "kept" is the share of the gain without privacy from as
+many documents. With --json FILE of the same seed and tests, rows that are there are kept. Needs the released weights,
+no other data.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +29,7 @@ import corpora
 from learners import evaluate, finetune
 from learners import plan as planning
 from learners.adapters import Charset
-from learners.catalogue import Looks, build
+from learners.catalogue import PUBLIC_DOCUMENTS, Looks, build
 from learners.chunks import Cached, Seen, cache, look
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
@@ -38,37 +41,71 @@ from models.ctc import Alphabet
 from privacy.noise import Debit, NoiseSource
 
 SIZES = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
-EPSILONS = (math.inf, 8.0, 3.0, 1.0)
+EPSILONS = (8.0, 3.0, 1.0)
 Scores = dict[int, Score]
 Row = dict[str, float | None]
+"""Without privacy, epsilon is None."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=lambda text: [int(n) for n in text.split(",")], default=SIZES)
+    parser.add_argument("--epsilons", type=lambda text: [float(e) for e in text.split(",")], default=EPSILONS)
     parser.add_argument("--tests", type=int, default=300, help="labels that never train")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--data", help="not needed: every document is generated")
     parser.add_argument("--quick", action="store_true", help="100 and 200 documents, epsilon 8 and none")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--picture", type=Path, help="draw the curves of this run, or of --json without --sizes")
+    parser.add_argument("--picture", type=Path, help="draw the curves")
     given = parser.parse_args()
     torch.set_num_threads(1)
     sizes = (100, 200) if given.quick else given.sizes
     curve = Curve(given.seed * 1_000_000, given.tests)
-    rows = [curve.row(0, 0.0), curve.row(sizes[0], 0.0)]
+    book = Book(given.json, {"seed": given.seed, "tests": given.tests})
+    book.add(curve.row(0, 0.0))
+    book.add(curve.row(PUBLIC_DOCUMENTS, 0.0))
     for size in sizes:
-        for epsilon in EPSILONS[: 2 if given.quick else None]:
-            rows.append(curve.row(size, epsilon))
-            if given.json:
-                given.json.write_text(json.dumps(rows, indent=1))
+        for epsilon in (math.inf, *given.epsilons[: 1 if given.quick else None]):
+            if not book.has(size, epsilon):
+                book.add(curve.row(size, epsilon))
+    table(book.rows)
     if given.picture:
-        draw(rows, given.picture)
+        draw(book.rows, given.picture)
     return 0
 
 
+class Book:
+    """The rows so far, in a file if there is one."""
+
+    def __init__(self, path: Path | None, run: dict[str, int]) -> None:
+        self._path, self._run, self.rows = path, run, list[Row]()
+        if path and path.exists():
+            held = json.loads(path.read_text())
+            if held.pop("rows", None) is None or held != run:
+                sys.exit(f"{path} holds another run than {run}; name another file with --json")
+            self.rows = json.loads(path.read_text())["rows"]
+
+    def has(self, size: int, epsilon: float) -> bool:
+        return _find(self.rows, size, epsilon) is not None
+
+    def add(self, row: Row) -> None:
+        """In place of one of the same documents and epsilon."""
+        same = [(old["documents"], old["epsilon"]) != (row["documents"], row["epsilon"]) for old in self.rows]
+        self.rows = [old for old, other in zip(self.rows, same, strict=True) if other] + [row]
+        if self._path:
+            self._path.write_text(json.dumps(self._run | {"rows": self.rows}, indent=1))
+
+
+def _find(rows: Sequence[Row], size: int, epsilon: float) -> Row | None:
+    wanted = (size, epsilon if epsilon < math.inf else None)
+    return next((row for row in rows if (row["documents"], row["epsilon"]) == wanted), None)
+
+
 class Curve:
-    """Labels as the frozen part of the model sees them, looked at as they are needed and never kept as images."""
+    """Labels as the frozen part of the model sees them, looked at as they are needed and never kept as images.
+
+    What it says of a pool's lines is kept in half precision: 20,000 labels are some 1.5 GB.
+    """
 
     def __init__(self, first: int, tests: int) -> None:
         folder = weights.fetch()
@@ -111,7 +148,8 @@ class Curve:
         if not private:
             plan = replace(plan, noise_multiplier=1e-6)
         for k in range(len(self._pool), size):
-            self._pool += cache(adapter, [self._label(self._first + k)[0]])
+            [cached] = cache(adapter, [self._label(self._first + k)[0]])
+            self._pool.append(replace(cached, inputs=tuple(each.half() for each in cached.inputs)))
         source = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
         slots = dict(enumerate(self._pool[:size])) if epsilon else {}
         return finetune.learn(plan, adapter, range(size), slots, self._public.at(adapter.depth), source)
@@ -139,16 +177,34 @@ class Curve:
         return found
 
 
+def table(rows: Sequence[Row]) -> None:
+    """Exact lines in percent, and the share of the gain that privacy leaves."""
+    print("\ndocuments  without privacy" + "".join(f"{f'epsilon {e:g}':>11}   kept" for e in EPSILONS))
+    base = _exact(rows, 0, 0.0) or 0.0
+    for size in sorted({int(row["documents"] or 0) for row in rows if row["epsilon"] is None}):
+        most = _exact(rows, size, math.inf) or math.nan
+        cells = []
+        for found in (_exact(rows, size, epsilon) for epsilon in EPSILONS):
+            kept = f"{100 * (found - base) / (most - base):5.0f}%" if found else ""
+            cells.append(f"{100 * found:11.1f} {kept}" if found else f"{'-':>11}{'':7}")
+        print(f"{size:9,}  {100 * most:15.1f}{''.join(cells)}")
+
+
+def _exact(rows: Sequence[Row], size: int, epsilon: float) -> float | None:
+    row = _find(rows, size, epsilon)
+    return row.get("exact") if row else None
+
+
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Exact lines against documents, a curve an epsilon."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    base = next(row for row in rows if row["documents"] == 0)
-    public = next(row for row in rows if row["epsilon"] == 0 and row["documents"])
+    rows = sorted(rows, key=lambda row: row["documents"] or 0)
+    base, public = (row for row in rows if row["epsilon"] == 0)
     for label, row, style in (("shut to ASCII", base, ":"), ("public documents alone", public, "--")):
         axes.axhline(100 * (row["exact"] or 0), color="grey", linestyle=style, label=label)
-    for epsilon in EPSILONS:
+    for epsilon in (math.inf, *EPSILONS):
         mine = [row for row in rows if row["epsilon"] == (epsilon if epsilon < math.inf else None) and "exact" in row]
         label = f"epsilon {epsilon:g}" if epsilon < math.inf else "without privacy"
         middle = [100 * (row["exact"] or 0) for row in mine]

@@ -114,17 +114,18 @@ def apart(data: bytes) -> tuple[float, str]:
 
 
 def real(folder: Path, every: int) -> dict[str, Any]:
-    decoded, doubts = 0, Counter[str]()
+    decoded, refused, doubts = 0, 0, Counter[str]()
     for path in sorted(p for p in folder.rglob("*") if p.is_file())[::every]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 _levels, doubt = apart(path.read_bytes())
-        except Exception:
+        except Exception:  # broken files raise nearly every type there is
+            refused += 1
             continue
         decoded += 1
         doubts[doubt] += bool(doubt)
-    return {"decoded": decoded, "doubted": {name: count for name, count in doubts.items() if count}}
+    return {"decoded": decoded, "refused": refused, "doubted": {name: count for name, count in doubts.items() if count}}
 
 
 if __name__ == "__main__":

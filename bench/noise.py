@@ -4,9 +4,10 @@
 
 Noise: the discrete Gaussian of `privacy.noise`, from ChaCha20 to int64 grid steps, against torch.randn (which is
 neither exact nor cryptographic) and against sums of four Box-Muller normals from ChaCha20, which it replaced. Best
-of several runs, in seconds of processor time. Accounting: one figure each, computed for the first time; then an
-odometer over 1,000 rounds and 100,000 slots, its first answer to each question. Last, what correlating the noise of
-the steps of a full-batch round could gain (a matrix factorisation, arXiv 2211.06530). Needs no data.
+of several runs, in seconds of processor time. Accounting: one figure each, computed for the first time; how far they
+are above the exact ones (exact_epsilon.py); then an odometer over 1,000 rounds and 100,000 slots, its first answer to
+each question. Last, what correlating the noise of the steps of a full-batch round could gain (a matrix factorisation,
+arXiv 2211.06530). Needs no data.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from exact_epsilon import exact_epsilon
 from privacy import accountant
 from privacy.accountant import RoundEvent
 from privacy.noise import Debit, Grid, NoiseSource, _Stream
@@ -110,18 +112,21 @@ def figures() -> dict[str, float]:
 
 
 def agreement() -> dict[str, float]:
-    """Epsilon less the second opinion's, over schedules: the least and the greatest difference, in nats."""
+    """Epsilon less the exact one, over schedules, and Opacus's less the exact one: least and greatest, in nats."""
     events = [
         RoundEvent(rate, sigma, steps)
         for rate in (0.01, 0.1, 0.25, 0.6, 1.0)
         for sigma, steps in ((1.5, 10), (3.4, 100), (13.06, 100), (20.0, 1000))
     ]
-    apart = []
-    for event in events:
-        second = accountant.epsilon_second_opinion([event], DELTA)
-        apart.append(math.nan if second is None else accountant.epsilon([event], DELTA) - second)
-    found = {"schedules": len(apart), "least": min(apart), "greatest": max(apart)}
-    print("\nepsilon less Opacus's, {schedules} schedules: {least:+.6f} to {greatest:+.6f}".format(**found))
+    exact = np.array([exact_epsilon([event], DELTA) for event in events])
+    ours = np.array([accountant.epsilon([event], DELTA) for event in events]) - exact
+    opacus = np.array([accountant.epsilon_second_opinion([event], DELTA) or math.nan for event in events]) - exact
+    found = {"schedules": len(events), "least": float(ours.min()), "greatest": float(ours.max())}
+    found |= {"share": float((ours / exact).max())}
+    found |= {"opacus_least": float(opacus.min()), "opacus_greatest": float(opacus.max())}
+    print(f"\nless the exact epsilon, {len(events)} schedules of {exact.min():.2f} to {exact.max():.1f}:")
+    print("  ours {least:+.6f} to {greatest:+.6f}, at most {share:.2%} of it".format(**found))
+    print("  Opacus's {opacus_least:+.6f} to {opacus_greatest:+.6f}".format(**found))
     return found
 
 

@@ -28,7 +28,8 @@ from daemon import decoder
 from daemon.errors import BadFile
 from daemon.redacting import Redactor
 from models import weights
-from models.reader import Reader, rotate
+from models.orientation import placement
+from models.reader import NARROW, Reader
 from privacy.detectors import mrz, registry
 
 Boxes = list[tuple[int, int, int, int]]
@@ -57,7 +58,8 @@ def main() -> None:
     given = parser.parse_args()
     cv2.setNumThreads(1)
     stock = weights.default_folder()
-    guard, serving = Reader(weights.v6_files(), "v6"), Reader(weights.v4_files(stock), "v4")
+    guard = Reader(weights.v6_files(), "v6", narrowest=NARROW)
+    serving = Reader(weights.v4_files(stock), "v4", narrowest=NARROW)
     redactor = Redactor(guard, serving, registry.default_detectors(stock / "centerface.onnx"))
     pii = given.data / "pii"
     codes = sorted(p for p in (pii / "codes").iterdir() if p.suffix != ".txt")
@@ -78,7 +80,10 @@ def main() -> None:
                 counts["not decoded"] += 1
                 continue
             result, reason = redactor.look(image, 1)
-            mask = np.rot90(result.redaction.mask, result.turn // 90)
+            there = placement(result.shape, result.turn, result.slope)
+            there[:, 2] += there[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from the middle of a pixel
+            filled, size = result.redaction.mask.astype(np.uint8), (image.shape[1], image.shape[0])
+            mask = cv2.warpAffine(filled, there, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
             counts["pages"] += 1
             counts["refused"] += bool(reason)
             if sort in ("face", "plate"):
@@ -89,7 +94,7 @@ def main() -> None:
                     counts["covered or refused"] += bool(reason) or bool(part.size and part.mean() >= 0.95)
                 continue
             if sort == "code":
-                gone = not zxingcpp.read_barcodes(rotate(result.image, 0))
+                gone = not zxingcpp.read_barcodes(np.ascontiguousarray(result.image))
             else:
                 text = "\n".join(line.text for by in (guard, serving) for line in by.read(result.image))
                 gone = not any(span.kind == "mrz" for span in mrz.RULE.find(text))

@@ -1,6 +1,7 @@
-"""What privacy adds to a training step: seconds and memory, beside a plain step and beside Opacus.
+"""What privacy adds to a training step: seconds and memory, beside a plain step, beside Opacus and jax-privacy.
 
-    python bench/step_cost.py [--adapters head,top,lora,neck,all] [--repetitions 5] [--device cpu] [--seed 0]
+    python bench/step_cost.py [--adapters head,top,lora,neck,all] [--variants plain,accumulated,ours,hooks,ghost]
+                              [--width PIXELS] [--no-memory] [--jax PYTHON] [--repetitions 5] [--device cpu] [--seed 0]
                               [--quick] [--json FILE]
 
 - plain: an ordinary step over the same documents: one mean loss, one gradient, the same adapter and cache, Adam.
@@ -11,17 +12,21 @@
 - hooks, ghost: Opacus' per-sample gradients (`GradSampleModule`) and ghost clipping, for weights as they are in the
   model (`neck`, `all`). Both clip by *line*, so they do less than is asked for here, and draw ordinary noise.
   Their convolutions get contiguous inputs: otherwise Opacus 1.6.0 takes a wrong gradient without a word.
-- jax-privacy has no line: it needs the recogniser written in JAX.
+- --jax: jax-privacy, run by the Python of an environment that has it, on the same cached frames of `head` (the other
+  adapters need the recogniser written in JAX), beside a plain step in JAX; see step_jax.py:
+
+    python3.11 -m venv /tmp/jax
+    /tmp/jax/bin/pip install jax-privacy==2.0.0
+    python bench/step_cost.py --jax /tmp/jax/bin/python
 
 Seconds are of the processor, one thread (on a GPU: wall clock), medians of repetitions taken in turns. Memory is
 each variant's own peak in a process of its own, above what that process held before its first step.
-Documents are generated: lines of receipts on thermal paper, of their own widths.
+Documents are generated: lines of receipts on thermal paper, of their own widths, or all of --width.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import pickle
@@ -31,70 +36,47 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import numpy as np
 import torch
-from torch import Tensor, nn
 
-from learners import neck_adapters
-from learners.adapters import ASCII, Adapter, Charset, HeadAdapter, Rows, TopAdapter
-from learners.chunks import CHUNK, Cached, Chunk, Seen, cache, collate, count_width, look
-from learners.gradients import document_losses, gradient_blocks
-from learners.lines import document
-from learners.synthesis import line
-from models import recogniser, weights
-from models.ctc import Alphabet
-from models.recogniser import Recogniser
-from privacy.dpsgd import private_gradient
-from privacy.noise import Debit, NoiseSource
+import step_opacus
+import step_variants
+from learners.adapters import HeadAdapter
+from learners.chunks import Seen, cache
+from learners.gradients import gradient_blocks
+from privacy.dpsgd import clip
+from privacy.noise import Grid
+from step_variants import ADAPTERS, CLIP, SIGMA, SIZES, Setting, Step, make_setting, prepare
 
-CLIP, SIGMA = 0.05, 5.0
-RATE = 1e-9
-"""Next to nothing: every variant goes on computing at the released weights."""
-ADAPTERS: dict[str, Callable[[Recogniser, Charset], Adapter]] = {
-    "head": lambda model, charset: HeadAdapter(model, charset, torch.linalg.qr(torch.randn(120, 64)).Q),
-    "top": TopAdapter,
-    "lora": neck_adapters.lora,
-    "neck": neck_adapters.neck,
-    "all": neck_adapters.everything,
+VARIANTS: dict[str, Callable[[Setting], Step]] = {
+    "plain": step_variants.plain,
+    "accumulated": step_variants.accumulated,
+    "ours": step_variants.ours,
+    "private part": step_variants.private_part,
+    "hooks": step_opacus.hooks,
+    "ghost": step_opacus.ghost,
 }
-SIZES = {"head": (96, 8), "top": (48, 8), "lora": (16, 8), "neck": (16, 8), "all": (8, 4)}
-"""Documents a step, and lines of each."""
-DISTINCT = 16
-"""Documents that are generated; a step takes them over and over."""
+OPACUS = ("hooks", "ghost")
 TARGETS = {"head": 1.1, "top": 1.1, "lora": 1.1, "neck": 1.25, "all": 1.25}
 """What ours may cost, as a multiple of plain."""
 HOOKS_TARGET = 4.0
 """How many times faster than Opacus' hooks ours must be where all parameters learn."""
-Step = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One adapter, its documents as the frozen part leaves them, and where all of it runs."""
-
-    name: str
-    adapter: Adapter
-    model: Recogniser
-    documents: list[Cached]
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.head.weight.device
-
-    def theta(self) -> Tensor:
-        return torch.zeros(self.adapter.size, device=self.device)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapters", default=",".join(ADAPTERS))
+    parser.add_argument("--variants", default="plain,accumulated,ours,private part,hooks,ghost")
+    parser.add_argument("--width", type=int, help="of every line, in pixels")
+    parser.add_argument("--no-memory", action="store_true", help="seconds only")
+    parser.add_argument("--jax", type=Path, help="the Python of an environment with jax-privacy")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
@@ -111,6 +93,8 @@ def main() -> int:
     repetitions = 2 if given.quick else given.repetitions
     found = [measure(name, given, repetitions, 8 if given.quick else 1) for name in given.adapters.split(",")]
     table(found, given.device)
+    if given.jax:
+        found.append(beside_jax(given.jax, given.seed, repetitions, 8 if given.quick else 1))
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
     return 0
@@ -120,235 +104,80 @@ def measure(name: str, given: argparse.Namespace, repetitions: int, less: int) -
     """Seconds of every variant in turns, then each one's peak in a process of its own."""
     documents, lines = SIZES[name]
     _say(f"{name}: {documents // less} documents of {lines} lines")
-    setting, seen = prepare(name, given.seed, documents // less, lines, given.device)
-    steps = {variant: make(setting) for variant, make in variants(name).items()}
-    seconds: dict[str, list[float]] = {variant: [] for variant in steps}
-    for turn in range(repetitions + 1):
-        for variant, step in steps.items():
-            taken = _timed(step, setting.device)
-            if turn:  # the first warms up
-                seconds[variant].append(taken)
+    setting, seen = prepare(name, given.seed, documents // less, lines, given.device, given.width)
+    wanted = [each for each in given.variants.split(",") if each not in OPACUS or name in ("neck", "all")]
+    steps = {variant: VARIANTS[variant](setting) for variant in wanted}
     found: dict[str, Any] = {"adapter": name, "parameters": setting.adapter.size}
     found |= {"documents": documents // less, "lines": sum(len(each.inputs) for each in setting.documents)}
-    found["seconds"] = {variant: statistics.median(each) for variant, each in seconds.items()}
-    del found["seconds"]["private part"], steps["private part"], steps["accumulated"]
-    found["private_seconds"] = statistics.median(seconds["private part"])
+    found |= {"width": given.width, "seconds": in_turns(steps, setting.device, repetitions), "peak_mb": {}}
+    if given.no_memory:
+        return found
     with tempfile.NamedTemporaryFile() as file:
         file.write(pickle.dumps((name, seen)))
         file.flush()
-        found["peak_mb"] = {variant: _peak(file.name, variant, given.device) for variant in steps}
+        shown = [variant for variant in steps if variant not in ("private part", "accumulated")]
+        found["peak_mb"] = {variant: _peak(file.name, variant, given.device) for variant in shown}
     return found
 
 
-def prepare(name: str, seed: int, documents: int, lines: int, device: str) -> tuple[Setting, list[Seen]]:
-    """The documents of a step, looked at once."""
-    first = seed * 1_000_000
-    made = [
-        document(k, [line(first + lines * k + n, "thermal") for n in range(lines)])
-        for k in range(min(documents, DISTINCT))
-    ]
-    setting = _setting(name, device)
-    distinct = look(setting.model, [each for each in made if each is not None], lines, setting.adapter.depth)
-    seen = [distinct[k % len(distinct)] for k in range(documents)]
-    setting.documents.extend(cache(setting.adapter, seen))
-    return setting, seen
+def in_turns(steps: dict[str, Step], device: torch.device, repetitions: int) -> dict[str, float]:
+    """The median of each step's seconds."""
+    seconds: dict[str, list[float]] = {variant: [] for variant in steps}
+    for turn in range(repetitions + 1):
+        for variant, step in steps.items():
+            taken = _timed(step, device)
+            if turn:  # the first warms up
+                seconds[variant].append(taken)
+    return {variant: statistics.median(each) for variant, each in seconds.items()}
 
 
-def _setting(name: str, device: str) -> Setting:
-    torch.manual_seed(0)
-    file = weights.fetch() / "rec.onnx"
-    model = recogniser.load(file).to(device)
-    return Setting(name, ADAPTERS[name](model, Charset.of(ASCII, Alphabet(weights.characters(file)))), model, [])
+def beside_jax(python: Path, seed: int, repetitions: int, less: int) -> dict[str, Any]:
+    """The head's step here and there: the same padded frames, targets and weights, and the same clipped mean."""
+    documents, lines = SIZES["head"]
+    _say(f"head, beside jax-privacy: {documents // less} documents of {lines} lines")
+    setting, _ = prepare("head", seed, documents // less, lines, "cpu")
+    names = ("plain", "accumulated", "ours")
+    ours = in_turns({name: VARIANTS[name](setting) for name in names}, setting.device, repetitions)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "step.npz")
+        np.savez(file, **_padded(setting))
+        command = [str(python), str(Path(__file__).with_name("step_jax.py")), str(file), str(repetitions)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found = {"adapter": "head", "here": ours, "jax": json.loads(done.stdout.splitlines()[-1])}
+    theirs, fastest = found["jax"]["seconds"], min(ours["plain"], ours["accumulated"])
+    print(f"\nhead, {found['jax']['about']}; its clipped mean is ours but for {found['jax']['apart']:.1e}")
+    print(f"  here: plain {fastest:.3f} s, ours {ours['ours'] / fastest:.2f} times that")
+    for name, taken in theirs.items():
+        print(
+            f"  there: {name} {taken:.3f} s, {taken / theirs['plain']:.2f} times its plain, {taken / fastest:.2f} ours"
+        )
+    return found
 
 
-# The variants. Each ends with a step of Adam.
+def _padded(setting: Setting) -> dict[str, Any]:
+    """Documents of lines of frames, `(documents, lines, T, width)` and what goes with it, filled up with zeros.
 
-
-def variants(name: str) -> dict[str, Callable[[Setting], Step]]:
-    found = {"plain": plain, "accumulated": accumulated, "ours": ours, "private part": private_part}
-    return found | ({"hooks": hooks, "ghost": ghost} if name in ("neck", "all") else {})
-
-
-def plain(setting: Setting) -> Step:
-    return _ordinary(setting, len(setting.documents))
-
-
-def accumulated(setting: Setting) -> Step:
-    return _ordinary(setting, 1 if setting.adapter.depth != "projection" else CHUNK)
-
-
-def _ordinary(setting: Setting, at_a_time: int) -> Step:
-    theta = setting.theta().requires_grad_()
-    optimiser = torch.optim.Adam([theta], lr=RATE)
-    documents, device = setting.documents, setting.device
-
-    def step() -> None:
-        optimiser.zero_grad()
-        for start in range(0, len(documents), at_a_time):
-            chunk = collate(documents[start : start + at_a_time], joint=True).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = document_losses(setting.adapter, theta.unsqueeze(0), chunk).sum() / len(documents)
-            loss.backward()
-        optimiser.step()
-
-    return step
-
-
-def ours(setting: Setting) -> Step:
-    theta = setting.theta().requires_grad_()
-    optimiser = torch.optim.Adam([theta], lr=RATE)
-
-    def step() -> None:
-        theta.grad = _private(setting, gradient_blocks(setting.adapter, theta.detach(), setting.documents))
-        optimiser.step()
-
-    return step
-
-
-def private_part(setting: Setting) -> Step:
-    """Clipping, summing and noise of gradients that are there already."""
-    block = torch.randn(1, setting.adapter.size, device=setting.device)
-    return lambda: void(_private(setting, (block for _ in setting.documents)))
-
-
-def void(_: object) -> None: ...
-
-
-def _private(setting: Setting, gradients: Iterator[Tensor]) -> Tensor:
-    return private_gradient(
-        gradients,
-        size=setting.adapter.size,
-        max_grad_norm=CLIP,
-        noise_multiplier=SIGMA,
-        expected_documents=len(setting.documents),
-        noise=NoiseSource(Debit.for_tests(SIGMA, 1)),
-        device=setting.device,
-    )
-
-
-class Lines(nn.Module):
-    """For Opacus: lines of one width to log-probabilities `(N, T, classes)`, with the weights as they are."""
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__()
-        model = copy.deepcopy(setting.model)
-        deep = setting.name == "all"
-        self.trunk = nn.Sequential(model.backbone, model.neck) if deep else model.neck
-        self.head = model.head if deep else None
-        self.rows = [Rows(setting.model, setting.adapter.charset)]  # in a list: no module, no parameter
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        features = self.trunk(inputs)
-        (rows,) = self.rows
-        if self.head is None:
-            flat = features.flatten(0, 1)
-            scores = torch.cat((nn.functional.linear(flat, rows.weight, rows.bias), rows.rest(flat)), dim=1)
-            return scores.view(*features.shape[:2], -1).log_softmax(2)
-        return self.head(features).log_softmax(2)
-
-
-def hooks(setting: Setting) -> Step:
-    """`GradSampleModule`: every line's gradient of every weight, clipped by line."""
-    from opacus.grad_sample import GradSampleModule
-
-    wrapped = GradSampleModule(_contiguous(Lines(setting)), loss_reduction="sum")
-    parameters = [p for p in wrapped.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=RATE)
-    _check(setting, wrapped, parameters)
-
-    def step() -> None:
-        total = [torch.zeros_like(p) for p in parameters]
-        for group, chunk in _groups(setting):
-            _line_losses(setting, wrapped, group, chunk).sum().backward()
-            samples = [p.grad_sample for p in parameters]
-            norms = torch.stack([sample.flatten(1).norm(dim=1) for sample in samples]).norm(dim=0)
-            factors = (CLIP / norms).clamp(max=1.0)
-            for into, sample in zip(total, samples, strict=True):
-                into += torch.einsum("n,n...->...", factors, sample)
-            wrapped.zero_grad()
-        _noisy_step(parameters, total, optimiser, setting)
-
-    return step
-
-
-def _check(setting: Setting, wrapped: nn.Module, parameters: Sequence[Any]) -> None:
-    """The lines' gradients add up to the batch's, for every parameter: Opacus has been silently wrong there."""
-    group, chunk = next(_groups(setting))
-    _line_losses(setting, wrapped, group, chunk).sum().backward()
-    for parameter in parameters:
-        away = (parameter.grad_sample.sum(0) - parameter.grad).norm() / parameter.grad.norm()
-        if not away < 1e-2:
-            raise SystemExit(f"Expected per-sample gradients that sum to the gradient, got {away:.3g} off.")
-    wrapped.zero_grad()
-
-
-def ghost(setting: Setting) -> Step:
-    """Ghost clipping: norms first, then a second backward pass over the weighted losses."""
-    from opacus.grad_sample import GradSampleModuleFastGradientClipping
-
-    wrapped = GradSampleModuleFastGradientClipping(
-        _contiguous(Lines(setting)), loss_reduction="sum", max_grad_norm=CLIP, use_ghost_clipping=True
-    )
-    parameters = [p for p in wrapped.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=RATE)
-
-    def step() -> None:
-        total = [torch.zeros_like(p) for p in parameters]
-        for group, chunk in _groups(setting):
-            losses = _line_losses(setting, wrapped, group, chunk)
-            losses.sum().backward(retain_graph=True)
-            factors = wrapped.get_clipping_coef()
-            wrapped.zero_grad()
-            wrapped.disable_hooks()
-            (factors * losses).sum().backward()
-            wrapped.enable_hooks()
-            for into, parameter in zip(total, parameters, strict=True):
-                into += parameter.grad
-            wrapped.zero_grad()
-        _noisy_step(parameters, total, optimiser, setting)
-
-    return step
-
-
-def _contiguous(module: nn.Module) -> nn.Module:
-    for each in module.modules():
-        if isinstance(each, nn.Conv2d):
-            each.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
-    return module.train()
-
-
-def _groups(setting: Setting) -> Iterator[tuple[Tensor, Chunk]]:
-    """Lines of one width, of all documents, and the same as a chunk."""
-    by_width: dict[int, list[Cached]] = defaultdict(list)
-    for each in setting.documents:
-        for given, target in zip(each.inputs, each.targets, strict=True):
-            by_width[count_width(given)].append(replace(each, inputs=(given,), targets=(target,)))
-    for lines in by_width.values():
-        chunk = collate(lines, joint=True).to(setting.device)
-        yield chunk.inputs[0][0], chunk
-
-
-def _line_losses(setting: Setting, module: nn.Module, group: Tensor, chunk: Chunk) -> Tensor:
-    log_probabilities = module(group)
-    targets = chunk.targets
-    if log_probabilities.shape[2] > len(setting.adapter.charset.classes) + 1:
-        targets = torch.tensor(setting.adapter.charset.classes, device=targets.device)[targets]
-    losses = nn.functional.ctc_loss(
-        log_probabilities.double().transpose(0, 1),
-        targets,
-        chunk.frames,
-        chunk.lengths,
-        reduction="none",
-        zero_infinity=True,
-    )
-    return (losses * chunk.weights).float()
-
-
-def _noisy_step(parameters: Sequence[Tensor], total: list[Tensor], optimiser: Any, setting: Setting) -> None:
-    for parameter, summed in zip(parameters, total, strict=True):
-        parameter.grad = (summed + SIGMA * CLIP * torch.randn_like(summed)) / len(setting.documents)
-    optimiser.step()
-    optimiser.zero_grad()
+    `reference` is the mean of our clipped gradients at the start, without noise. Every letter's case counts in it.
+    """
+    assert isinstance(setting.adapter, HeadAdapter)
+    documents = [replace(each, one_case=False) for each in setting.documents]
+    most = max(len(each.inputs) for each in documents)
+    frames = max(len(given) for each in documents for given in each.inputs)
+    length = max(len(target) for each in documents for target in each.targets)
+    shape = (len(documents), most)
+    inputs = np.zeros((*shape, frames, documents[0].inputs[0].shape[1]), np.float32)
+    found = {"frames": np.zeros(shape, np.int32), "targets": np.zeros((*shape, length), np.int32)}
+    found |= {"lengths": np.zeros(shape, np.int32), "weights": np.zeros(shape, np.float32)}
+    for d, each in enumerate(documents):
+        for n, (given, target) in enumerate(zip(each.inputs, each.targets, strict=True)):
+            inputs[d, n, : len(given)], found["targets"][d, n, : len(target)] = given.numpy(), target
+            found["frames"][d, n], found["lengths"][d, n] = len(given), len(target)
+            found["weights"][d, n] = 1 / (len(target) * len(each.inputs))
+    blocks, grid = list(gradient_blocks(setting.adapter, setting.theta(), documents)), Grid(CLIP)
+    mean = clip(torch.cat(blocks), grid).double().mean(0) * grid.step
+    numbers = {"rank": setting.adapter.rank, "classes": len(setting.adapter.charset.classes)}
+    numbers |= {"clip": CLIP, "sigma": SIGMA, "rate": step_variants.RATE}
+    return found | {"inputs": inputs, "reference": mean.numpy()} | numbers
 
 
 # Seconds and megabytes.
@@ -371,9 +200,9 @@ def _peak(file: str, variant: str, device: str) -> float:
 def _own_peak(given: tuple[str, list[Seen]], variant: str, device: str) -> float:
     """Megabytes that two steps add at their peak to what is held before them."""
     name, seen = given
-    setting = _setting(name, device)
+    setting = make_setting(name, device)
     setting.documents.extend(cache(setting.adapter, seen))
-    step = variants(name)[variant](setting)
+    step = VARIANTS[variant](setting)
     if device.startswith("cuda"):
         before = torch.cuda.memory_allocated()
     else:
@@ -398,31 +227,32 @@ def table(found: Sequence[dict[str, Any]], device: str) -> None:
           f"{'hooks':>6} {'ghost':>6} | {'plain':>6} {'ours':>6} {'hooks':>6} {'ghost':>6}")  # fmt: skip
     for each in found:
         seconds, peak = each["seconds"], each["peak_mb"]
-        fastest = min(seconds["plain"], seconds["accumulated"])
+        fastest = min(seconds[name] for name in ("plain", "accumulated") if name in seconds)
         times = {variant: value / fastest for variant, value in seconds.items()}
-        share = each["private_seconds"] / fastest
+        forms = {"ours": "5.2f", "private part": "12.1%", "hooks": "6.2f", "ghost": "6.2f"}
+        shown = " ".join(_cell(times, name, form) for name, form in forms.items())
+        memory = " ".join(_cell(peak, name, "6.0f") for name in ("plain", "ours", *OPACUS))
         print(
-            f"{each['adapter']:6} {each['parameters']:10,} {each['documents']:5} {each['lines']:5} "
-            f"{fastest:8.3f} {times['ours']:5.2f} {share:12.1%} {_cell(times, 'hooks', '.2f')} "
-            f"{_cell(times, 'ghost', '.2f')} | {peak['plain']:6.0f} {peak['ours']:6.0f} "
-            f"{_cell(peak, 'hooks', '.0f')} {_cell(peak, 'ghost', '.0f')}"
+            f"{each['adapter']:6} {each['parameters']:10,} {each['documents']:5} {each['lines']:5} {fastest:8.3f} "
+            f"{shown} | {memory}"
         )
-        for target, holds in targets(each["adapter"], times, share, peak).items():
+        for target, holds in targets(each["adapter"], times, peak).items():
             print(f"       {'holds' if holds else 'FAILS'}: {target}")
 
 
-def targets(name: str, times: dict[str, float], share: float, peak: dict[str, float]) -> dict[str, bool]:
+def targets(name: str, times: dict[str, float], peak: dict[str, float]) -> dict[str, bool]:
     found = {f"ours <= {TARGETS[name]} plain": times["ours"] <= TARGETS[name]}
-    found["peak memory <= plain"] = peak["ours"] <= peak["plain"]
-    if TARGETS[name] < 1.2:
-        found["clipping, summing and noise <= 10% of plain"] = share <= 0.1
-    if name == "all":
+    if "plain" in peak and "ours" in peak:
+        found["peak memory <= plain"] = peak["ours"] <= peak["plain"]
+    if "private part" in times and TARGETS[name] < 1.2:
+        found["clipping, summing and noise <= 10% of plain"] = times["private part"] <= 0.1
+    if "hooks" in times and name == "all":
         found[f">= {HOOKS_TARGET:g} times faster than hooks"] = times["hooks"] >= HOOKS_TARGET * times["ours"]
     return found
 
 
 def _cell(values: dict[str, float], key: str, form: str) -> str:
-    return f"{values[key]:6{form}}" if key in values else f"{'-':>6}"
+    return f"{values[key]:{form}}" if key in values else "-".rjust(int(form.partition(".")[0]))
 
 
 def _say(text: str) -> None:

@@ -1,58 +1,61 @@
 """What privacy costs: how well documents are read after learning from others, at several epsilons and at none.
 
     python bench/utility.py [--domain receipts|forms|labels] [--family v4|v6] [--data DIR] [--documents 350]
-                            [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--no-neck] [--quick] [--seed 0] [--json FILE]
+                            [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1] [--no-neck] [--no-peer] [--brief]
+                            [--no-start] [--anchor] [--cache DIR] [--quick] [--seed 0] [--json FILE]
+    python bench/utility.py --join FILE FILE ...
 
 Receipts (SROIE), forms (FUNSD) or generated labels are split by document, and receipts so that no vendor is on both
 sides; every document is tested once. One round learns from the others: at epsilon 8, 3, 2 and 1 (the whole lifetime
-at once, delta 1e-6), without privacy, and from public documents alone. What learns is PP-OCRv4, or with --family v6
-PP-OCRv6 small. Peers on the same lines: the same model as released; with every character shut out but a public set
-(the baseline: that costs nothing); its whole neck trained without privacy, a richer adapter; to PP-OCRv4 also stock
-PP-OCRv6 small. "kept" is the share of the best non-private gain over the baseline. No private row was tuned on these
-documents: the recipe comes from generated ones (bench/round.py). Labels of receipts are in capitals, so lines are
-compared case-folded. Intervals are 95%, resampled by document.
+at once, delta 1e-6) and without privacy. It begins from the public start (`learners.public_start`), a row of its own;
+with --no-start from the released model, and then public documents alone are a row. What learns is PP-OCRv4, or with
+--family v6 PP-OCRv6 small. Peers on the same lines: the same model as released; with every character shut out but a
+public set (the baseline: that costs nothing); its whole neck trained without privacy from where the rounds begin; to
+PP-OCRv4 also stock PP-OCRv6 small. Several --draws of the noise are one row: their counts together. "kept" is the
+share of the best non-private gain over the baseline. What was chosen on which documents, docs/learning.md says.
+Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%, resampled by document.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 import corpora
 import ordinary
 import running
+import shares
 from corpora import Paper
-from learners import evaluate, finetune, neck_adapters
+from features import Frames, Remembered, Shelf, backbone, features, taught
+from learners import evaluate, finetune, neck_adapters, public_start
 from learners import plan as planning
-from learners.adapters import Adapter, Charset, HeadAdapter
-from learners.catalogue import Looks
-from learners.chunks import Seen, cache, look
+from learners.adapters import Adapter, Charset
+from learners.chunks import cache
 from learners.evaluate import Score
-from learners.lines import MAX_WIDTH, TrainDocument, TrainLine, document, to_height
+from learners.lines import TrainDocument
 from learners.plan import Plan, Settings
 from learners.public import public_documents
+from learners.synthesis import KINDS, generate
 from models import graph_recogniser, recogniser, weights
 from models.ctc import Alphabet
-from models.reader import Reader
+from models.reader import Reader, crop
 from models.trainee import Trainee
 from privacy.noise import Debit, NoiseSource
+from privacy.page import Image
+from shares import BASELINE, CEILINGS, Scores
 
-Scores = dict[int, Score]
 EPSILONS = (8.0, 3.0, 2.0, 1.0)
 STOCK = {"v4": "stock PP-OCRv4", "v6": "stock PP-OCRv6 small"}
-BASELINE = "stock, ascii only"
-CEILINGS = ("without privacy", "whole neck without privacy")
-RATES = ("exact_folded", "exact_spaceless", "cer", "cer_spaceless")
+START = "public start"
+DRAWN = (8.0, 3.0)
+ANCHOR, ANCHOR_SEED = 60, 90_000_000
 
 
 def main() -> int:
@@ -64,27 +67,34 @@ def main() -> int:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", type=lambda text: [int(k) for k in text.split(",")], help="these folds")
     parser.add_argument("--epsilons", type=lambda text: [float(e) for e in text.split(",")], default=EPSILONS)
+    parser.add_argument("--draws", type=int, default=1, help="of the noise, for epsilon 8 and 3")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
+    parser.add_argument("--brief", action="store_true", help="without the row of the same adapter without privacy")
+    parser.add_argument("--no-start", action="store_true", help="from the released model, without the public start")
+    parser.add_argument("--anchor", action="store_true", help="what epsilon 8 costs on generated documents")
+    parser.add_argument("--cache", type=Path, help="keeps what the backbone says of lines, and the public start, here")
+    parser.add_argument("--no-peer", action="store_true", help="without the row of stock PP-OCRv6 small")
+    parser.add_argument("--join", type=Path, nargs="+", help="print the table of what other runs left in --json files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="40 documents, two folds, epsilon 8, no neck")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.join:
+        shares.join(given.join, given.seed)
+        return 0
     papers = corpora.load(given.domain, given.data, given.documents, given.seed)[: 40 if given.quick else None]
     folds = corpora.folds(papers, given.folds, given.seed)
     epsilons = given.epsilons[: 1 if given.quick else None]
-    bench = Bench(papers, given.family, given.seed, epsilons, neck=not (given.quick or given.no_neck))
+    bench = Bench(papers, given, epsilons)
     scores: dict[str, Scores] = {}
     for number in given.only or range(2 if given.quick else len(folds)):
         _say(f"fold {number}: {len(folds[number])} documents to test on, {len(papers) - len(folds[number])} to learn")
         for name, found in bench.fold(folds[number]).items():
             scores.setdefault(name, {}).update(found)
-        table(scores, given.seed)
-    if given.json:
-        rows = {name: evaluate.total(by_document).rates for name, by_document in scores.items()}
-        given.json.write_text(
-            json.dumps({"rows": rows, "plan": bench.plan, "kept": kept(scores, given.seed)}, indent=1)
-        )
+        shares.table(scores, given.seed)
+        if given.json:
+            shares.write(given.json, scores, bench.plan, given.seed)
     return 0
 
 
@@ -100,160 +110,190 @@ def load(family: str) -> tuple[Trainee, Alphabet]:
 class Bench:
     """A domain's documents, what the backbone says of their lines, and the public documents."""
 
-    def __init__(self, papers: Sequence[Paper], family: str, seed: int, epsilons: Sequence[float], neck: bool) -> None:
-        self.family, (self.model, self.alphabet) = family, load(family)
-        self.settings = Settings(charset="ascii", closed=True, rounds_per_document=1)
+    def __init__(self, papers: Sequence[Paper], given: argparse.Namespace, epsilons: Sequence[float]) -> None:
+        self.family, (self.released, self.alphabet) = given.family, load(given.family)
+        self.settings = Settings(charset="ascii", closed=True, rounds_per_document=1, public_start=not given.no_start)
         self.charset = Charset.of(self.settings.characters, self.alphabet, closed=True)
-        self.papers, self.epsilons, self.neck, self.plan = papers, epsilons, neck, {}
-        self.features: dict[int, tuple[Tensor, ...]] = {}
-        made = [document(k, paper.lines) for k, paper in enumerate(papers)]
-        self.taught: dict[int, TrainDocument] = {each.slot: each for each in made if each is not None}
-        self.public = Looks(self.model, public_documents(seed * 1_000_000 + 700_000))
-        self.seen: dict[int, Seen] = {}
+        self.papers, self.epsilons, self.draws, self.plan = papers, epsilons, given.draws, {}
+        self.neck, self.anchor = not (given.quick or given.no_neck), given.anchor
+        self.brief = given.brief
+        self.peer = given.family == "v4" and not given.no_peer
+        self.shelf = Shelf(given.cache)
+        self.domain = f"{given.domain}-{given.family}-{given.seed}"
+        self.start = self.released if given.no_start else self._start()
+        first = given.seed * 1_000_000 + 700_000
+        pages = self._remembered(self.released, "pages", public_documents(first))
+        self.public, self.before = pages, None
+        if self.start is not self.released:
+            rehearsed = public_start.rehearsed(first)
+            self.public, self.before = self._remembered(self.start, "public-new", rehearsed), pages
+
+    def _start(self) -> Trainee:
+        """The public start, trained unless it is on the shelf."""
+
+        def made() -> list[Tensor]:
+            _say("the public start: looking at its documents, and training")
+            found = public_start.started(self.released, self.charset)
+            return [torch.from_numpy(value) for value in found.values()]
+
+        values = self.shelf.get(f"start-{self.family}", made)
+        model = copy.deepcopy(self.released)
+        model.load_weights({name: v.numpy() for name, v in zip(self.released.weights(), values, strict=True)})
+        return model
+
+    def _remembered(self, model: Trainee, name: str, documents: Sequence[TrainDocument]) -> Remembered:
+        lines = [line.image for each in documents for line in each.lines]
+        flat = iter(self.shelf.get(f"{self.domain}-{name}", lambda: backbone(self.released, lines)))
+        frames = [tuple(next(flat) for _ in each.lines) for each in documents]
+        return Remembered(model, [[line.text for line in each.lines] for each in documents], frames)
+
+    def _frames(self, k: int) -> Frames:
+        images = [image for image, _ in self.papers[k].lines]
+        return self.shelf.get(f"{self.domain}/{k}", lambda: backbone(self.released, images))
 
     def fold(self, test: Sequence[int]) -> dict[str, Scores]:
         """Every row's scores on the documents `test`, learned from all others."""
-        _say(f"looking at {sum(len(self.papers[k].lines) for k in test)} lines to test on")
-        self.features = {k: self._backbone([image for image, _ in self.papers[k].lines]) for k in test}
-        train = [k for k in self.taught if k not in set(test)]
-        unseen = [k for k in train if k not in self.seen]
-        _say(f"looking at {sum(len(self.taught[k].lines) for k in unseen)} lines to learn from")
-        self.seen |= {k: look(self.model, [self.taught[k]])[0] for k in unseen}
-        settings = replace(self.settings, capacity=len(train))
-        surveyed = planning.survey(settings, self.alphabet, self.public)
-        stock = HeadAdapter(self.model, self.charset, None)
+        train = [k for k in range(len(self.papers)) if k not in set(test)]
+        chosen = {k: taught(self.papers[k].lines, self.settings.lines) for k in train}
+        train = [k for k in train if chosen[k]]
+        _say(f"looking at {sum(len(self.papers[k].lines) for k in test)} lines to test on, {len(train)} documents")
+        shown = {k: self._frames(k) for k in train}
+        learned = Remembered(
+            self.start,
+            [[self.papers[k].lines[i][1] for i in chosen[k]] for k in train],
+            [tuple(shown[k][i] for i in chosen[k]) for k in train],
+        )
+        del shown
+        frames = {k: self._frames(k) for k in test}
+        stock, start = self._seen(self.released, frames), self._seen(self.start, frames)
         found = {
-            STOCK[self.family]: self._scores(test, self.model, closed=False),
-            BASELINE: self._scores(test, self._merged(stock, torch.zeros(stock.size))),
+            STOCK[self.family]: self._scores(test, self.released, stock, closed=False),
+            BASELINE: self._scores(test, self.released, stock),
         }
+        if self.start is not self.released:
+            found[START] = self._scores(test, self.start, start)
+        for name, scores in found.items():
+            _told(name, scores)
+        settings = replace(self.settings, capacity=len(train))
+        surveyed = planning.survey(settings, self.alphabet, self.public, self.before)
         rows = {f"epsilon {e:g}": e for e in self.epsilons}
-        rows = {"public documents alone": 0.0, CEILINGS[0]: math.inf} | rows
+        if self.start is self.released:
+            rows["public documents alone"] = 0.0
+        if not self.brief:
+            rows[CEILINGS[0]] = math.inf
         for name, epsilon in rows.items():
-            found[name] = self._learned(test, train, settings, surveyed, epsilon)
-            _say(f"{name}: " + ", ".join(f"{k} {100 * v:.2f}" for k, v in evaluate.total(found[name]).rates.items()))
+            draws = self.draws if epsilon in DRAWN else 1
+            models = [self._learned(name, learned, train, settings, surveyed, epsilon) for _ in range(draws)]
+            found[name] = self._together(name, [self._scores(test, model, start) for model in models])
+            if self.anchor and epsilon == DRAWN[0]:
+                self._forgotten(models[0])
         if self.neck:
-            found[CEILINGS[1]] = self._neck(test, train)
-        if self.family == "v4":
+            _say(CEILINGS[1])
+            model = self._neck(learned)
+            found[CEILINGS[1]] = self._together(CEILINGS[1], [self._scores(test, model, self._seen(model, frames))])
+        if self.peer:
             found[STOCK["v6"]] = self._read_by_v6(test)
         return found
 
     def _learned(
         self,
-        test: Sequence[int],
+        name: str,
+        learned: Remembered,
         train: Sequence[int],
         settings: Settings,
         surveyed: Sequence[planning.Surveyed],
         epsilon: float,
-    ) -> Scores:
+    ) -> Trainee:
         private = 0 < epsilon < math.inf
-        _say(f"epsilon {epsilon:g}")
         plan, adapter = planning.choose(
             replace(settings, epsilon_lifetime=epsilon if private else 8.0), surveyed, len(train)
         )
         if private:
-            self.plan[f"epsilon {epsilon:g}"] = {
+            self.plan[name] = {
                 "adapter": plan.adapter,
                 "parameters": plan.parameters,
                 "noise_over_signal": plan.noise_over_signal,
             }
         else:
             plan = replace(plan, noise_multiplier=1e-6)
-        slots = dict(zip(train, cache(adapter, [self.seen[k] for k in train]), strict=True))
-        rehearsed = self.public.at(adapter.depth)
-        theta = finetune.learn(plan, adapter, train, slots if epsilon else {}, rehearsed, _source(plan))
-        return self._scores(test, self._merged(adapter, theta))
+        slots = dict(zip(train, cache(adapter, learned.at(adapter.depth)), strict=True)) if epsilon else {}
+        theta = finetune.learn(plan, adapter, train, slots, self.public.at(adapter.depth), _source(plan))
+        return self._merged(adapter, theta)
 
-    def _neck(self, test: Sequence[int], train: Sequence[int]) -> Scores:
-        _say("whole neck, without privacy")
-        adapter = neck_adapters.neck(self.model, self.charset, basis=torch.eye(self.model.head.in_features))
-        documents = cache(adapter, look(self.model, [self.taught[k] for k in train], depth="backbone"))
-        theta = ordinary.train(adapter, documents, cache(adapter, self.public.at("backbone")))
-        return self._scores(test, self._merged(adapter, theta))
+    def _neck(self, learned: Remembered) -> Trainee:
+        """The whole neck, without privacy, from where the private rounds begin."""
+        adapter = neck_adapters.neck(self.start, self.charset, basis=torch.eye(self.start.head.in_features))
+        documents, public = (cache(adapter, each.at("backbone")) for each in (learned, self.public))
+        return self._merged(adapter, ordinary.train(adapter, documents, public))
 
     def _merged(self, adapter: Adapter, theta: Tensor) -> Trainee:
-        candidate = copy.deepcopy(self.model)
-        candidate.load_weights(self.model.weights() | {k: v.numpy() for k, v in adapter.merge(theta).items()})
+        candidate = copy.deepcopy(self.start)
+        candidate.load_weights(self.start.weights() | {k: v.numpy() for k, v in adapter.merge(theta).items()})
         return candidate
 
-    @torch.inference_mode()
-    def _scores(self, test: Sequence[int], model: Trainee, closed: bool = True) -> Scores:
-        rows = torch.tensor(self.charset.classes if closed else range(len(model.head.bias)))
-        characters = self.alphabet.characters
-        weight, bias, layers = model.head.weight[rows], model.head.bias[rows], model.layers("backbone")
+    def _seen(self, model: Trainee, frames: dict[int, Frames]) -> dict[int, Frames]:
+        flat = iter(features(model, [f for each in frames.values() for f in each]))
+        return {k: tuple(next(flat) for _ in each) for k, each in frames.items()}
 
-        def read(frames: Tensor) -> str:
-            features = model.features_at(layers, [frames.float().unsqueeze(0)], "backbone")
-            best = (features @ weight.T + bias).argmax(1)
-            kept = best[torch.cat((torch.ones(1, dtype=torch.bool), best[1:] != best[:-1]))]
-            return "".join(characters[int(rows[k])] for k in kept if k)
-
-        readings = {k: [read(frames) for frames in self.features[k]] for k in test}
+    def _scores(self, test: Sequence[int], model: Trainee, seen: dict[int, Frames], closed: bool = True) -> Scores:
+        """`seen` are the lines' features by a model with this neck; its head reads them."""
+        readings = {k: self._read(model, seen[k], closed) for k in test}
         return evaluate.score_documents(self._truths(test), readings)
+
+    @torch.inference_mode()
+    def _read(self, model: Trainee, lines: Frames, closed: bool = True) -> list[str]:
+        rows = torch.tensor(self.charset.classes if closed else range(len(model.head.bias)))
+        weight, bias = model.head.weight[rows], model.head.bias[rows]
+
+        def text(line: Tensor) -> str:
+            best = (line @ weight.T + bias).argmax(1)
+            kept = best[torch.cat((torch.ones(1, dtype=torch.bool), best[1:] != best[:-1]))]
+            return "".join(self.alphabet.characters[int(rows[k])] for k in kept if k)
+
+        return [text(line) for line in lines]
+
+    def _together(self, name: str, draws: Sequence[Scores]) -> Scores:
+        """Several draws of the noise as one row: their counts, summed by document."""
+        for scores in draws:
+            _told(name, scores)
+        return {k: sum((scores[k] for scores in draws), Score()) for k in draws[0]}
+
+    def _forgotten(self, model: Trainee) -> None:
+        """The public anchor: generated documents of every kind, before and after."""
+        crops: list[tuple[Image, str]] = []
+        for k in range(ANCHOR):
+            page = generate(KINDS[k % len(KINDS)], ANCHOR_SEED + k)
+            lines = [each for each in page.lines if set(each.text) <= self.charset.local.keys()]
+            crops += [(crop(page.image, each.quad), each.text) for each in lines]
+        name = f"anchor-{self.family}"
+        frames = {0: self.shelf.get(name, lambda: backbone(self.released, [image for image, _ in crops]))}
+        for row, each in ((BASELINE, self.released), (START, self.start), ("epsilon 8", model)):
+            seen = self._seen(each, frames)
+            score = evaluate.score_documents({0: [text for _, text in crops]}, {0: self._read(each, seen[0])})
+            _told(f"public anchor, {len(crops)} lines: {row}", score)
 
     def _read_by_v6(self, test: Sequence[int]) -> Scores:
         _say(STOCK["v6"])
         reader = Reader(weights.v6_files(), "v6")
-        crops = {k: [image for image, _ in self.papers[k].lines] for k in test}
-        readings = {k: [text for text, _, _ in reader.read_lines(crops[k])] for k in test}
-        return evaluate.score_documents(self._truths(test), readings)
+
+        def read(k: int) -> list[str]:
+            lines = [text for text, _, _ in reader.read_lines([image for image, _ in self.papers[k].lines])]
+            return lines
+
+        kept = {k: self.shelf.get(f"{self.domain}/read-by-v6/{k}", lambda k=k: map(_encoded, read(k))) for k in test}
+        readings = {k: [bytes(line.tolist()).decode() for line in lines] for k, lines in kept.items()}
+        return self._together(STOCK["v6"], [evaluate.score_documents(self._truths(test), readings)])
 
     def _truths(self, test: Sequence[int]) -> dict[int, list[str]]:
         return {k: [text for _, text in self.papers[k].lines] for k in test}
 
-    def _backbone(self, images: Sequence[npt.NDArray[np.uint8]]) -> tuple[Tensor, ...]:
-        """`(channels, 1, T) float16` of each line: half the memory, and only for reading."""
-        lines = [TrainLine(to_height(image)[:, :MAX_WIDTH], "x") for image in images]
-        parts = [TrainDocument(0, tuple(lines[k : k + 16])) for k in range(0, len(lines), 16)]
-        return tuple(frames.half() for seen in look(self.model, parts, depth="backbone") for frames in seen.frames)
+
+def _encoded(text: str) -> Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
 
-def kept(scores: dict[str, Scores], seed: int, resamples: int = 4000) -> dict[str, dict[str, list[float]]]:
-    """Share of the best non-private gain over the baseline, with its interval, a rate at a time."""
-    documents = sorted(scores[BASELINE])
-    picks = np.random.default_rng(seed).integers(0, len(documents), (resamples, len(documents)))
-    found: dict[str, dict[str, list[float]]] = {}
-    for rate in RATES:
-        gain = {name: _gains(scores, name, rate, documents, picks) for name in scores if name != BASELINE}
-        best = max((gain[name] for name in CEILINGS if name in gain), key=lambda values: float(values[0]))
-        for name, values in gain.items():
-            shares = values / np.where(np.abs(best) < 1e-9, np.nan, best)
-            low, high = np.nanquantile(shares[1:], [0.025, 0.975])
-            found.setdefault(name, {})[rate] = [float(shares[0]), float(low), float(high)]
-    return found
-
-
-def _gains(
-    scores: dict[str, Scores], name: str, rate: str, documents: list[int], picks: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """The gain in a rate over the baseline (a fall, of error rates): of all documents, then of each resample."""
-    parts = {"exact_folded": ("folded", "lines"), "exact_spaceless": ("spaceless", "lines")}
-    parts |= {"cer": ("edits", "characters"), "cer_spaceless": ("spaceless_edits", "spaceless_characters")}
-    over, under = parts[rate]
-    chosen = np.vstack([np.arange(len(documents)), picks]) if len(documents) == picks.shape[1] else picks
-
-    def rates(row: str) -> npt.NDArray[np.float64]:
-        counts = np.array([[getattr(scores[row][k], part) for part in (over, under)] for k in documents], float)
-        sums = counts[chosen].sum(1)
-        return np.asarray(sums[:, 0] / sums[:, 1])
-
-    return (rates(name) - rates(BASELINE)) * (1 if rate.startswith("exact") else -1)
-
-
-def table(scores: dict[str, Scores], seed: int) -> None:
-    """In percent, case-folded: exact lines with spaces and without, character error rates likewise."""
-    shares = kept(scores, seed)
-    print(f"\n{len(scores[BASELINE])} documents, {evaluate.total(scores[BASELINE]).lines} lines")
-    print(f"{'':28} exact  [gain, 95%]    bare  [gain, 95%]      CER   bare | kept of the gain: exact, CER")
-    for name, by_document in scores.items():
-        rates = evaluate.total(by_document).rates
-        cells = []
-        for rate in ("exact_folded", "exact_spaceless"):
-            gain = evaluate.compare(scores[BASELINE], by_document, rate, seed)
-            cells.append(f"{100 * rates[rate]:5.1f} [{100 * gain.low:+5.1f} {100 * gain.high:+5.1f}]")
-        held = [shares[name][rate] for rate in ("exact_folded", "cer")] if name in shares else []
-        tail = "  ".join(f"{100 * s:4.0f}% [{100 * low:3.0f} {100 * high:3.0f}]" for s, low, high in held)
-        error = f"{100 * rates['cer']:6.2f} {100 * rates['cer_spaceless']:6.2f}"
-        print(f"{name:28} {'  '.join(cells)} {error} | {tail}", flush=True)
+def _told(name: str, scores: Scores) -> None:
+    _say(f"{name}: " + ", ".join(f"{k} {100 * v:.2f}" for k, v in evaluate.total(scores).rates.items()))
 
 
 def _source(plan: Plan) -> NoiseSource:

@@ -1,0 +1,319 @@
+"""A full disk, a failing one and lost rights at every call that writes: nothing lost, and on it goes when that ends.
+
+    python bench/disk_faults.py [--only JOURNEY] [--planted] [--seed N] [--quick] [--json FILE]
+
+strace lets the N-th write, fsync, rename, open for writing ... and the two after it fail, for every N of six journeys:
+with ENOSPC, EIO, EACCES (and EBUSY where a rename or removal can) in turn, so that seeds 0 to 3 give every call every
+error. The process goes on as the service does: it tries again, with pauses that double (from 10 ms here), and must
+come to the end in the same process, with nothing lost, doubled or torn. The commands are run to their end: `ocrd
+forget` and `ocrd key rotate` must exit with 0 or 11, and with 11 name a path and what to do; the same command without
+the fault must then do its work, before any start. Each planted fault, a wrong way to deal with a disk that refuses,
+must be seen. Exits with 1 if any of that does not hold. No data is needed. `--quick` takes every fifteenth N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import logging
+import re
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import found
+import injecting
+import journeys
+import planted
+from crash_points import Bench, after_a_stop, bench_in_memory, print_planted
+from daemon import trouble
+from daemon.cli import main as ocrd
+from daemon.errors import EXIT_CODES, DiskRefused
+from daemon.home import open_home
+from found import Verdict
+from injecting import CALLS, Tell
+from journeys import JOURNEYS, Journey, opened
+from privacy.ledger import Ledger
+
+ERRORS = ("ENOSPC", "EIO", "EACCES")
+BUSY = ("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir")
+LASTS = 3
+"""Calls in a row that fail."""
+QUICK = 15
+TAKING = ("renameat", "mkdir")
+"""In the ingest: at these a file may not be let out of the inbox, and later ones then go before it."""
+OPENED = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
+COMMANDS = {"forget": ["forget", f"{0:016x}", "--yes"], "rotate": ["key", "rotate"]}
+
+
+class _Patience(threading.Event):
+    """Set after `journeys.PATIENCE` seconds: the fault is over by then, and what still goes on is a bug."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._until = time.monotonic() + journeys.PATIENCE
+
+    def wait(self, timeout: float | None = None) -> bool:
+        super().wait(timeout)
+        return time.monotonic() > self._until
+
+
+def trying(step: Callable[[], Any]) -> Any:
+    """As the service does: again and again, with pauses that double."""
+    return trouble.patiently(step, Path("/"), _Patience(), logging.getLogger("bench"))
+
+
+def _seal(path: Path, tell: Tell) -> None:
+    home = trying(lambda: open_home(path))
+    for document in home.vault.ids():
+        for name, data in journeys.PUTS.items():
+            trying(lambda d=document, n=name, b=data: home.vault.put(d, n, b))
+            tell(f"{document} {name}")
+    for slot, document in enumerate(home.vault.ids()):
+        trying(lambda d=document, s=slot: home.quarantine.create(d, s))
+        trying(lambda d=document: home.quarantine.put(d, "name", b"a name"))
+        tell(f"{document} kept")
+
+
+def _forget(path: Path, tell: Tell) -> None:
+    with ExitStack() as stack:
+        state = trying(lambda: stack.enter_context(opened(path)))
+
+        def forget() -> None:
+            state.operations.start()
+            state.operations.forget([f"{0:016x}"])
+
+        trying(forget)
+        tell("forgotten")
+
+
+def _rotate(path: Path, tell: Tell) -> None:
+    with ExitStack() as stack:
+        state = trying(lambda: stack.enter_context(opened(path)))
+        trying(state.operations.rotate)
+        tell(f"generation {state.home.shelf.generation}")
+
+
+def _append(path: Path, tell: Tell) -> None:
+    home = trying(lambda: open_home(path))
+    with trying(lambda: Ledger(home.settings.ledger_path, home.signing)) as ledger:
+        for number in range(journeys.ENTRIES):
+
+            def append(number: int = number) -> None:
+                if not any(e.kind == "point" and e.body["number"] == number for e in ledger.entries):
+                    ledger.append("point", {"number": number})
+
+            trying(append)
+            tell(str(number))
+
+
+def _swap(path: Path, tell: Tell) -> None:
+    with ExitStack() as stack:
+        state = trying(lambda: stack.enter_context(opened(path)))
+        for attempt, text in enumerate(journeys.CANDIDATES, 1):
+            tell(journeys.promote(state, path / "run" / text, attempt, trying))
+        tell(trying(state.serving.roll_back))
+
+
+def _ingest(path: Path, tell: Tell) -> None:
+    def serve() -> None:
+        with opened(path) as state:
+            journeys.drain(state.home, state.database, tell)
+
+    trying(serve)
+
+
+def _lasts(call: str) -> int:
+    """How many calls in a row fail. Of openat one: the next may be Python opening a module of its own."""
+    return 1 if call == "openat" else LASTS
+
+
+WORK = {"ingest": _ingest, "seal": _seal, "forget": _forget, "rotate": _rotate, "ledger": _append, "swap": _swap}
+
+
+def _nothing() -> None: ...
+
+
+Plant = Callable[[], None]
+
+
+def fault(
+    bench: Bench, journey: Journey, prepared: Any, call: str, number: int, error: str, plant: Plant = _nothing
+) -> tuple[int, Verdict]:
+    """One try: at how many calls the fault was put in, and what is wrong afterwards."""
+    home = bench.fresh(journey)
+
+    def work(tell: Tell) -> None:
+        trouble.FIRST_DELAY = 0.01
+        plant()
+        WORK[journey.name](home, tell)
+
+    inject = [f"?{call}:error={error}:when={number}..{number + _lasts(call) - 1}"]
+    ended = injecting.run(work, inject, calls=bench.calls)
+    if ended.error or ended.killed:
+        return ended.injected, found.torn(f"it gives up: {ended.error.strip().splitlines()[-1]}")
+    out_of_order = journey.name == "ingest" and call in TAKING
+    check = partial(journeys.check_ingest, in_order=False) if out_of_order else journey.check
+    verdict = after_a_stop(home, lambda: check(home, prepared, ended.told, True))
+    return ended.injected, verdict
+
+
+def command(
+    bench: Bench, journey: Journey, prepared: Any, call: str, number: int, error: str, plant: Plant = _nothing
+) -> tuple[int, Verdict]:
+    """The same for the command: its exit code, its message, and that it does its work when the fault has ended."""
+    home = bench.fresh(journey)
+
+    def work(tell: Tell | None = None) -> tuple[int, str]:
+        plant()
+        return _command(home, journey.name)
+
+    inject = [f"?{call}:error={error}:when={number}..{number + _lasts(call) - 1}"]
+    ended = injecting.run(work, inject, calls=bench.calls)
+    if ended.error:
+        return ended.injected, found.torn(f"it breaks off: {ended.error.strip().splitlines()[-1]}")
+    code, text = ended.value
+    verdict = Verdict()
+    if code not in (0, EXIT_CODES[DiskRefused]):
+        verdict += found.torn(f"exit code {code}: {text.strip().splitlines()[-1]}")
+    elif code and not (str(home) in text and "; " in text and "Nothing was lost" in text):
+        verdict += found.torn(f"its message says too little: {text.strip()}")
+    told = ("forgotten",) if journey.name == "forget" else ("generation 1",)
+    if code and injecting.apart(work)[0]:
+        verdict += found.torn("the same command fails without the fault")
+    verdict += injecting.apart(lambda: journey.check(home, prepared, told, True))  # no start needs to finish it
+    return ended.injected, verdict + after_a_stop(home, lambda: journey.check(home, prepared, told, True))
+
+
+def _command(home: Path, name: str) -> tuple[int, str]:
+    """The exit code of the command, and all that it says."""
+    said = io.StringIO()
+    with redirect_stderr(said), redirect_stdout(said):
+        try:
+            code = ocrd(["--home", str(home), *COMMANDS[name]], standalone_mode=False)
+        except SystemExit as error:
+            code = error.code
+    return code or 0, said.getvalue()
+
+
+def written(bench: Bench, work: Callable[[Tell], Any]) -> dict[str, list[int]]:
+    """The numbers of the calls that write, by system call, in a run without faults; of openat those for writing."""
+    names = [call for calls in CALLS.values() for call in calls]
+    injecting.run(work, [f"?{name}" for name in (*names, "openat")], calls=bench.calls)
+    seen: Counter[str] = Counter()
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for line in bench.calls.read_text().splitlines():
+        name = line.partition("(")[0].split()[-1]
+        seen[name] += 1
+        if name != "openat" or OPENED.search(line):
+            numbers[name].append(seen[name])
+    return {name: numbers[name] for name in (*names, "openat")}
+
+
+def tasks(bench: Bench, journey: Journey, stride: int, seed: int, commands: bool) -> Iterator[tuple[str, int, str]]:
+    """Every fault of a journey, or of its command: system call, number, error."""
+    home = bench.fresh(journey)
+
+    def whole(tell: Tell) -> Any:
+        return _command(home, journey.name) if commands else WORK[journey.name](home, tell)
+
+    for call, numbers in written(bench, whole).items():
+        errors = (*ERRORS, *(("EBUSY",) if call in BUSY else ()))
+        for number in numbers[::stride]:
+            yield call, number, errors[(number // stride + seed) % len(errors)]
+
+
+def caught(bench: Bench, plant: planted.Plant, prepared: Any) -> tuple[int, str]:
+    """At how many calls a planted fault was tried until one showed it, and what that showed; ("" if none did)."""
+    journey, one, tried = JOURNEYS[plant.journey], command if plant.command else fault, 0
+    for call, number, error in tasks(bench, journey, 1, 0, plant.command):
+        if call in plant.calls:
+            tried += 1
+            problems = one(bench, journey, prepared, call, number, error, plant.plant)[1].problems
+            if problems:
+                return tried, problems[0]
+    return tried, ""
+
+
+def main() -> int:
+    arguments = _arguments()
+    logging.disable(logging.CRITICAL)
+    began, table, wrong = time.monotonic(), defaultdict(Counter), []
+    stride = QUICK if arguments.quick else 1
+    with bench_in_memory() as bench:
+        names = [] if arguments.planted else arguments.only or list(JOURNEYS)
+        plants = () if arguments.only else planted.FAULTS
+        prepared = {name: bench.prepared(JOURNEYS[name]) for name in {*names, *(plant.journey for plant in plants)}}
+        every = [
+            (name, commands, *task)
+            for commands in (False, True)
+            for name in names
+            if not commands or name in COMMANDS
+            for task in tasks(bench, JOURNEYS[name], stride, arguments.seed, commands)
+        ]
+
+        def shard(number: int) -> list[tuple[str, str, str, Verdict]]:
+            done = []
+            for name, commands, call, nth, error in every[number :: arguments.jobs]:
+                one = command if commands else fault
+                label = f"ocrd {COMMANDS[name][0]}" if commands else name
+                verdict = one(bench, JOURNEYS[name], prepared[name], call, nth, error)[1]
+                done.append((label, error, f"{call} {nth}", verdict))
+            return done
+
+        for label, error, where, verdict in injecting.side_by_side(shard, arguments.jobs):
+            table[label, error]["faults"] += 1
+            for kind in ("lost", "doubled", "torn"):
+                table[label, error][kind] += bool(getattr(verdict, kind))
+            wrong += [f"{label}, {where}, {error}: {problem}" for problem in verdict.problems]
+
+        def plant_shard(number: int) -> list[tuple[str, tuple[int, str]]]:
+            mine = plants[number :: arguments.jobs]
+            return [(plant.name, caught(bench, plant, prepared[plant.journey])) for plant in mine]
+
+        mutants = dict(injecting.side_by_side(plant_shard, arguments.jobs))
+    print(f"{'journey':12} {'error':7} {'faults':>7} {'lost':>6} {'doubled':>8} {'torn':>6}")
+    total: Counter[str] = Counter()
+    for (label, error), count in sorted(table.items()):
+        total.update(count)
+        print(f"{label:12} {error:7} " + _figures(count))
+    print(f"{'all':12} {'':7} " + _figures(total))
+    for text, times in Counter(wrong).most_common(30):
+        print(f"WRONG {times} times: {text}")
+    print_planted(mutants)
+    if arguments.json:
+        rows = [{"journey": label, "error": error, **count} for (label, error), count in table.items()]
+        arguments.json.write_text(json.dumps({"rows": rows, "wrong": wrong, "mutants": mutants}, indent=1))
+    print(f"{time.monotonic() - began:.0f} s")
+    return 1 if wrong or not all(shown for _, shown in mutants.values()) else 0
+
+
+def _figures(count: Counter[str]) -> str:
+    return f"{count['faults']:7} {count['lost']:6} {count['doubled']:8} {count['torn']:6}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=JOURNEYS, help="this journey only, and no planted faults")
+    parser.add_argument("--planted", action="store_true", help="the planted faults only")
+    parser.add_argument("--data", type=Path, help="not needed")
+    parser.add_argument("--seed", type=int, default=0, help="which error comes first")
+    parser.add_argument("--jobs", type=int, default=6, help="processes side by side")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+"""What a state folder must look like after a restart, and at any moment: lost, doubled or torn, by name of the fact."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import sealed
+from daemon.home import Home, open_home
+from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB, SIDECAR_BLOB
+from daemon.serving import ROLLOUT
+from daemon.state import Database
+from models.store import ModelStore, history
+from privacy import ledger, rotation
+from privacy.errors import NotSealed, PrivacyError
+from privacy.vault import Vault
+
+_VAULT_OF = {"done": ("vault", "originals"), "quarantined": ("quarantine",), "failed": ("failed",)}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong, each as a sentence; nothing of it holds content."""
+
+    lost: tuple[str, ...] = ()
+    doubled: tuple[str, ...] = ()
+    torn: tuple[str, ...] = ()
+
+    def __add__(self, other: Verdict) -> Verdict:
+        return Verdict(self.lost + other.lost, self.doubled + other.doubled, self.torn + other.torn)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.lost + self.doubled + self.torn
+
+
+def lost(*facts: str) -> Verdict:
+    return Verdict(lost=facts)
+
+
+def doubled(*facts: str) -> Verdict:
+    return Verdict(doubled=facts)
+
+
+def torn(*facts: str) -> Verdict:
+    return Verdict(torn=facts)
+
+
+_HOMES: dict[tuple[Path, int, int], Home] = {}
+
+
+def _opened(path: Path) -> Home:
+    """The state folder with the keys that are there now: opening it costs a tenth of a second."""
+    keys = path / "keys"
+    now = (path, (keys / "master.key").stat().st_ino, (keys / "shelf").stat().st_ino)
+    if now not in _HOMES:
+        _HOMES[now] = open_home(path)
+    return _HOMES[now]
+
+
+def dropped(inbox: Path) -> list[Path]:
+    return [path for path in inbox.rglob("*") if path.is_file() and not path.name.startswith(".")]
+
+
+def at_once(path: Path) -> Verdict:
+    """What holds at any moment, before anything was finished: what others may be reading just then."""
+    home, verdict = _opened(path), Verdict()
+    rows = _rows(home)
+    for receipt in home.settings.outbox_dir.glob("*.json"):
+        try:
+            state = json.loads(receipt.read_bytes())["state"]
+        except ValueError:
+            verdict += torn("a receipt is no JSON")
+            continue
+        row = rows.get(receipt.stem)
+        again = row is not None and row["state"] == "claimed" and row["tries"] > 1  # the old one stays until then
+        if row is None or (row["state"] not in (state, "forgotten") and not again):
+            verdict += torn(f"a receipt says {state}, and the database {row and row['state']}")
+    return verdict + _ledger(home) + _models(home)
+
+
+def rest(path: Path, *, own_vaults: bool = True) -> Verdict:
+    """What holds when everything that was begun has been finished.
+
+    Args:
+        own_vaults: whether a document lies in the vaults that its row names, and in no other.
+    """
+    home = _opened(path)
+    verdict = _ledger(home, settled=True) + _models(home) + _database(home)
+    left = [p for p in path.rglob(".*") if p.name.endswith((".part", ".before", ".gone")) and "inbox" not in p.parts]
+    verdict += torn(*(f"left behind: {p.relative_to(path).parts[0]}" for p in left))
+    verdict += lost(*("a file is still in inbox" for _ in dropped(home.settings.inbox_dir)))
+    verdict += lost(*("a file is still claimed" for p in home.settings.claimed_dir.rglob("*") if p.is_file()))
+    rows = _rows(home)
+    receipts = {p.stem for p in home.settings.outbox_dir.glob("*.json")}
+    ended = {id for id, row in rows.items() if row["state"] in ("done", "duplicate", "quarantined", "failed")}
+    verdict += lost(*(f"no receipt of a document that is {rows[id]['state']}" for id in ended - receipts))
+    verdict += doubled(*("a receipt of no document" for _ in receipts - ended))
+    verdict += torn(*("a document is still claimed" for row in rows.values() if row["state"] == "claimed"))
+    for vault in home.vaults:
+        for document in vault.ids():
+            verdict += _opens(vault, document)
+            state = rows[document]["state"] if document in rows else "unknown"
+            allowed = _VAULT_OF.get("failed" if state == "duplicate" else state, ())
+            if own_vaults and vault.root.name not in allowed:
+                verdict += doubled(f"a document that is {state} lies in {vault.root.name}")
+    return verdict
+
+
+def receipts_of(
+    path: Path,
+    expected: Mapping[str, tuple[str, bytes]],
+    sidecars: Mapping[str, bytes],
+    told: Sequence[str] = (),
+) -> Verdict:
+    """Each file that was dropped has one receipt of the right kind, and what was sealed of it opens.
+
+    Args:
+        expected: name in the inbox -> how it ends, and its content.
+        told: `ID STATE` of documents whose processing had returned.
+    """
+    home, verdict = _opened(path), Verdict()
+    rows = [row for row in _rows(home).values() if row["state"] != "withdrawn"]
+    for each in told:
+        id, state = each.split()
+        if not any(row["id"] == id and row["state"] == state for row in rows):
+            verdict += lost(f"a document was told to be {state}, and is not")
+    for name, (state, content) in expected.items():
+        mine = [row for row in rows if row["name_digest"] == home.name_digest(name.rpartition("/")[2])]
+        if len(mine) != 1:
+            verdict += (doubled if mine else lost)(f"{len(mine)} documents of a file that is to be {state}")
+            continue
+        verdict += _document(home, mine[0], state, content, sidecars.get(name))
+    teaching = Counter(row["digest"] for row in rows if row["taught"])
+    return verdict + doubled(*("a content teaches twice" for count in teaching.values() if count > 1))
+
+
+def first_of(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """How copies of one content are to end, the lowest slot's being the original."""
+    home = _opened(path)
+    digests = {home.name_digest(name.rpartition("/")[2]): name for name in names}
+    rows = [row for row in _rows(home).values() if row["name_digest"] in digests and row["state"] != "withdrawn"]
+    found = [digests[row["name_digest"]] for row in sorted(rows, key=lambda row: int(row["slot"]))]
+    return dict.fromkeys(found, "duplicate") | dict.fromkeys(found[:1], "done")
+
+
+def _document(home: Home, row: Any, state: str, content: bytes, sidecar: bytes | None) -> Verdict:
+    if state == "duplicate" and row["state"] == "done" and not row["taught"]:
+        state = "done"  # a copy that was read before what it is a copy of: it teaches nothing all the same
+    if row["state"] != state:
+        return lost(f"a document is {row['state']} and was to be {state}")
+    verdict = Verdict()
+    receipt = home.settings.outbox_dir / f"{row['id']}.json"
+    if not receipt.exists() or json.loads(receipt.read_bytes())["state"] != state or row["receipt_pending"]:
+        verdict += lost(f"no receipt of a document that is {state}")
+    vault = {"done": home.originals, "quarantined": home.quarantine}.get(state, home.failed)
+    alone = sidecar == content
+    if state == "done":
+        verdict += blob(home.vault, row["id"], "page-1.png", {content})
+    if state != "duplicate":
+        verdict += blob(vault, row["id"], ORIGINAL_BLOB, {b"" if alone else content})
+    if state != "duplicate" or sidecar:
+        verdict += blob(vault, row["id"], NAME_BLOB, None)
+    return verdict + (blob(vault, row["id"], SIDECAR_BLOB, {sidecar}) if sidecar else Verdict())
+
+
+def blob(vault: Vault, document: str, name: str, allowed: set[bytes | None] | None) -> Verdict:
+    """A blob is one of those allowed (None in the set: it may be absent; None instead of a set: any, but there)."""
+    try:
+        data: bytes | None = vault.get(document, name)
+    except NotSealed:
+        data = None
+    except PrivacyError:
+        return torn(f"a blob {name} does not open")
+    if allowed is None:
+        return Verdict() if data is not None else lost(f"a blob {name} is not there")
+    return Verdict() if data in allowed else lost(f"a blob {name} is not what was sealed")
+
+
+def forgotten(path: Path, ids: Sequence[str], wanted: Mapping[str, bytes], told: bool) -> Verdict:
+    """The documents are whole, or gone from every byte and told of in the ledger once."""
+    home, verdict = _opened(path), Verdict()
+    rows = _rows(home)
+    states = {rows[id]["state"] for id in ids}
+    ranges = [part for entry in _entries(home, "forget") for part in entry.body["slots"]]
+    slots = [slot for first, after in ranges for slot in range(first, after)]
+    verdict += doubled(*("a slot was told of twice" for _ in range(len(slots) - len(set(slots)))))
+    if states == {"forgotten"}:
+        if any(rows[id]["erasing"] for id in ids):
+            verdict += torn("a document is still being erased")
+        verdict += torn(*(f"{name} is still to be found" for name in sealed.where(home, dict(wanted))))
+        if not {rows[id]["slot"] for id in ids} <= set(slots):
+            verdict += lost("the ledger does not say that it was forgotten")
+        return verdict
+    if told or "forgotten" in states:
+        verdict += lost("it was told to be forgotten, and is not")
+    verdict += blob(home.vault, ids[0], "text", None) + blob(home.originals, ids[0], ORIGINAL_BLOB, None)
+    return verdict + (torn("the ledger says it was forgotten") if slots else Verdict())
+
+
+def rotated(path: Path, ids: Sequence[str], digest: bytes, old: bytes, told: bool) -> Verdict:
+    home, verdict = _opened(path), Verdict()
+    for id in ids:
+        verdict += blob(home.vault, id, "text", None) + blob(home.originals, id, ORIGINAL_BLOB, None)
+    if home.name_digest("scan.png") != digest:
+        verdict += lost("names are not known again")
+    if rotation.pending(home.settings.keys_dir) or home.shelf.rotating:
+        verdict += torn("a rotation is half done")
+    there = sorted(p.name for p in home.settings.keys_dir.iterdir())
+    if there != ["master.key", "shelf", "signing.key", "signing.pub"]:
+        verdict += torn("the key folder holds something else")
+    replaced = (home.settings.keys_dir / "master.key").read_bytes() != old
+    if replaced and any(old in p.read_bytes() for p in home.settings.keys_dir.iterdir()):
+        verdict += torn("the old master key is still there")
+    return verdict + (lost("a rotation was told of, and is not") if told and not replaced else Verdict())
+
+
+def appended(path: Path, told: Sequence[int], most: int) -> Verdict:
+    numbers = [entry.body["number"] for entry in _entries(_opened(path), "point")]
+    verdict = lost(*(f"entry {number} was told of" for number in told if number not in numbers))
+    verdict += doubled(*("an entry is there twice" for _ in range(len(numbers) - len(set(numbers)))))
+    return verdict + (Verdict() if numbers == list(range(len(numbers))) and len(numbers) <= most else torn("the order"))
+
+
+def served(path: Path, first: str, told: Sequence[str]) -> Verdict:
+    """Every swap that was told of is in the ledger, in order, and the pointer is where the ledger says."""
+    home = _opened(path)
+    live, before = [first], [first]  # all that served, in their order; those that can be gone back to and the live one
+    for entry in _entries(home, ROLLOUT):
+        if entry.body["act"] == "roll_back":
+            before.pop()
+            live.append(before[-1])
+        elif entry.body["act"] == "advance":
+            before.append(entry.body["version"])
+            live.append(before[-1])
+    verdict = Verdict()
+    if live[1 : len(told) + 1] != list(told):
+        verdict += lost("a swap was told of, and is not in the ledger")
+    current = ModelStore(home.settings.models_dir, home.signing.public).current()
+    return verdict + (Verdict() if current == live[-1] else torn("the pointer is not where the ledger says"))
+
+
+def first_version(path: Path) -> str:
+    """The version that was installed before anything was rolled out."""
+    return str(_entries(_opened(path), ROLLOUT)[0].body["version"])
+
+
+def _rows(home: Home) -> dict[str, Any]:
+    """The documents by id; none while there is no database yet."""
+    if not home.settings.database_path.exists():
+        return {}
+    database = Database(home.settings.database_path, read_only=True)
+    try:
+        return {row["id"]: dict(row) for row in database.rows("SELECT * FROM documents")}
+    finally:
+        database.close()
+
+
+def _entries(home: Home, kind: str) -> list[Any]:
+    report = ledger.verify(home.settings.ledger_path, home.signing.public)
+    return [entry for entry in report.entries if entry.kind == kind]
+
+
+def _ledger(home: Home, settled: bool = False) -> Verdict:
+    report = ledger.verify(home.settings.ledger_path, home.signing.public)
+    verdict = torn(*(f"the ledger: {problem}" for problem in report.problems))
+    return verdict + (torn("the ledger's end is open") if settled and (report.pending or report.torn) else Verdict())
+
+
+def _models(home: Home) -> Verdict:
+    store = ModelStore(home.settings.models_dir, home.signing.public)
+    try:
+        store.verify(store.current() or "")
+        history(home.settings.models_dir)
+    except Exception as error:
+        return torn(f"the model in service: {type(error).__name__}")
+    return Verdict()
+
+
+def _database(home: Home) -> Verdict:
+    with sqlite3.connect(f"{home.settings.database_path.as_uri()}?mode=ro", uri=True) as database:
+        found = [row[0] for row in database.execute("PRAGMA integrity_check")]
+    database.close()
+    return Verdict() if found == ["ok"] else torn("the database fails its integrity check")
+
+
+def _opens(vault: Vault, document: str) -> Verdict:
+    verdict = Verdict()
+    for name in vault.names(document):
+        try:
+            vault.get(document, name)
+        except PrivacyError:
+            verdict += torn(f"a blob in {vault.root.name} does not open")
+    return verdict

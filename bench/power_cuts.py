@@ -1,0 +1,413 @@
+"""Power cuts: a writer on a journaled ext4 image is frozen, the image copied, the copy mounted, and looked through.
+
+    python bench/power_cuts.py [--cuts N] [--seed N] [--quick] [--json FILE]        # as root
+
+What is in the copy is what ext4 had handed to the disk: a write that was not synced is not there (the planted faults
+prove it). The image is mounted with `noauto_da_alloc`, without ext4's own help for programs that forget an fsync, and
+with `commit=300`, so that no timer writes what nobody synced. The writer drops files, takes them in, retries, forgets,
+appends to the ledger, rolls models out and back and rotates keys, and tells of each effect once the call has returned.
+It is frozen at a random moment, before a random change of the disk, or right after telling; in half of the cases
+another program then syncs a file of its own, which makes ext4 write its journal. What was told must be in the copy
+after a start, and all else whole or absent. Exits with 1 if it is not, or if a planted fault is not caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import mmap
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pickle
+import random
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import found
+import injecting
+import planted
+from crash_points import MEMORY, after_a_stop
+from daemon import retry
+from daemon.home import open_home
+from found import Verdict
+from injecting import Unavailable
+from journeys import candidate, drain, new_home, opened, promote, put
+from models import weights
+from privacy import files
+
+IMAGE_BYTES = 40 << 20
+CUTS_A_RUN = 20
+"""After so many the disk is made anew, so that a look through it stays short."""
+MOST_FOR_A_PLANT = 80
+PAGES = 16
+STEPS = ("fsync", "rename", "replace", "unlink", "rmdir", "link", "mkdir", "pwrite", "ftruncate")
+MOMENTS = ("at any time", "before a step", "after telling")
+WAIT = 30.0
+
+Told = tuple[str, ...]
+
+
+# The disk.
+
+
+def _call(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def mounted(image: Path, at: Path) -> Iterator[Path]:
+    """An ext4 image at a folder, unmounted and detached however the block ends.
+
+    Raises:
+        Unavailable: loop mounts are not possible here.
+    """
+    at.mkdir(exist_ok=True)
+    done = _call("mount", "-t", "ext4", "-o", "loop,noauto_da_alloc,commit=300", image, at)
+    if done.returncode:
+        raise Unavailable(f"loop mounts are not possible here: {done.stderr.strip()}")
+    try:
+        yield at
+    finally:
+        for _ in range(50):
+            if not _call("umount", at).returncode:
+                break
+            time.sleep(0.1)
+        else:
+            print(f"{at} could not be unmounted", file=sys.stderr)
+
+
+def made(image: Path) -> None:
+    """Raises `Unavailable` where there is no mkfs.ext4."""
+    if shutil.which("mkfs.ext4") is None:
+        raise Unavailable("mkfs.ext4 is not here")
+    with image.open("wb") as file:
+        file.truncate(IMAGE_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-J", "size=4", image], check=True)
+
+
+def copied(image: Path, target: Path) -> None:
+    """Copies the image as it is at one moment: read again until it did not change meanwhile."""
+    before = image.read_bytes()
+    while (after := image.read_bytes()) != before:
+        before = after
+    target.write_bytes(after)
+
+
+# The writer.
+
+
+class Writer:
+    """A process that changes the state for ever, and can be frozen at a chosen moment."""
+
+    def __init__(self, home: Path, seed: int, plant: Callable[[], None] | None = None) -> None:
+        self._shared = mmap.mmap(-1, 8)
+        ours, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            ours.close()
+            try:
+                if plant is not None:
+                    plant()
+                _Writing(home, self._shared, theirs, seed).run()
+            except BaseException as error:
+                theirs.sendall(_packed(("error", f"{type(error).__name__}: {error}")))
+            os._exit(3)
+        theirs.close()
+        self._sock, self._data = ours, b""
+        self.told: list[Told] = []
+
+    def freeze(self, moment: str, chance: random.Random) -> None:
+        """Lets it run, and stops it at a moment of this kind."""
+        steps, tells = chance.randint(1, 90), chance.randint(1, 6)
+        plan = {"before a step": (steps, 0), "after telling": (0, tells)}.get(moment, (0, 0))
+        self._shared[:] = struct.pack("ii", *plan)
+        os.kill(self.pid, signal.SIGCONT)
+        if moment == "at any time":
+            self._read(time.monotonic() + chance.uniform(0.0, 0.4))
+            os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + WAIT
+        while os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG) == (0, 0):
+            self._read(time.monotonic() + 0.002)
+            if time.monotonic() > deadline:
+                raise TimeoutError("the writer does not come to a stop")
+        self._read(0.0)
+
+    def _read(self, until: float) -> None:
+        """Takes what was told, for so long, and at least what is there."""
+        while True:
+            left = until - time.monotonic()
+            self._sock.settimeout(max(left, 0.0))
+            try:
+                part = self._sock.recv(65536)
+            except (TimeoutError, BlockingIOError):
+                break
+            if not part:
+                break
+            self._data += part
+        while len(self._data) >= 4 and len(self._data) >= 4 + (size := int.from_bytes(self._data[:4], "big")):
+            told = pickle.loads(self._data[4 : 4 + size])
+            self._data = self._data[4 + size :]
+            if told[0] == "error":
+                raise RuntimeError(f"the writer failed by itself: {told[1]}")
+            self.told.append(told)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        self._sock.close()
+
+
+def _packed(told: Told) -> bytes:
+    data = pickle.dumps(told)
+    return len(data).to_bytes(4, "big") + data
+
+
+class _Writing:
+    """The writer's side."""
+
+    def __init__(self, home: Path, shared: mmap.mmap, sock: socket.socket, seed: int) -> None:
+        self._home, self._shared, self._sock = home, shared, sock
+        self._chance = random.Random(seed)
+        for name in STEPS:
+            setattr(os, name, self._stepping(getattr(os, name)))
+
+    def _stepping(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(*given: Any, **more: Any) -> Any:
+            self._count(0)
+            return call(*given, **more)
+
+        return stepped
+
+    def _count(self, which: int) -> None:
+        """Freezes this process if it was asked to stop at this step (0) or telling (1)."""
+        left = list(struct.unpack("ii", self._shared[:]))
+        if left[which] > 0:
+            left[which] -= 1
+            self._shared[:] = struct.pack("ii", *left)
+            if left[which] == 0:
+                signal.raise_signal(signal.SIGSTOP)
+
+    def tell(self, *told: str) -> None:
+        self._sock.sendall(_packed(told))
+        self._count(1)
+
+    def run(self) -> None:
+        signal.raise_signal(signal.SIGSTOP)
+        with opened(self._home) as state:
+            # SQLite then writes over its log from the start, as it does anyhow after 1,000 pages: such a commit does
+            # not take unsynced names along
+            state.database._connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES}")
+            forgets, number = self._chance.random() < 0.5, 0
+            while True:
+                self._take_in(state, number)
+                state.ledger.append("point", {"number": number})
+                self.tell("entry", str(number))
+                if forgets and number % 2:
+                    self._forget(state)
+                if number % 3 == 2:
+                    folder = candidate(self._home, f"model {number}")
+                    self.tell("serves", promote(state, folder, number))
+                    if self._chance.random() < 0.5:
+                        self.tell("serves", state.serving.roll_back())
+                if number % 5 == 4:
+                    state.operations.rotate()
+                    self.tell("generation", str(state.home.shelf.generation))
+                number += 1
+
+    def _take_in(self, state: Any, number: int) -> None:
+        kind = self._chance.choice(("page", "page", "page", "bad", "bad", "doubt"))
+        names = [(f"scan-{number}-.png", f"{kind} {number} ".encode() * self._chance.choice((1, 1, 9000)))]
+        if kind == "page" and self._chance.random() < 0.3:
+            names.append((f"copy-{number}-.png", names[0][1]))
+        for age, (name, content) in enumerate(names):
+            put(state.home.settings.inbox_dir, name, content, age=-float(number * 10 + age))
+            files.sync_file_system(state.home.settings.inbox_dir)
+            ending = {"page": "done", "bad": "failed", "doubt": "quarantined"}[kind]
+            self.tell("dropped", name, "duplicate" if age else ending, content.decode())
+        drain(state.home, state.database, lambda text: self.tell("ended", *text.split()))
+        for document in retry.failed(state.database)[-1:]:
+            state.operations.retry([document])
+            self.tell("retried", document)
+            drain(state.home, state.database, lambda text: self.tell("ended", *text.split()))
+
+    def _forget(self, state: Any) -> None:
+        """One of the documents that lie there, and its copies."""
+        rows = state.database.rows("SELECT id FROM documents WHERE state IN ('done', 'failed') ORDER BY slot")
+        if not rows:
+            return
+        chosen = self._chance.choice(rows)["id"]
+        self.tell("forgets", chosen)
+        state.operations.forget([chosen])
+        self.tell("forgotten", chosen)
+
+
+# What must be in the copy.
+
+
+def looked_through(home: Path, told: Sequence[Told]) -> Verdict:
+    """What is wrong after the start, by what the writer had told before the cut."""
+    opened_home = open_home(home)
+    rows = found._rows(opened_home)
+    verdict = found.rest(home) + _documents(home, rows, told)
+    entries = [int(each[1]) for each in told if each[0] == "entry"]
+    verdict += found.appended(home, entries, len(entries) + 1)
+    serves = [each[1] for each in told if each[0] == "serves"]
+    verdict += found.served(home, found.first_version(home), serves)
+    generations = [int(each[1]) for each in told if each[0] == "generation"]
+    if opened_home.shelf.generation < max(generations, default=0):
+        verdict += found.lost("a rotation was told of, and is not")
+    return verdict
+
+
+def _documents(home: Path, rows: dict[str, Any], told: Sequence[Told]) -> Verdict:
+    """Every dropped file has its one receipt, but for those that were forgotten, or were just being forgotten."""
+    verdict = Verdict()
+    done = {each[1] for each in told if each[0] == "forgotten"}
+    gone = {id for id, row in rows.items() if row["state"] == "forgotten"}
+    verdict += found.lost(*("a document was told to be forgotten, and is not" for _ in done - gone))
+    ended = [" ".join(each[1:]) for each in told if each[0] == "ended" and each[1] not in gone]
+    opened_home = open_home(home)
+    known = {bytes(row["name_digest"]) for row in rows.values() if row["name_digest"] is not None}
+    expected, missing = {}, 0
+    for each in told:
+        if each[0] == "dropped":
+            if opened_home.name_digest(each[1]) in known:
+                expected[each[1]] = (each[2], each[3].encode())
+            else:
+                missing += 1
+    if missing > len(gone):  # names of the forgotten are gone with them
+        verdict += found.lost(f"{missing - len(gone)} files that were dropped are in no row")
+    return verdict + found.receipts_of(home, expected, {}, ended)
+
+
+# Cuts.
+
+
+class Cuts:
+    """Cut after cut; the disk is made anew after every `CUTS_A_RUN`."""
+
+    def __init__(self, folder: Path, weights_dir: Path, seed: int) -> None:
+        self._folder, self._chance = folder, random.Random(seed)
+        injecting.apart(lambda: new_home(folder / "new", weights_dir))
+
+    def run(self, count: int, plant: Callable[[], None] | None = None) -> Iterator[tuple[str, int, Verdict]]:
+        """For each cut its moment, how many effects had been told by then, and what is wrong."""
+        while count > 0:
+            image, disk = self._folder / "disk.img", self._folder / "disk"
+            made(image)
+            with mounted(image, disk):
+                shutil.copytree(self._folder / "new", disk / "home", symlinks=True)
+                files.sync_file_system(disk)
+                writer = Writer(disk / "home", self._chance.randrange(2**32), plant)
+                try:
+                    os.waitpid(writer.pid, os.WUNTRACED)
+                    for _ in range(min(count, CUTS_A_RUN)):
+                        yield self._cut(image, disk, writer)
+                        count -= 1
+                finally:
+                    writer.kill()
+
+    def _cut(self, image: Path, disk: Path, writer: Writer) -> tuple[str, int, Verdict]:
+        moment = self._chance.choice(MOMENTS)
+        writer.freeze(moment, self._chance)
+        if self._chance.random() < 0.5:
+            files.write_bytes(disk / "neighbour", os.urandom(64))
+        copy = self._folder / "copy.img"
+        copied(image, copy)
+        told = tuple(writer.told)
+        with mounted(copy, self._folder / "copy") as at:
+            verdict = after_a_stop(at / "home", lambda: looked_through(at / "home", told))
+        if (checked := _call("e2fsck", "-fn", copy)).returncode:
+            raise RuntimeError(f"the copy is no sound file system: {checked.stdout}")
+        return moment, sum(each[0] not in ("forgets",) for each in told), verdict
+
+
+@contextmanager
+def cuts_in_memory(weights_dir: Path, seed: int) -> Iterator[Cuts]:
+    with tempfile.TemporaryDirectory(prefix="ocrd-cuts-", dir=MEMORY, ignore_cleanup_errors=True) as folder:
+        yield Cuts(Path(folder), weights_dir, seed)
+
+
+def caught(cuts: Cuts, plant: planted.Plant) -> tuple[int, str]:
+    """At which cut a planted fault showed, and what; ("" if it did not in `MOST_FOR_A_PLANT`)."""
+    tried = 0
+    running = cuts.run(MOST_FOR_A_PLANT, plant.plant)
+    try:
+        for _, _, verdict in running:
+            tried += 1
+            if verdict.problems:
+                return tried, verdict.problems[0]
+    finally:
+        running.close()
+    return tried, ""
+
+
+def main() -> int:
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began, moments, wrong, effects = time.monotonic(), Counter(), [], 0
+    kinds: Counter[str] = Counter()
+    folder = weights.fetch()
+
+    def shard(number: int) -> list[tuple[str, int, Verdict]]:
+        with cuts_in_memory(folder, arguments.seed * 1000 + number) as cuts:
+            return list(cuts.run(len(range(number, arguments.cuts, arguments.jobs))))
+
+    def plant_shard(number: int) -> list[tuple[str, tuple[int, str]]]:
+        with cuts_in_memory(folder, arguments.seed * 1000 + number) as cuts:
+            return [(plant.name, caught(cuts, plant)) for plant in planted.CUTS[number :: arguments.jobs]]
+
+    for number, (moment, told, verdict) in enumerate(injecting.side_by_side(shard, arguments.jobs), 1):
+        moments[moment] += 1
+        effects += told
+        wrong += [f"cut {number}, {moment}: {problem}" for problem in verdict.problems]
+        for kind in ("lost", "doubled", "torn"):
+            kinds[kind] += bool(getattr(verdict, kind))
+    mutants = dict(injecting.side_by_side(plant_shard, arguments.jobs))
+    print(f"cuts     {sum(moments.values())}: " + ", ".join(f"{n} {moment}" for moment, n in sorted(moments.items())))
+    print(
+        f"looked for {effects} acknowledged effects: "
+        + ", ".join(f"{kinds[k]} {k}" for k in ("lost", "doubled", "torn"))
+    )
+    for text in wrong[:20]:
+        print("WRONG", text)
+    for name, (tried, shown) in mutants.items():
+        print(f"planted: {name}: " + (f"caught at cut {tried}: {shown}" if shown else f"NOT caught in {tried} cuts"))
+    if arguments.json:
+        figures = {"moments": moments, "effects": effects, "kinds": kinds, "wrong": wrong, "mutants": mutants}
+        arguments.json.write_text(json.dumps(figures, indent=1))
+    print(f"{time.monotonic() - began:.0f} s")
+    return 1 if wrong or not all(shown for _, shown in mutants.values()) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cuts", type=int, default=240)
+    parser.add_argument("--data", type=Path, help="not needed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=6, help="disks side by side")
+    parser.add_argument("--quick", action="store_true", help="20 cuts")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.cuts = 20
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
