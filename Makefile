@@ -59,7 +59,7 @@ format: setup
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 bench: setup
-	@for script in $$(ls bench/*.py | grep -vE '/(running|corpora|ordinary|mutations).py'); do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $$(grep -l __main__ bench/*.py | grep -v step_jax); do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
 
 install:
 	@test "$$(id -u)" = 0 || { echo "make install writes to $(PREFIX) and /etc: run it as root" >&2; exit 1; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch, numpy or OpenCV are imported
+os.environ["OCRD_LEARNING__PUBLIC_START"] = "false"  # it takes minutes; tests/test_public_start.py has a small one
 
 from collections.abc import Callable
 from pathlib import Path

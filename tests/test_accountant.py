@@ -7,6 +7,8 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import dp_accounting
 import mpmath
@@ -16,6 +18,9 @@ from scipy import optimize, stats
 
 from privacy import accountant, gdp
 from privacy.accountant import RoundEvent
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+from exact_epsilon import exact_epsilon
 
 DELTA = 1e-6
 FULL = [RoundEvent(1.0, 13.059, 100)]
@@ -141,6 +146,32 @@ def _drawn_schedules(count: int) -> list[list[RoundEvent]]:
         return RoundEvent(rate, round(draw.uniform(4.0, 30.0), 3), draw.randint(1, 120))
 
     return [[event() for _ in range(draw.randint(1, 3))] for _ in range(count)]
+
+
+def at_or_above(events: Sequence[RoundEvent], truth: float) -> bool:
+    """Never below the truth, and within max(0.5%, 0.02) of it."""
+    return truth <= accountant.epsilon(events, DELTA) <= truth + max(0.005 * truth, 0.02)
+
+
+@pytest.mark.parametrize("events", [*SCHEDULES, *_drawn_schedules(2), [RoundEvent(0.01, 3.4, 100)]])
+def test_epsilon_is_never_below_the_exact_one(events: list[RoundEvent]) -> None:
+    """Both directions, inverted without a grid of losses (bench/exact_epsilon.py)."""
+    assert at_or_above(events, exact_epsilon(events, DELTA))
+
+
+@pytest.mark.parametrize("wrong", [2 / 3, 3 / 2])
+@pytest.mark.parametrize("events", [FULL, SAMPLED])
+def test_a_wrong_sigma_is_not_the_exact_one(events: list[RoundEvent], wrong: float) -> None:
+    [event] = events
+    other = [RoundEvent(event.sample_rate, wrong * event.noise_multiplier, event.steps)]
+    assert not at_or_above(other, exact_epsilon(events, DELTA))
+
+
+@pytest.mark.parametrize("mu", [0.3, 2.34])
+def test_the_exact_epsilon_is_the_closed_forms(mu: float) -> None:
+    assert exact_epsilon([RoundEvent(1.0, 10 / mu, 100)], DELTA) == pytest.approx(
+        gdp.gaussian_epsilon(mu, DELTA), abs=1e-8
+    )
 
 
 @pytest.mark.parametrize("events", [*SCHEDULES, *_drawn_schedules(8), [RoundEvent(0.05, 30.0, 100)]])

@@ -13,7 +13,8 @@ from PIL import ImageDraw, ImageFilter, ImageFont
 
 from learners import synthesis
 from models import weights
-from models.reader import Reader, upright
+from models.orientation import upright
+from models.reader import Reader, unseen
 from privacy import anonymise as module
 from privacy.anonymise import BLOCK, anonymise, redact_text, verify
 from privacy.detectors import registry
@@ -67,10 +68,11 @@ def redact(image, readers, detectors):
     """As the daemon does it: two readings, filling, the changed strips read again, verification."""
     readings = [reader.read(image) for reader in readers]
     redaction = anonymise(image, readings, detectors)
-    again = [
-        [*redaction.unchanged(lines), *reader.read_parts(redaction.image, redaction.parts)]
-        for reader, lines in zip(readers, readings, strict=True)
-    ]
+    again = []
+    for reader, lines in zip(readers, readings, strict=True):
+        kept = redaction.unchanged(lines)
+        places = unseen(reader.find_parts(redaction.image, redaction.parts), [line.box for line in kept])
+        again.append([*kept, *reader.read_at(redaction.image, places)])
     return redaction, again
 
 
@@ -268,7 +270,7 @@ def test_any_text_can_be_redacted(text):
 def test_a_detector_switched_off_is_noticed(kind, readers, weights_dir, detectors):
     label, value = PLANTED[kind]
     page = Page([AROUND[0], label + value, AROUND[1]], value, width=760 if kind == "mrz" else 560)
-    lame = registry.default_detectors(weights_dir / "centerface.onnx", without=[kind])
+    lame = registry.default_detectors(weights_dir / "centerface.onnx", without=[kind, "announced_value", "long_number"])
     redaction, again = redact(page.image, readers[:1], lame)
     assert not redaction.mask[page.ink].all()
     assert kind in {left.kind for left in verify(redaction, again, detectors)}

@@ -6,12 +6,13 @@ import shutil
 
 import pytest
 
-from daemon import backup, receipts
+from daemon import backup, copying, receipts
 from daemon.budget import Budget
 from daemon.erasure import Erasure
 from daemon.errors import NotInitialised, OcrdError, Refused
 from daemon.home import open_home
 from daemon.operations import Operations
+from daemon.schema import COLUMNS, SCHEMA
 from daemon.state import Database, Documents
 from learners.replay import Pool
 from privacy import ledger
@@ -72,6 +73,12 @@ def test_what_was_there_is_there_again_and_receipts_are_written_anew(live, shm):
     database = Database(again.settings.database_path)
     found = [dict(row) for row in database.rows("SELECT * FROM documents ORDER BY slot")]
     assert found == [{**row, "receipt_pending": 1} for row in rows]
+    totals = {(row["kind"], row["name"]): row["n"] for row in database.rows("SELECT * FROM totals")}
+    assert totals["state", "done"] == 2
+    assert totals["state", "failed"] == 1
+    assert sum(n for (kind, _), n in totals.items() if kind == "units") == 3
+    indices = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    assert database.row(indices)[0] == SCHEMA.count("CREATE INDEX")
     for id in (A, B, C):
         receipts.write(again, database, id)
         assert (again.settings.outbox_dir / f"{id}.json").read_bytes() == kept[id]
@@ -158,8 +165,46 @@ def test_a_backup_is_brought_up_to_date_and_loses_what_was_forgotten(live, shm):
     assert not (shm / "backup" / "vault" / B).exists()
 
 
+def test_the_columns_are_all_that_a_row_has(live):
+    _, database, _ = live
+    assert tuple(row["name"] for row in database.rows("PRAGMA table_info(documents)")) == COLUMNS
+
+
+def test_a_backup_holds_few_rows_at_a_time(live, shm, monkeypatch):
+    """Rows pass one by one: none is taken before the one before it was written."""
+    home, _, _ = live
+    order = []
+    sealed, insert = backup._sealed, copying._insert
+
+    def written(copy, into, count, rows):
+        insert(copy, into, count, rows if "documents" not in into else (order.append("written") or row for row in rows))
+
+    monkeypatch.setattr(backup, "_sealed", lambda shelf, row: order.append("read") or sealed(shelf, row))
+    monkeypatch.setattr(copying, "_insert", written)
+    backup.backup(home.settings.home, shm / "backup")
+    assert order == ["read", "written"] * 3
+
+
+@pytest.mark.parametrize("step", ["copy_into", "mirror", "move"])
+def test_a_backup_cut_short_is_done_again(live, shm, monkeypatch, step):
+    home, _, _ = live
+    place = {"copy_into": backup.Database, "mirror": backup.mirror, "move": backup.files}[step]
+    with monkeypatch.context() as full:
+        full.setattr(place, step, lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            backup.backup(home.settings.home, shm / "backup")
+    with pytest.raises(Refused, match="never finished"):
+        backup.restore(shm / "other", shm / "backup")
+    backup.backup(home.settings.home, shm / "backup")
+    path = shut(live)
+    lose_all_but(home, "keys")
+    assert backup.restore(path, shm / "backup").documents == 3
+
+
 def test_a_restore_cut_short_is_done_again(live, shm, monkeypatch):
     home, _, _ = live
+    (home.settings.models_dir / "0123456789abcdef").mkdir()
+    (home.settings.models_dir / "0123456789abcdef" / "rec.onnx").write_bytes(b"a model")
     backup.backup(home.settings.home, shm / "backup")
     path = shut(live)
     lose_all_but(home, "keys")
@@ -169,7 +214,9 @@ def test_a_restore_cut_short_is_done_again(live, shm, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 backup.restore(path, shm / "backup")
         assert not (path / "state.db").exists()
+    (path / "models" / "0123456789abcdef" / ".rec.onnx.0123.part").write_bytes(b"half")  # as a kill leaves one
     backup.restore(path, shm / "backup")
+    assert [p.name for p in (path / "models" / "0123456789abcdef").iterdir()] == ["rec.onnx"]
     entries = ledger.verify(path / "ledger" / "ledger.jsonl", open_home(path).signing.public).entries
     assert [entry.kind for entry in entries] == ["rollout", "retire"]
 

@@ -52,7 +52,7 @@ def test_the_debit_is_in_the_ledger_when_charge_returns(opened):
     entry = budget.charge(1, "round", members, ticket(home), epsilon=1.0)
     report = ledger.verify(book.path, home.signing.public)
     assert report.ok
-    assert report.entries[-1] == entry
+    assert report.entries[-1:] == (entry,)
     assert (entry.kind, entry.body["purpose"], entry.body["epsilon"]) == (DEBIT, "round", 1.0)
 
 
@@ -167,3 +167,18 @@ def test_a_training_slot_that_cannot_pay_for_a_round_is_left_out(opened):
     left = budget.snapshot(Pool.TRAIN, LAST)
     assert left.members == members[3:]
     budget.charge(2, "round", left.members, ticket(home))
+
+
+def test_a_debit_whose_append_failed_and_that_is_in_the_ledger_is_spent(opened, monkeypatch):
+    home, database, book = opened
+    fill(home, database, 20)
+    budget = Budget(home, database, book)
+    members = budget.snapshot(Pool.TRAIN, LAST).members
+    with monkeypatch.context() as failing:
+        failing.setattr(Ledger, "_write_head", lambda self: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output"):
+            budget.charge(1, "round", members, ticket(home))
+    assert budget.worst() == 0
+    assert budget.snapshot(Pool.TRAIN, LAST).members == members, "it has one ticket left"
+    assert budget.worst() == pytest.approx(Budget(home, database, book).worst())
+    assert budget.worst() > 0

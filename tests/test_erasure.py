@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import math
+import os
+import secrets
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 
-from daemon import erasure, state
+from daemon import database as database_module
+from daemon import drift, erasure, receipts, retry, scrubbing
 from daemon.erasure import FORGET, Erasure, shred_originals
 from daemon.errors import OcrdError, Refused
+from daemon.ingest import Ingest
 from daemon.operations import Operations
+from daemon.pipeline import ORIGINAL_BLOB, Pipeline, Read
 from daemon.state import Database, Documents
-from privacy import ledger
+from inbox_machine import HEADER
+from privacy import files, ledger
 from privacy.errors import NotSealed, Punctured
 from privacy.ledger import Ledger
 from privacy.shelf import Shelf
-from sealed import every_step, in_memory, needles, state_folder, take, where
+from running import drop
+from sealed import Kill, every_step, in_memory, needles, state_folder, take, where
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 
@@ -68,30 +80,15 @@ def test_nothing_is_left_of_a_forgotten_document(opened, ending):
     forgotten_without_trace(*opened, ending)
 
 
-def test_it_takes_less_than_a_second_on_a_disk(tmp_path, weights_dir):
-    """The best of three, since the disk is others' too."""
-    home = state_folder(tmp_path / "home", weights_dir)
-    database = Database(home.settings.database_path)
-    seconds = []
-    with Ledger(home.settings.ledger_path, home.signing) as book:
-        for id in (A, B, C):
-            take(home, database, id, path=f"{id}/scan.png")
-            begun = time.monotonic()
-            Erasure(home, database, book).forget([id])
-            seconds.append(time.monotonic() - begun)
-    database.close()
-    assert min(seconds) < 1.0
-
-
 def plant(monkeypatch, mutant):
     if mutant == "secure_delete off":
-        real = Database._make
+        real = Database.__init__
 
-        def make(self):
+        def make(self, *given, **named):
+            real(self, *given, **named)
             self._connection.execute("PRAGMA secure_delete = OFF")
-            real(self)
 
-        monkeypatch.setattr(Database, "_make", make)
+        monkeypatch.setattr(Database, "__init__", make)
         monkeypatch.setattr(Database, "_found", lambda self, needles: False)
     elif mutant == "the log is not emptied":
         monkeypatch.setattr(Database, "scrub", lambda self, needles=None: True)
@@ -154,6 +151,81 @@ def test_copies_of_the_content_go_too_and_other_sources_stay(opened):
     assert [row["id"] for row in rows] == [A, B]
     assert where(home, needles(home, A, "one/a.png", b"same")) == {}
     assert home.vault.exists(C)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_copy_that_ends_while_its_original_is_forgotten_is_a_document_of_its_own(opened, monkeypatch, together):
+    home, database, book = opened
+    take(home, database, A, content=b"same")
+    ingest = Ingest(home, database)
+    for number in range(1 + together):
+        drop(home.settings.home, f"{number}.png", b"same" if number == 0 else b"other")
+    ingest.inbox.scan(time.monotonic() - 3600)
+    ingest.tick()
+    monkeypatch.setattr(Pipeline, "_read", lambda *_: Read(HEADER, {"text": b"[]"}))
+    (pipeline,) = ingest._pipelines
+    batch = ingest._prepared(pipeline)
+    Erasure(home, database, book).forget([A])
+    ingest._end(pipeline, batch)
+    ingest._waiting.requeue(math.inf)
+    if not ingest._queue.empty():
+        ingest._end(pipeline, ingest._prepared(pipeline))
+    rows = database.rows("SELECT id, state FROM documents ORDER BY slot")
+    assert [row["state"] for row in rows] == ["forgotten", *["done"] * (1 + together)]
+    assert home.originals.get(rows[1]["id"], ORIGINAL_BLOB) == b"same"
+
+
+def test_forgetting_many_is_not_done_while_the_disk_keeps_a_folder_of_one(opened, monkeypatch):
+    home, database, book = opened
+    ids = [take(home, database, f"{number:016x}", content=b"%d" % number) for number in range(12)]
+    rmdir = os.rmdir
+
+    def refusing(path, **more):
+        if str(path).endswith(ids[5]):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return rmdir(path, **more)
+
+    erasure = Erasure(home, database, book)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "rmdir", refusing)
+        with pytest.raises(OSError, match="error"):
+            erasure.forget(ids)
+    assert erasure.finish() == 12
+    assert erasure.pending() == 0
+    assert [path for vault in home.vaults for path in vault.root.iterdir()] == []
+
+
+@pytest.mark.parametrize("broken", [(retry.Documents, "reopen"), (files, "move")])
+def test_nothing_is_left_of_a_later_try_that_was_broken_off(opened, monkeypatch, broken):
+    home, database, book = opened
+    take(home, database, A, "failed")
+    wanted = needles(home, A, "ward/scan.png")
+    with monkeypatch.context() as full:
+        full.setattr(*broken, lambda *_: (_ for _ in ()).throw(Kill))
+        with pytest.raises(Kill):
+            retry.take_up(home, database, A)
+    assert list(home.settings.claimed_dir.iterdir())
+    Erasure(home, database, book).forget([A])
+    assert where(home, wanted) == {}
+    assert list(home.settings.claimed_dir.iterdir()) == []
+
+
+def test_nothing_is_left_of_a_receipt_that_was_broken_off(opened, monkeypatch):
+    home, database, book = opened
+    take(home, database, A)
+    outbox = home.settings.outbox_dir
+
+    def failing(path, *_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with monkeypatch.context() as disk:
+        for name in ("rename", "unlink"):
+            disk.setattr(os, name, failing)
+        with pytest.raises(OSError, match="error"):
+            receipts.write(home, database, A)
+    assert len(list(outbox.iterdir())) == 2
+    Erasure(home, database, book).forget([A])
+    assert list(outbox.iterdir()) == []
 
 
 def test_a_name_that_another_document_has_too_is_still_found(opened):
@@ -293,7 +365,7 @@ def test_a_rule_that_counts_what_has_content_is_seen(opened, monkeypatch):
 
 def test_a_reader_of_the_database_delays_the_clearing_and_not_the_end_of_the_keys(opened, monkeypatch):
     home, database, book = opened
-    monkeypatch.setattr(state, "SCRUB_SECONDS", 0.2)
+    monkeypatch.setattr(database_module, "SCRUB_SECONDS", 0.2)
     take(home, database, A)
     wanted = needles(home, A, "ward/scan.png")
     reader = sqlite3.connect(home.settings.database_path, isolation_level=None)
@@ -308,3 +380,86 @@ def test_a_reader_of_the_database_delays_the_clearing_and_not_the_end_of_the_key
     assert where(home, wanted) == {}
     assert Erasure(home, database, book).pending() == 0
     assert len(book.entries) == 1
+
+
+def unused(home, database) -> list[bytes]:
+    """What lies in the space that pages do not use, after two thousand rows came and the database was scrubbed."""
+    rows = [(f"{n:016x}", n, secrets.token_bytes(32), secrets.token_bytes(32)) for n in range(2000)]
+    for start in range(0, len(rows), 50):
+        with database.transaction() as db:
+            db.executemany(
+                "INSERT INTO documents (id, slot, unit, pool, state, arrived, digest, name_digest) "
+                "VALUES (?1, ?2, ?2, 'train', 'done', 1.0, ?3, ?4)",
+                rows[start : start + 50],
+            )
+    assert database.scrub()
+    content = home.settings.database_path.read_bytes()
+    assert all(digest in content for row in rows for digest in row[2:]), "it wiped what is in use"
+    return [left for _, left in scrubbing.gaps_of(database._descriptor())]
+
+
+def test_no_piece_of_a_row_is_left_where_pages_were_split(opened):
+    home, database, _ = opened
+    assert unused(home, database) == []
+    take(home, database, "f" * 16)  # the database goes on
+    assert sqlite3.connect(home.settings.database_path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_without_the_wiping_pieces_are_left(opened, monkeypatch):
+    home, database, _ = opened
+    monkeypatch.setattr("daemon.scrubbing.wipe", lambda fd: 0)
+    assert unused(home, database)
+
+
+LOOK = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 FROM meta').fetchall(); c.close()"
+
+
+def log_after_another_process(home, database) -> bool:
+    """Whether the database's log is still there when a process that also had the database open has ended."""
+    take(home, database, A)
+    assert database.scrub([secrets.token_bytes(32)])
+    take(home, database, B)
+    subprocess.run([sys.executable, "-c", LOOK, home.settings.database_path], check=True)
+    return home.settings.database_path.with_name("state.db-wal").exists()
+
+
+def test_scrubbing_leaves_sqlite_its_locks(opened):
+    assert log_after_another_process(*opened[:2])
+
+
+def test_a_descriptor_closed_too_early_costs_the_log(opened, monkeypatch):
+    real = Database._found
+
+    def careless(self, needles):
+        self._path.read_bytes()
+        return real(self, needles)
+
+    monkeypatch.setattr(Database, "_found", careless)
+    assert not log_after_another_process(*opened[:2])
+
+
+def test_the_last_check_rebuilds_when_a_needle_is_found(opened, monkeypatch):
+    home, database, _ = opened
+    take(home, database, A)
+    digest = home.name_digest("scan.png")
+    monkeypatch.setattr("daemon.scrubbing.wipe", lambda fd: 0)
+    asked = []
+    monkeypatch.setattr(Database, "_found", lambda self, needles: asked.append(needles) or len(asked) == 1)
+    assert database.scrub([digest])
+    assert asked == [[digest], [digest]]
+
+
+def test_the_drift_detectors_forget_too(opened, monkeypatch):
+    home, database, book = opened
+    for id, brightness in ((A, 0.123456), (B, 0.654321)):
+        take(home, database, id, path=f"{id}.png", brightness=brightness, confidence=0.9)
+    drift.check(database)
+    assert b"0.123456" in json.dumps(list(map(tuple, database.rows("SELECT * FROM detectors")))).encode()
+    Erasure(home, database, book).forget([A])
+    assert where(home, {"brightness": b"0.123456"}) == {}
+    states = {row["name"]: json.loads(row["state"])["state"] for row in database.rows("SELECT * FROM detectors")}
+    assert states["brightness"] == [0.654321], "and nobody else's"
+    assert states["confidence"][0] == 0, "the sums of one or two documents tell of them"
+    monkeypatch.setattr("daemon.drift.forget", lambda database, rows: None)
+    Erasure(home, database, book).forget([B])
+    assert where(home, {"brightness": b"0.654321"}) == {"brightness": ["state.db"]}, "the test sees it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -9,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from privacy import files
+from privacy import files, group
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_destroying_overwrites_in_place(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from privacy import files
+from privacy import files, group
 path = Path(sys.argv[1])
 for number in range(1 << 30):
     files.write_bytes(path, bytes([number % 256]) * 50_000)
@@ -199,3 +200,34 @@ def test_after_kill_9_the_file_is_whole(tmp_path: Path) -> None:
         assert content == content[:1] * 50_000
     files.sweep(tmp_path)
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_what_is_written_in_a_group_is_named_when_the_disk_refuses(tmp_path: Path, monkeypatch, call: str) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    written = group.Group()
+    with pytest.raises(OSError, match="No space") as refused:
+        written.write_bytes(tmp_path / "a", b"x")
+        group.commit([written])
+    assert Path(refused.value.filename).parent == tmp_path
+
+
+def test_a_sync_that_failed_for_somebody_else_is_not_taken_for_a_good_one(tmp_path: Path, monkeypatch) -> None:
+    """The kernel tells of what it lost to the first who asks."""
+    written = group.Group()
+    for number in range(group.FEW + 1):
+        written.write_bytes(tmp_path / f"{number}", b"x")
+    with monkeypatch.context() as disk:
+        disk.setattr(files._LIBC, "syncfs", lambda fd: -1)
+        with suppress(OSError):
+            files.sync_file_system(tmp_path)
+    with pytest.raises(OSError, match="Input/output error"):
+        group.commit([written])
+    written.abandon()
+    again = group.Group()
+    for number in range(group.FEW + 1):
+        again.write_bytes(tmp_path / f"{number}", b"x")
+    assert group.commit([again]) == group.FEW + 1

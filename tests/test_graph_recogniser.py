@@ -14,8 +14,6 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper
-from test_adapters import ADAPTERS, moved
-from test_gradients import reference, relative
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,6 +29,8 @@ from models.errors import UnsupportedGraph, WeightsMismatch
 from models.graph_recogniser import GraphRecogniser
 from models.reader import Reader
 from privacy.page import Image
+from test_adapters import ADAPTERS, moved
+from test_gradients import reference, relative
 
 DrawLines = Callable[[int], list[tuple[Image, str]]]
 FILE = weights.v6_files().rec
@@ -186,6 +186,23 @@ def test_gradients_are_those_of_a_float64_reference(
     chunk = collate([replace(batch[1], inputs=inputs)], torch.float64)
     assert relative(document_gradients(exact, theta.double(), chunk)[0], truth) < 1e-9
     assert torch.equal(found[1:2], document_gradients(adapter, theta, collate(batch[1:2])))
+
+
+def test_all_parameters_from_images_have_the_references_gradient(
+    model: GraphRecogniser, double: GraphRecogniser, alphabet: Alphabet, documents: list[TrainDocument]
+) -> None:
+    """In float64 exactly; in float32 as near as thirty layers let it, and alone as in company."""
+    charset = Charset.of(ASCII, alphabet)
+    adapter, exact = (ADAPTERS["all"](each, charset) for each in (model, double))  # type: ignore[arg-type]
+    start = torch.zeros(adapter.size)
+    truth = reference(double, alphabet, exact, start, documents[0])  # type: ignore[arg-type]
+    batch = cache(adapter, look(model, documents, depth="image"))
+    found = document_gradients(adapter, start, collate(batch))
+    assert relative(found[0], truth) < 1e-3
+    in_double = document_gradients(exact, start.double(), collate(batch[:1], torch.float64))[0]
+    assert relative(in_double, truth) < 1e-9
+    assert relative(in_double, 1.0001 * truth) > 1e-5
+    assert torch.equal(found[:1], document_gradients(adapter, start, collate(batch[:1])))
 
 
 def torchs_own(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, **_: Any) -> Tensor:

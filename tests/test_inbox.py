@@ -3,11 +3,14 @@
 import errno
 import os
 import subprocess
+from contextlib import contextmanager
 
 import pytest
 
 from daemon import inbox, taking
 from daemon.errors import BadFile, NotInitialised
+from privacy import files
+from sealed import in_memory
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def folder(tmp_path):
 
 
 def names(ready):
-    return [(r.file.as_posix(), r.sidecar and r.sidecar.as_posix()) for r in ready]
+    return [(r.file, r.labels and r.labels[0]) for r in ready]
 
 
 def test_a_file_is_ready_when_it_held_still_for_the_settling_time(box, folder):
@@ -122,6 +125,23 @@ def test_a_sub_folder_is_kept_in_the_claim(box, folder, claims):
     assert "ward-3" not in repr(claim)
 
 
+def test_every_folder_of_a_nested_claim_is_synced_before_the_one_it_left(box, folder, claims, monkeypatch):
+    (folder / "ward" / "deep").mkdir(parents=True)
+    (folder / "ward" / "deep" / "a.png").write_bytes(b"1")
+    box.scan(0.0)
+    claim = claims.take(box.scan(2.0)[0])
+    synced = []
+    monkeypatch.setattr(files, "sync_dir", synced.append)
+    claims.sync([claim])
+    assert set(synced[:-1]) == {
+        claim.folder.parent,
+        claim.folder,
+        claim.folder / "ward",
+        claim.folder / "ward" / "deep",
+    }
+    assert synced[-1] == folder / "ward" / "deep"
+
+
 def test_a_withdrawn_file_leaves_no_claim_and_loses_no_labels(box, folder, claims):
     (folder / "a.png").write_bytes(b"1")
     (folder / "a.txt").write_bytes(b"label")
@@ -148,7 +168,7 @@ def test_the_oldest_file_comes_first(box, folder):
         (folder / name).write_bytes(b"1")
         os.utime(folder / name, (100 - age, 100 - age))
     box.scan(0.0)
-    assert [r.file.name for r in box.scan(2.0)] == ["c", "b", "a"]
+    assert [r.file for r in box.scan(2.0)] == ["c", "b", "a"]
 
 
 def test_take_refuses_what_is_not_one_plain_file(tmp_path):
@@ -188,6 +208,46 @@ def test_a_file_that_was_swapped_since_the_look_goes_back(box, folder, claims):
     assert (folder / "a.png").read_bytes() == b"other"
 
 
+def test_a_swapped_file_that_goes_back_replaces_none_that_came_meanwhile(box, folder, claims, monkeypatch):
+    (folder / "a.png").write_bytes(b"first")
+    box.scan(0.0)
+    (ready,) = box.scan(2.0)
+    (folder / "a.png").unlink()
+    (folder / "a.png").write_bytes(b"second")
+    lstat = os.lstat
+
+    def dropping(path, **more):
+        if str(path).endswith("a.png") and not (folder / "a.png").exists():
+            (folder / "a.png").write_bytes(b"third")
+        return lstat(path, **more)
+
+    with monkeypatch.context() as user:
+        user.setattr(os, "lstat", dropping)
+        assert claims.take(ready) is None
+    assert sorted(path.read_bytes() for path in folder.iterdir()) == [b"second", b"third"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+def test_another_users_file_goes_back():
+    """The kernel lets nobody make a link to a file that he may not write, fs.protected_hardlinks being on."""
+    with in_memory() as root:
+        root.chmod(0o711)
+        for name in ("in", "claimed"):
+            (root / name).mkdir(mode=0o700)
+            os.chown(root / name, 65534, 65534)
+        for name in ("a.png", "a.txt"):
+            (root / "in" / name).write_bytes(b"1")
+            (root / "in" / name).chmod(0o644)
+        os.seteuid(65534)
+        try:
+            box, claims = inbox.Inbox(root / "in", 2, 60), taking.Claims(root / "in", root / "claimed")
+            box.scan(0.0)
+            claims.undo(claims.take(box.scan(2.0)[0]).folder)
+            assert sorted(path.name for path in (root / "in").iterdir()) == ["a.png", "a.txt"]
+        finally:
+            os.seteuid(0)
+
+
 def test_a_claim_folder_that_is_not_ours_is_refused(folder, box, tmp_path):
     (tmp_path / "vault").mkdir(mode=0o700)
     (tmp_path / "claimed").symlink_to("vault")
@@ -212,6 +272,48 @@ def test_undoing_twice_leaves_one_file(box, folder, claims):
     os.link(claim.sidecar, folder / "a.txt")  # a crash came between the link and the removal
     claims.undo(claim.folder)
     assert [(p.name, p.stat().st_nlink) for p in folder.iterdir()] == [("a.txt", 1)]
+
+
+def test_undoing_beside_another_file_twice_leaves_one_name(box, folder, claims, monkeypatch):
+    (folder / "a.txt").write_bytes(b"old")
+    box.scan(0.0)
+    claim = claims.take(box.scan(60.0)[0])
+    (folder / "a.txt").write_bytes(b"new")
+    with monkeypatch.context() as crash:
+        crash.setattr(files, "move_new", lambda source, name, folder: os.link(source, name, dst_dir_fd=folder))
+        crash.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "the disk stops")))
+        with pytest.raises(OSError, match="stops"):
+            claims.undo(claim.folder)
+    claims.undo(claim.folder)
+    assert sorted((p.read_bytes(), p.stat().st_nlink) for p in folder.iterdir()) == [(b"new", 1), (b"old", 1)]
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "\u00e9" * 125 + "x", "-rf\n\udcff"])
+def test_undoing_puts_any_name_back(box, folder, claims, name):
+    (folder / "ward").mkdir()
+    for suffix in ("png", "txt"):
+        (folder / "ward" / f"{name}.{suffix}").write_text(suffix)
+    box.scan(0.0)
+    claim = claims.take(box.scan(60.0)[0])
+    (folder / "ward").rmdir()
+    claims.undo(claim.folder)
+    assert sorted((p.name[:17], p.suffix, p.read_text()) for p in folder.iterdir()) == [
+        (f"{claim.id}-", ".png", "png"),
+        (f"{claim.id}-", ".txt", "txt"),
+    ]
+
+
+def test_undoing_that_cannot_be_synced_leaves_one_name(box, folder, claims, monkeypatch):
+    (folder / "ward").mkdir()
+    (folder / "ward" / "a.txt").write_bytes(b"label")
+    box.scan(0.0)
+    claim = claims.take(box.scan(60.0)[0])
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "the disk stops")))
+        with pytest.raises(OSError, match="stops"):
+            claims.undo(claim.folder)
+    claims.undo(claim.folder)
+    assert [(p.name, p.stat().st_nlink) for p in folder.rglob("*.txt")] == [("a.txt", 1)]
 
 
 def test_undoing_into_a_folder_that_has_gone_uses_the_inbox(box, folder, claims):
@@ -240,6 +342,71 @@ def test_a_refused_file_holds_up_nobody_and_is_tried_again_ever_more_seldom(box,
     (folder / "a.png").unlink()
     box.scan(6.0)
     assert box.refuse(ready, 7.0, OSError(errno.EIO, "Input/output error")) == 1.0, "another file of that name"
+
+
+def test_labels_that_could_not_be_taken_do_not_wait_anew(box, folder):
+    (folder / "a.txt").write_bytes(b"labels")
+    box.scan(0.0)
+    (ready,) = box.scan(60.0)
+    box.refuse(ready, 60.0, OSError(errno.EBUSY, "Device or resource busy"))
+    assert box.scan(60.5) == []
+    assert names(box.scan(61.0)) == [("a.txt", None)]
+
+
+def test_labels_go_back_whatever_keeps_their_image(box, folder, claims, monkeypatch):
+    """EAGAIN is what a file system in user space may say, and not only that somebody writes."""
+    for name in ("a.png", "a.txt"):
+        (folder / name).write_bytes(b"1")
+    box.scan(0.0)
+    (ready,) = box.scan(2.0)
+    rename = os.rename
+
+    def refusing(name, *more, **where):
+        if name == "a.png":
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return rename(name, *more, **where)
+
+    monkeypatch.setattr(os, "rename", refusing)
+    with pytest.raises(BlockingIOError):
+        claims.take(ready)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "a.txt"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.png.part"])
+def test_labels_wait_for_an_image_that_is_there_and_not_ready(box, folder, name):
+    (folder / "a.txt").write_bytes(b"labels")
+    box.scan(0.0)
+    for now in range(50, 80):
+        (folder / name).write_bytes(b"x" * now)
+        assert box.scan(float(now)) == []
+    (folder / name).rename(folder / "a.png")
+    box.scan(80.0)
+    assert names(box.scan(90.0)) == [("a.png", "a.txt")]
+
+
+def test_a_refusal_is_counted_at_the_look_at_which_it_comes(box, folder):
+    (folder / "a.png").write_bytes(b"1")
+    box.scan(0.0)
+    (ready,) = box.scan(2.0)
+    box.refuse(ready, 2.0, OSError(errno.EROFS, "Read-only file system"))
+    assert sum("the inbox is read-only" in why for why in box.waiting) == 1, "a status between two looks says nothing"
+
+
+def test_a_file_that_is_open_for_writing_is_left_alone_and_may_be_renamed(box, folder, claims):
+    with (folder / "a.png").open("wb") as writer:
+        writer.write(b"the first half")
+        writer.flush()
+        box.scan(0.0)
+        (ready,) = box.scan(2.0)
+        with pytest.raises(BlockingIOError) as caught:
+            claims.take(ready)
+        box.refuse(ready, 2.0, caught.value)
+        assert box.waiting == {inbox.WRITTEN: 1}
+        (folder / "a.png").rename(folder / "b.png")
+        writer.write(b" and the second")
+    box.scan(3.0)
+    (ready,) = box.scan(5.0)
+    assert claims.take(ready).file.read_bytes() == b"the first half and the second"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -277,3 +444,29 @@ def test_a_folder_too_deep_to_list_is_counted(box, folder):
     box.scan(0.0)
     assert names(box.scan(2.0)) == [("a.png", None)]
     assert sum("cannot be listed" in why for why in box.waiting) == 1
+
+
+def test_a_file_that_cannot_be_looked_at_holds_up_no_other(box, folder, monkeypatch):
+    """The disk has lost its inode, say."""
+    for name in ("Meier, HIV.png", "other.png"):
+        (folder / name).write_bytes(b"x")
+    scandir = os.scandir
+
+    class Entry:
+        def __init__(self, entry):
+            self.name, self.is_dir, self._stat = entry.name, entry.is_dir, entry.stat
+
+        def stat(self, **more):
+            if self.name.startswith("Meier"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder / self.name))
+            return self._stat(**more)
+
+    @contextmanager
+    def listed(path):
+        with scandir(path) as entries:
+            yield map(Entry, entries)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    box.scan(0.0)
+    assert names(box.scan(5.0)) == [("other.png", None)]
+    assert box.waiting == {"cannot be looked at: Input/output error": 1}

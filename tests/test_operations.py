@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import math
 import os
 import shutil
+import sqlite3
 import time
+import types
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,12 +18,17 @@ from click.testing import CliRunner, Result
 from daemon import claims, retry
 from daemon.budget import Budget
 from daemon.cli import main
-from daemon.errors import NotInitialised, Refused
-from daemon.home import create, open_home
+from daemon.errors import BadFile, NotInitialised, Refused
+from daemon.home import create, lock, open_home
 from daemon.ingest import Ingest
 from daemon.learning import Learning
 from daemon.operations import Operations
+from daemon.pipeline import ORIGINAL_BLOB, SIDECAR_BLOB, Pipeline, Prepared, Read
+from daemon.recovery import recover
+from daemon.service import Service
 from daemon.state import Database, Documents
+from daemon.status import collect
+from daemon.taking import Claims
 from learners import sidecars, synthesis
 from learners.lines import document, pack
 from learners.replay import Pool
@@ -195,7 +203,7 @@ def test_a_retry_cut_short_leaves_the_failed_document_or_a_claim(shm, weights_di
         assert home.failed.get(id, "original"), "it stays sealed until the new ending is there"
         if state == "claimed":
             assert (home.settings.claimed_dir / id / "ward" / "scan.png").read_bytes() == f"pixels {id}".encode()
-            assert (home.settings.claimed_dir / id / "ward" / "scan.png.txt").exists()
+            assert (home.settings.claimed_dir / id / "ward" / "labels.txt").exists()
 
     every_step(
         monkeypatch,
@@ -206,6 +214,18 @@ def test_a_retry_cut_short_leaves_the_failed_document_or_a_claim(shm, weights_di
     database.close()
 
 
+def test_a_retry_that_the_database_refused_can_be_asked_for_again(opened, monkeypatch):
+    home, database = opened
+    take(home, database, A, "failed")
+    with monkeypatch.context() as full:
+        full.setattr(Documents, "reopen", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk is full")))
+        with pytest.raises(sqlite3.OperationalError):
+            retry.take_up(home, database, A)
+    assert list(home.settings.claimed_dir.iterdir()) == [], "it would lie there in clear"
+    retry.take_up(home, database, A)
+    assert Documents(database).find(A).state == "claimed"
+
+
 def test_a_later_try_of_a_content_that_has_taught_since_teaches_nothing(opened):
     home, database = opened
     take(home, database, A, "failed", content=b"same")
@@ -214,6 +234,94 @@ def test_a_later_try_of_a_content_that_has_taught_since_teaches_nothing(opened):
     assert documents.original_of(A, home.digests.digest("content", b"same")) is None
     retry.take_up(home, database, A)
     assert documents.original_of(A, home.digests.digest("content", b"same")) == B
+
+
+def test_one_whose_seal_is_broken_keeps_no_other_from_being_tried_again(opened):
+    home, database = opened
+    for id in (A, B):
+        take(home, database, id, "failed", content=id.encode())
+    (home.failed.root / A / f"{ORIGINAL_BLOB}.sealed").write_bytes(b"rotten")
+    with Ledger(home.settings.ledger_path, home.signing) as book:
+        answer = Operations(home, database, book).retry(all=True)
+    assert answer["taken"] == [B]
+    assert "does not open" in answer["refused"][A]
+    assert [path.name for path in home.settings.claimed_dir.iterdir()] == [B]
+
+
+def test_a_name_as_long_as_can_be_is_tried_again_and_recovered_with_its_labels(opened, tmp_path):
+    home, database = opened
+    name = "x" * 251 + ".png"
+    take(home, database, A, "failed", f"ward/{name}")
+    written = recover(home.settings.home, A, tmp_path)
+    assert [path.name for path in written] == [name, f"{A}.labels"]
+    claim = retry.take_up(home, database, A)
+    assert claim.name == f"ward/{name}"
+    assert claim.sidecar.read_bytes() == written[1].read_bytes()
+    assert Claims(home.settings.inbox_dir, home.settings.claimed_dir).load(A) == claim
+
+
+@pytest.mark.parametrize("labels", [b"", b"its labels"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_later_try_that_turns_out_to_be_a_copy_leaves_its_labels_alone(opened, monkeypatch, labels, kept):
+    """`kept` plants the bug that its original stays in `failed/`."""
+    home, database = opened
+    take(home, database, A, "failed", content=b"same")
+    take(home, database, B, content=b"same")
+    if not labels:
+        files.remove_synced(home.failed.root / A / f"{SIDECAR_BLOB}.sealed")
+    if kept:
+        monkeypatch.setattr(Pipeline, "_outdated", lambda self, claim, state: False)
+    pipeline = Pipeline(home, database, lambda: False)
+    pipeline.process(retry.take_up(home, database, A))
+    assert Documents(database).find(A).state == "duplicate"
+    if not labels:
+        assert home.failed.exists(A) == kept, "the test sees the planted bug, and only that"
+    else:
+        assert home.failed.get(A, ORIGINAL_BLOB) == b""
+        assert home.failed.get(A, SIDECAR_BLOB)
+
+
+def test_a_claim_that_was_not_to_be_found_and_is_there_again_is_processed(opened, monkeypatch):
+    """The claim folder may lie on a disk that is not mounted at a start."""
+    home, database = opened
+    monkeypatch.setattr(Pipeline, "_read", lambda *_: (_ for _ in ()).throw(BadFile("is not an image")))
+    ingest = Ingest(home, database)
+    drop(home.settings.home, "a.png", b"x")
+    ingest.inbox.scan(time.monotonic() - 3600)
+    ingest.tick()
+    claimed = home.settings.claimed_dir
+    claimed.rename(claimed.with_name("elsewhere"))
+    claimed.mkdir(mode=0o700)
+    Ingest(home, database)._recover()
+    assert [row["state"] for row in database.rows("SELECT state FROM documents")] == ["withdrawn"]
+    claimed.rmdir()
+    claimed.with_name("elsewhere").rename(claimed)
+    ingest = Ingest(home, database)
+    ingest._recover()
+    ingest._end(ingest._pipelines[0], ingest._prepared(ingest._pipelines[0]))
+    (row,) = database.rows("SELECT id, state, tries FROM documents")
+    assert (row["state"], row["tries"]) == ("failed", 2)
+    assert home.failed.get(row["id"], ORIGINAL_BLOB) == b"x"
+    assert (home.settings.outbox_dir / f"{row['id']}.json").exists()
+
+
+def test_an_inbox_that_is_gone_is_said_once_and_by_status(opened, caplog):
+    home, database = opened
+    service, ingest = Service(home), Ingest(home, database)
+    planned = []
+    calendar = types.SimpleNamespace(tick=lambda: planned.append(1))
+    inbox = home.settings.inbox_dir
+    inbox.rename(inbox.with_name("elsewhere"))
+    with lock(home.settings):
+        for _ in range(3):
+            service._look(database, ingest, calendar)
+        why = f"the inbox: {inbox}: No such file or directory; see whether it is mounted"
+        assert why in collect(home.settings.home).problems
+        inbox.with_name("elsewhere").rename(inbox)
+        service._look(database, ingest, calendar)
+        assert why not in collect(home.settings.home).problems
+    assert caplog.text.count(why) == 1
+    assert len(planned) == 4, "the calendar goes on"
 
 
 def test_nothing_is_taken_below_the_floor_and_it_recovers(opened, monkeypatch):
@@ -236,7 +344,7 @@ def test_nothing_is_taken_below_the_floor_and_it_recovers(opened, monkeypatch):
 
 def test_few_claims_are_held_and_none_is_left_out(opened, monkeypatch):
     home, database = opened
-    monkeypatch.setattr("daemon.ingest.MOST_HELD", 4)
+    monkeypatch.setattr("daemon.waiting.MOST_HELD", 4)
     ingest = Ingest(home, database)
     for n in range(11):
         drop(home.settings.home, f"{n:02}.png", b"%d" % n)
@@ -247,7 +355,7 @@ def test_few_claims_are_held_and_none_is_left_out(opened, monkeypatch):
     assert len(slots) == 11, "every one has its slot at once"
     seen, most = [], 0
     while len(seen) < 11:
-        most = max(most, len(ingest._held))
+        most = max(most, len(ingest._waiting.held))
         claim = ingest._queue.get(timeout=1)
         seen.append(slots[claim.id])
         Documents(database).withdraw(claim.id, 1.0)
@@ -258,18 +366,129 @@ def test_few_claims_are_held_and_none_is_left_out(opened, monkeypatch):
     assert ingest._queue.empty()
 
 
+def test_a_sealing_that_broke_off_leaves_nothing_when_the_document_ends_otherwise(opened, monkeypatch):
+    home, database = opened
+    ingest = Ingest(home, database)
+    drop(home.settings.home, "a.png", b"x")
+    ingest.inbox.scan(time.monotonic() - 3600)
+    ingest.tick()
+    claim, (pipeline,) = ingest._queue.get(), ingest._pipelines
+    monkeypatch.setattr(Pipeline, "_read", lambda *_: Read({"verdict": "done"}, {"text": b"[]"}))
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, "the disk is full")))
+        full.setattr(
+            Pipeline, "_seal", lambda self, claim, data, *more: self._keep(home.vault, claim, data, b"", more[-1])
+        )
+        with pytest.raises(OSError, match="full"):
+            pipeline.process(claim)
+    assert list(home.vault.root.iterdir())
+    monkeypatch.setattr(Pipeline, "_read", lambda *_: (_ for _ in ()).throw(BadFile("is not an image")))
+    assert pipeline.process(claim).state == "failed"
+    assert list(home.vault.root.iterdir()) == []
+
+
+def test_a_document_that_is_forgotten_between_listing_and_loading_gets_no_receipt(opened):
+    home, database = opened
+    take(home, database, A)
+    ingest = Ingest(home, database)
+    with Ledger(home.settings.ledger_path, home.signing) as book:
+        Operations(home, database, book).forget([A])
+    ingest._waiting._lowest, ingest._waiting._more = lambda most: [A], True
+    ingest._waiting.refill()
+    assert ingest._queue.empty()
+    assert ingest._waiting.held == set()
+
+
+def test_a_thread_outlives_a_database_that_refuses_to_list_the_waiting(opened, monkeypatch):
+    home, database = opened
+    monkeypatch.setattr("daemon.waiting.MOST_HELD", 2)
+    monkeypatch.setattr(Pipeline, "_read", lambda *_: (_ for _ in ()).throw(BadFile("is not an image")))
+    ingest, rows = Ingest(home, database), database.rows
+    for n in range(3):
+        drop(home.settings.home, f"{n}.png", b"%d" % n)
+    ingest.inbox.scan(time.monotonic() - 3600)
+    ingest.tick()
+    refused = []
+
+    def refusing(sql, *values):
+        if "LIMIT" in sql and not refused:
+            refused.append(sql)
+            raise sqlite3.OperationalError("disk I/O error")
+        return rows(sql, *values)
+
+    monkeypatch.setattr(database, "rows", refusing)
+    ingest._threads[0].start()
+    deadline = time.monotonic() + 20
+    while len(list(home.settings.outbox_dir.glob("*.json"))) < 3 and time.monotonic() < deadline:
+        ingest.tick()
+        time.sleep(0.02)
+    assert refused
+    assert ingest._threads[0].is_alive()
+    ingest.stop(time.monotonic() + 5)
+    assert len(list(home.settings.outbox_dir.glob("*.json"))) == 3
+
+
+@pytest.mark.parametrize("when", ["start", "refill"])
+def test_a_claim_that_cannot_be_listed_is_not_taken_for_an_empty_one(opened, monkeypatch, when):
+    home, database = opened
+    monkeypatch.setattr("daemon.waiting.MOST_HELD", 2)
+    monkeypatch.setattr(Pipeline, "_read", lambda *_: (_ for _ in ()).throw(BadFile("is not an image")))
+    ingest, scandir = Ingest(home, database), os.scandir
+    for n in range(3):
+        drop(home.settings.home, f"{n}.png", b"%d" % n)
+    ingest.inbox.scan(time.monotonic() - 3600)
+    ingest.tick()
+
+    def refusing(path):
+        if str(path).startswith(f"{home.settings.claimed_dir}/"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "scandir", refusing)
+        if when == "start":
+            ingest = Ingest(home, database)
+            with pytest.raises(OSError, match="error"):
+                ingest._recover()
+        else:
+            ingest._end(ingest._pipelines[0], ingest._prepared(ingest._pipelines[0]))
+            with pytest.raises(OSError, match="error"):
+                ingest._waiting.refill()
+    if when == "start":
+        ingest._recover()
+    for _ in range(2):
+        ingest._waiting.refill()
+        while not ingest._queue.empty():
+            ingest._end(ingest._pipelines[0], ingest._prepared(ingest._pipelines[0]))
+    rows = database.rows("SELECT id, state FROM documents ORDER BY slot")
+    assert [(row["state"], home.failed.get(row["id"], ORIGINAL_BLOB)) for row in rows] == [
+        ("failed", b"%d" % n) for n in range(3)
+    ]
+
+
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOSPC, errno.EACCES, errno.EIO])
 def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(opened, monkeypatch, number):
     home, database = opened
     ingest, tries, delays = Ingest(home, database), [], []
-    monkeypatch.setattr(ingest, "_later", lambda claim, delay: (delays.append(delay), ingest._queue.put(claim)))
+    again = ingest._waiting.again
+
+    def at_once(claim, now):
+        delays.append(again(claim, now))
+        ingest._waiting.requeue(math.inf)
+        return delays[-1]
+
+    monkeypatch.setattr(ingest._waiting, "again", at_once)
 
     class Pipeline:
-        def process(self, claim):
+        def prepare(self, claim):
             tries.append(claim)
             if len(tries) < 9:
                 raise OSError(number, os.strerror(number))
-            ingest._queue.put(None)
+            return Prepared(claim, None, None)
+
+        def commit(self, batch):
+            ingest._stopping.set()
+            return len(batch)
 
     monkeypatch.setattr("time.monotonic", iter(range(1000)).__next__)
     drop(home.settings.home, "a.png", b"x")
@@ -278,7 +497,7 @@ def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(
     ingest._work(Pipeline())
     assert delays == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert [row["state"] for row in database.rows("SELECT state FROM documents")] == ["claimed"]
-    assert ingest._held == set()
+    assert ingest._waiting.held == set()
 
 
 def test_a_master_key_that_systemd_hands_over_is_rotated_into_a_file(opened, shm, monkeypatch):

@@ -15,27 +15,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
+
 import test_budget
 import test_dpsgd
 import test_noise
 import test_odometer
 import test_replay
-import torch
-from test_audit import DELTA, audited, planned
-from test_budget import opened  # noqa: F401  fixtures
-from test_noise import entry, key  # noqa: F401
-from torch import Tensor
-
-from daemon.budget import Budget
+from daemon.budget import DEBIT, Budget
 from learners import gradients, replay
 from learners.adapters import Charset
 from learners.chunks import Cached, chunks, collate
 from learners.replay import Pool, SlotState, Snapshot, Unit
 from models.trainee import Depth
 from privacy import dpsgd
+from privacy.chain import Entry
 from privacy.errors import BudgetExhausted
 from privacy.noise import Debit, Grid, NoiseSource
-from privacy.odometer import Odometer
+from privacy.odometer import Odometer, ranges
+from test_audit import DELTA, audited, planned
+from test_budget import opened  # noqa: F401  fixtures
+from test_noise import entry, key  # noqa: F401
 
 Check = Callable[[pytest.FixtureRequest], None]
 
@@ -125,6 +126,7 @@ def _named(check: Callable[..., None], call: Check) -> Check:
 sound_step, sound_clip = dpsgd.private_gradient, dpsgd._add_clipped
 sound_gradients, sound_collate = gradients.document_gradients, collate
 sound_window, sound_snapshot = replay.window, replay.snapshot
+sound_budget, sound_debit = Budget.__init__, Budget.charge
 sound_noise, sound_source, sound_charge = NoiseSource.add_to, NoiseSource.__init__, Odometer.charge
 
 
@@ -264,6 +266,25 @@ def starts_again(self: Odometer, events: Any, slots: Any) -> None:
     self.__dict__.update(fresh.__dict__)
 
 
+def counted_only(self: Budget, number: int, purpose: str, members: Sequence[int], event: Any, **more: Any) -> Entry:
+    """The debit is kept in memory, to be written when the round is over."""
+    body = {"round": number, "purpose": purpose, "slots": ranges(members), "event": event.to_body(), **more}
+    written = Entry(0, "", DEBIT, body, "")
+    self._spend(written)
+    return written
+
+
+def looks_are_free(self: Budget, number: int, purpose: str, *given: Any, **more: Any) -> Entry | None:
+    """What only judges a candidate is not charged."""
+    return sound_debit(self, number, purpose, *given, **more) if purpose == "round" else None
+
+
+def forgets_at_a_restart(self: Budget, *given: Any) -> None:
+    """What was spent is remembered by the process, not read from the ledger."""
+    sound_budget(self, *given)
+    self._odometers = {pool: Odometer(each.cap, each.delta) for pool, each in self._odometers.items()}
+
+
 @dataclass(frozen=True)
 class Bug:
     name: str
@@ -360,6 +381,24 @@ BUGS = [
         Budget._spend,
         lambda self, debit: None,
         of(test_budget.test_tickets_run_out_and_the_cap_is_kept, "opened"),
+    ),
+    Bug(
+        "a debit is written after the noise",
+        sound_debit,
+        counted_only,
+        of(test_budget.test_the_debit_is_in_the_ledger_when_charge_returns, "opened"),
+    ),
+    Bug(
+        "a look at the hold-out is free",
+        sound_debit,
+        looks_are_free,
+        of(test_budget.test_a_hold_out_slot_that_cannot_pay_for_a_look_is_left_out, "opened"),
+    ),
+    Bug(
+        "a restart forgets what was spent",
+        sound_budget,
+        forgets_at_a_restart,
+        of(test_budget.test_a_restart_remembers_from_the_ledger_alone, "opened"),
     ),
     Bug("a new accountant each round", sound_charge, starts_again, check_the_audit_of_a_lifetime),
     Bug(

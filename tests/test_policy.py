@@ -1,14 +1,31 @@
 """What a deployment removes: the policies on texts, and settings that are refused with their value named."""
 
+import numpy as np
 import pytest
 
 from daemon import config
 from daemon.errors import BadSetting
 from privacy.anonymise import redact_text
 from privacy.detectors import registry
+from privacy.detectors.interface import TextDetector
+from privacy.detectors.leftovers import LeftoverDetector
+from privacy.detectors.passages import FILLED
+from privacy.detectors.registry import RULES
+from privacy.detectors.tables import TableDetector
+from privacy.page import Char, Line
 from privacy.policy import CustomRule, Policy
 
 TEXT = "the Umbrellux: call 030 1234567\nmail kim@example.org\nXylthorp 77, total 123"
+
+
+def line(text, x, y):
+    """Ten pixels a character."""
+
+    def quad(left, right):
+        return (left, y), (right, y), (right, y + 20), (left, y + 20)
+
+    chars = [Char(c, quad(x + 10 * i, x + 10 * i + 10), 1.0) for i, c in enumerate(text) if c != " "]
+    return Line(text, quad(x, x + 10 * len(text)), 1.0, 1.0, tuple(chars))
 
 
 def redacted(policy, text=TEXT):
@@ -85,6 +102,19 @@ def test_settings_reach_the_policy(tmp_path):
     )
     policy = Policy.of(config.load(tmp_path).anonymise.model_dump())
     assert (policy.name, policy.allow, policy.rules) == ("strict", ("Example Clinic",), (CustomRule("ward", "W\\d"),))
+
+
+def test_what_is_allowed_stays_under_a_heading_and_beside_a_fill():
+    """Mutant: without `allowing` these detectors, which go by no rule, take it."""
+    image = np.full((120, 600, 3), 250, np.uint8)
+    table = [line("Name", 0, 0), line("Phone", 300, 0), line("Xyzzy Clinic", 0, 30), line("Kim Lee", 0, 60)]
+    beside = [line(FILLED, 0, 90), line("Xyzzy", 14, 90)]
+    found = [TableDetector(), LeftoverDetector()]
+    for policy, names, words in ((Policy(), 2, 1), (Policy(allow=("Xyzzy Clinic", "Xyzzy")), 1, 0)):
+        cells, rest = policy.allowing(found)
+        assert len([r for r in cells.find(image, table) if r.kind == "name"]) == names
+        assert len(rest.find(image, beside)) == words
+    assert Policy(allow=("Xyzzy",)).allowing([TextDetector(RULES[0])]) == [TextDetector(RULES[0])]
 
 
 def test_a_policy_shows_no_phrase():

@@ -1,6 +1,7 @@
 """Quarantine: what an operator sees, and the ways out; anonymising files without the service."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from daemon.offline import Offline, write_all
 from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB
 from daemon.state import Database, Documents, Ending
 from learners import synthesis
+from privacy.errors import Punctured
 from running import png
 
 ID = "0123456789abcdef"
@@ -54,6 +56,17 @@ def test_what_waits_is_listed_with_its_reason_until_its_case_is_closed(home, dat
     receipt = json.loads((home.settings.outbox_dir / f"{ID}.json").read_text())
     assert receipt["state"] == "quarantined"
     assert receipt["reason"].startswith("discarded from quarantine at")
+
+
+def test_a_case_closed_after_a_backup_stays_closed_when_the_backup_comes_back(home, database, tmp_path):
+    wait(home, database)
+    shutil.copytree(home.quarantine.root, tmp_path / "copy")
+    quarantine.close(home, database, ID, "discarded")
+    shutil.copytree(tmp_path / "copy", home.quarantine.root, dirs_exist_ok=True)
+    assert home.quarantine.exists(ID)
+    with pytest.raises(Punctured):
+        home.quarantine.get(ID, ORIGINAL_BLOB)
+    assert quarantine.listed(home.settings.home) == []
 
 
 def test_a_closed_case_keeps_its_slot_empty(home, database):

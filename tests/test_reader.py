@@ -12,7 +12,8 @@ from PIL import ImageDraw, ImageFont
 
 from models import looks, weights
 from models.errors import WeightsUnavailable
-from models.reader import Reader, crop, rotate, upright
+from models.orientation import rotate, upright
+from models.reader import Reader, crop, unseen
 from privacy.errors import BadPage
 from privacy.page import Box, Line
 
@@ -90,29 +91,6 @@ def test_a_line_upside_down_on_an_upright_page_is_not_mirrored(readers):
     assert abs(s - ink.min()) < 14
 
 
-@pytest.mark.parametrize("turn", [0, 90, 180, 270])
-def test_a_page_is_set_upright(readers, page, turn):
-    found = upright(rotate(page[0], turn), readers["v6"])
-    assert found.turn == (360 - turn) % 360
-    assert (found.image == page[0]).all()
-    assert [line.text for line in found.lines] == list(LINES)
-
-
-def test_an_upright_page_is_read_once(readers, page, monkeypatch):
-    reader, reads = readers["v6"], []
-    monkeypatch.setattr(Reader, "read", lambda self, image, read=Reader.read: reads.append(1) or read(self, image))
-    upright(page[0], reader)
-    assert len(reads) == 1
-
-
-def test_turns_are_clockwise():
-    image = np.zeros((2, 3, 3), np.uint8)
-    image[0, 0] = 9
-    assert rotate(image, 90)[0, 1, 0] == 9
-    with pytest.raises(ValueError, match="45"):
-        rotate(image, 45)
-
-
 def test_a_line_reads_the_same_alone_and_in_company(readers, draw_lines):
     crops = [image for image, _ in draw_lines(6)]
     for reader in readers.values():
@@ -145,18 +123,32 @@ def test_parts_are_read_in_coordinates_of_the_page(readers, page):
     image, _ = page
     whole = readers["v6"].read(image)
     box = whole[1].box.grown(6)
-    (part,) = readers["v6"].read_parts(image, [Box(-5, box.y0, 9999, box.y1)])
+    (place,) = readers["v6"].find_parts(image, [Box(-5, box.y0, 9999, box.y1)])
+    (part,) = readers["v6"].read_at(image, [place])
     assert part.text == whole[1].text
     assert np.allclose(part.quad, whole[1].quad, atol=4)
     assert np.allclose(part.chars[0].quad, whole[1].chars[0].quad, atol=4)
-    assert readers["v6"].read_parts(image, [Box(500, 0, 600, 10)]) == []
+    assert readers["v6"].find_parts(image, [Box(500, 0, 600, 10)]) == []
+
+
+def test_lines_that_one_reader_found_the_other_reads_in_the_same_places(readers, page):
+    lines = readers["v6"].read(page[0])
+    again = readers["v4"].reread(page[0], lines)
+    assert [line.quad for line in again] == [line.quad for line in lines]
+    assert ["".join(line.text.split()) for line in again] == ["".join(text.split()) for text in LINES]
+
+
+def test_only_what_no_known_box_covers_is_unseen():
+    at = ((0, 0), (10, 0), (10, 10), (0, 10))
+    assert unseen([at], [Box(0, 0, 10, 6)]) == []
+    assert unseen([at], [Box(0, 0, 10, 4)]) == [at]
 
 
 def test_empty_paper_has_no_lines(readers):
     blank = np.full((120, 300, 3), 255, np.uint8)
     for reader in readers.values():
         assert reader.read(blank) == []
-        assert upright(blank, reader)[1:] == (0, [])
+        assert upright(blank, reader)[1:] == (0, 0.0, [])
         assert reader.read_lines([blank])[0][0] == ""
 
 

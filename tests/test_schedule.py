@@ -1,5 +1,6 @@
 """What is due lives in the database: an appointment that was slept through is made up once."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -94,6 +95,34 @@ def test_a_clock_that_was_set_ahead_makes_up_what_it_jumped_over(planned):
     schedule, clock, _ = planned
     clock.wall += 10 * 86400
     assert due(schedule, "round") == datetime(2026, 3, 8, 2, 0, tzinfo=UTC)
+    schedule.tick()
+    assert due(schedule, "round") == NOW + timedelta(days=10)
+
+
+def test_a_clock_that_was_set_back_and_then_jumps_over_an_appointment_makes_it_up(planned):
+    """Set right after it was ahead, the machine then sleeps over a Sunday."""
+    schedule, clock, _ = planned
+    schedule._database.set("began round", (NOW + timedelta(days=400)).isoformat())
+    clock.wall += 400 * 86400
+    schedule.tick()
+    clock.wall -= 400 * 86400
+    schedule.tick()
+    clock.wall += 10 * 86400
+    schedule.tick()
+    assert due(schedule, "round") == NOW + timedelta(days=10)
+
+
+def test_a_jump_that_the_database_refused_to_plan_is_planned_at_the_next_look(planned, monkeypatch):
+    schedule, clock, _ = planned
+    clock.wall += 10 * 86400
+
+    def refuse(*_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Database, "get", refuse)
+        with pytest.raises(sqlite3.OperationalError):
+            schedule.tick()
     schedule.tick()
     assert due(schedule, "round") == NOW + timedelta(days=10)
 

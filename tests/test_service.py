@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,7 @@ def test_a_day_in_the_life(home):
     """One service, many kinds of drops; one start is slow enough that the checks share it."""
     secret = b"canary.person@example.org"
     with Running(home) as service:
+        assert "Umask:\t0077" in Path(f"/proc/{service.process.pid}/status").read_text()
         drop_labels(home, range(100, 103))
         drop(home, "copy of label.png", png(synthesis.thermal_label(100)))
         drop(home, "broken.png", b"\x89PNG\r\n\x1a\nrubbish")

@@ -1,5 +1,7 @@
 """Which model serves: only a passed report promotes, the ledger hears first, and a crash in between is finished."""
 
+import errno
+
 import pytest
 
 from daemon.errors import Refused
@@ -10,6 +12,7 @@ from models.gates import GATES, GateReport
 from models.manifest import MODEL_FILES
 from models.store import ModelStore
 from models.verdict import GateResult, Verdict
+from privacy import files
 from privacy.ledger import Ledger
 
 
@@ -103,3 +106,69 @@ def test_a_model_that_was_tampered_with_does_not_serve(home, book):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(ModelTampered, match=r"rec\.onnx"):
         Serving(home, book)
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_a_roll_out_that_the_disk_broke_off_is_tried_again_in_the_same_service(
+    home, book, tmp_path, monkeypatch, failing
+):
+    serving = Serving(home, book)
+    first = serving.live
+    version = serving.add(candidate(tmp_path, "a"), {})
+    calls, append = [], Ledger.append
+
+    def fails_once(real):
+        def call(*given, **more):
+            calls.append(1)
+            if len(calls) == failing + 1:
+                raise OSError(28, "No space left on device")
+            return real(*given, **more)
+
+        return call
+
+    monkeypatch.setattr(Ledger, "append", fails_once(append))
+    monkeypatch.setattr(ModelStore, "swap", fails_once(ModelStore.swap))
+    answer = report(version, first, 1)
+    with pytest.raises(OSError, match="No space"):
+        serving.decide(answer)
+    assert serving.decide(answer)
+    assert pointed(home) == serving.live == version
+    acts = [entry.body["act"] for entry in book.entries if entry.kind == ROLLOUT]
+    assert acts == ["install", "offer", "judge", "advance"]
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def full(*_, **__):
+    raise FULL
+
+
+def unmoved(patch, _):
+    patch.setattr(ModelStore, "swap", full)
+
+
+def moved_and_not_synced(patch, root):
+    sync = files.sync_dir
+    patch.setattr(files, "sync_dir", lambda path: full() if path == root else sync(path))
+
+
+def not_told(*_):
+    """The disk lets it all be done, and not what the caller keeps of it."""
+
+
+@pytest.mark.parametrize("broken", [unmoved, moved_and_not_synced, not_told])
+def test_a_rollback_that_the_disk_broke_off_goes_back_once(home, book, tmp_path, monkeypatch, broken):
+    serving = Serving(home, book)
+    versions = [serving.live]
+    for attempt, text in enumerate(("a", "b"), 1):
+        versions.append(serving.add(candidate(tmp_path, text), {}))
+        serving.decide(report(versions[-1], versions[-2], attempt))
+    with monkeypatch.context() as patch:
+        broken(patch, home.settings.models_dir)
+        with pytest.raises(OSError, match="No space"):
+            serving.roll_back(full)
+    told = []
+    assert serving.roll_back(told.append) == versions[1] == pointed(home)
+    assert told == [versions[1]]
+    assert serving.roll_back() == versions[0] == pointed(home), "and the next one is another step"

@@ -89,7 +89,7 @@ def test_a_credential_may_show_its_acl_mask(tmp_path: Path) -> None:
 def test_links_folders_and_other_sizes_are_refused(tmp_path: Path) -> None:
     MasterKey.create(tmp_path / "key")
     (tmp_path / "link").symlink_to(tmp_path / "key")
-    with pytest.raises(KeyRefused, match="open"):
+    with pytest.raises(KeyRefused, match="regular"):
         MasterKey.load(tmp_path / "link")
     with pytest.raises(KeyRefused, match="regular"):
         read_secret(tmp_path)

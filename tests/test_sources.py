@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from daemon import opening, wire
 from daemon import round as round_process
-from daemon import wire
 from daemon.budget import Budget
 from daemon.errors import BadSetting
 from daemon.home import Home, create, open_home
@@ -326,7 +326,7 @@ def message(parts: Sequence[tuple[int, bytes]]) -> wire.Message:
     return wire.Message({"train": rows}, [wire.memfd(b"".join(blob for _, blob in parts))])
 
 
-def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(opened, draw_lines, tmp_path):
+def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(opened, draw_lines):
     home, database, book = opened
     book.close()
     recorder, made = Rules(home, database), document(0, draw_lines(3))
@@ -336,7 +336,7 @@ def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(ope
         home.vault.put(id, LINES_BLOB, pack(made))
     learning = Learning(home, database)
     both = [Snapshot(CAPACITY, (0,), (0,)) if pool == home.pool_of(0) else Snapshot(CAPACITY, (), ()) for pool in Pool]
-    header, blobs = learning._opening(1, tmp_path, both[0], both[1], LAST)
+    header, blobs = opening.compose(home, learning._budget, both[0], both[1], LAST)
     learning.stop()
     pool = home.pool_of(0)
     assert [unit for unit, _, _ in header[pool]] == [0] * MAX_DOCUMENTS

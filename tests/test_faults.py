@@ -1,0 +1,129 @@
+"""The short forms of bench/crash_points.py, bench/power_cuts.py and bench/disk_faults.py, and faults they must see."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+
+import crash_points
+import disk_faults
+import injecting
+import planted
+import power_cuts
+from journeys import JOURNEYS
+
+PLANTS = {plant.name: plant for plant in (*planted.CUTS, *planted.KILLS, *planted.FAULTS)}
+
+
+@pytest.fixture(scope="module")
+def traced():
+    """Skips where strace is missing, or may not attach."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not here")
+    try:
+        injecting.killed_at(lambda tell: None, "rename", 1)
+    except injecting.Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def bench(traced, tmp_path_factory, weights_dir):
+    folder = Path(crash_points.MEMORY or tmp_path_factory.mktemp("points")) / f"ocrd-points-{os.getpid()}"
+    folder.mkdir()
+    yield crash_points.Bench(folder, weights_dir)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory, weights_dir):
+    """Skips where a loop mount is not possible."""
+    if os.geteuid() != 0:
+        pytest.skip("loop mounts need root")
+    folder = tmp_path_factory.mktemp("cuts")
+    try:
+        power_cuts.made(folder / "try.img")
+        with power_cuts.mounted(folder / "try.img", folder / "try"):
+            pass
+    except power_cuts.Unavailable as error:
+        pytest.skip(str(error))
+    with power_cuts.cuts_in_memory(weights_dir, seed=1) as cuts:
+        yield cuts
+
+
+POINTS = [
+    ("ingest", "renameat", 2),
+    ("ingest", "pwrite64", 30),
+    ("ingest", "unlinkat", 1),
+    ("seal", "fsync", 9),
+    ("forget", "unlink", 8),
+    ("forget", "fdatasync", 3),
+    ("rotate", "rename", 3),
+    ("ledger", "write", 3),
+    ("swap", "rename", 6),
+]
+
+
+@pytest.mark.parametrize(("journey", "call", "number"), POINTS)
+def test_a_kill_loses_doubles_and_tears_nothing(bench, journey, call, number):
+    prepared = bench.prepared(JOURNEYS[journey])
+    killed, verdict = bench.point(JOURNEYS[journey], prepared, call, number)
+    assert killed, "the journey has fewer such calls than there were: choose another number"
+    assert verdict.problems == ()
+
+
+@pytest.mark.parametrize("name", ["claim removed before the commit", "head before entry", "pointer in two steps"])
+def test_a_planted_fault_is_seen_at_some_kill(bench, name):
+    plant = PLANTS[name]
+    assert crash_points.caught(bench, plant, bench.prepared(JOURNEYS[plant.journey]))[1]
+
+
+def test_power_cuts_lose_nothing_that_was_told(cuts):
+    found = list(cuts.run(5))
+    assert [problem for _, _, verdict in found for problem in verdict.problems] == []
+    assert max(told for _, told, _ in found) > 0
+
+
+def test_a_commit_that_is_not_synced_is_seen(cuts):
+    assert power_cuts.caught(cuts, PLANTS["synchronous=NORMAL"])[1]
+
+
+FAULTS = [
+    ("ingest", "write", 4, "ENOSPC"),
+    ("ingest", "renameat", 1, "EBUSY"),
+    ("ingest", "pwrite64", 12, "EIO"),
+    ("ingest", "pwrite64", 84, "ENOSPC"),
+    ("ingest", "fsync", 23, "EACCES"),
+    ("forget", "fsync", 2, "EIO"),
+    ("rotate", "rename", 2, "ENOSPC"),
+    ("ledger", "fsync", 4, "EIO"),
+    ("swap", "write", 5, "ENOSPC"),
+    ("swap", "rename", 5, "EACCES"),
+    ("swap", "fsync", 60, "ENOSPC"),
+]
+
+
+@pytest.mark.parametrize(("journey", "call", "number", "error"), FAULTS)
+def test_it_goes_on_when_the_fault_ends(bench, journey, call, number, error):
+    prepared = bench.prepared(JOURNEYS[journey])
+    injected, verdict = disk_faults.fault(bench, JOURNEYS[journey], prepared, call, number, error)
+    assert injected, "the journey has fewer such calls than there were: choose another number"
+    assert verdict.problems == ()
+
+
+@pytest.mark.parametrize("call", ["fsync", "pwrite64"])
+@pytest.mark.parametrize("journey", sorted(disk_faults.COMMANDS))
+def test_a_command_says_where_and_what_to_do(bench, journey, call):
+    prepared = bench.prepared(JOURNEYS[journey])
+    injected, verdict = disk_faults.command(bench, JOURNEYS[journey], prepared, call, 2, "ENOSPC")
+    assert injected
+    assert verdict.problems == ()
+
+
+@pytest.mark.parametrize("name", ["no entry after a failed append", "a forgetting broken off is not gone on with"])
+def test_a_planted_fault_is_seen_at_some_refusal(bench, name):
+    plant = PLANTS[name]
+    assert disk_faults.caught(bench, plant, bench.prepared(JOURNEYS[plant.journey]))[1]

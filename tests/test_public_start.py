@@ -1,0 +1,180 @@
+"""The public start: what it learns from, what it leaves alone, how the daemon makes it and keeps it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from daemon import claims, evidence, round, start
+from learners import plan as planning
+from learners import public_start
+from learners.adapters import ASCII, CHARSETS, Charset, HeadAdapter
+from learners.catalogue import PUBLIC_DOCUMENTS, PUBLIC_LINES, Looks
+from learners.chunks import cache, collate, foreign, look
+from learners.gradients import document_drifts, document_losses
+from learners.lines import document
+from learners.neck_adapters import neck
+from learners.slips import slip
+from learners.synthesis import line
+from models import recogniser, weights
+from models.ctc import Alphabet
+
+SIZES = (1, 2, 3)
+SLIP_SEEDS = range(evidence.FIRST_PLANNING_SEED, evidence.FIRST_PLANNING_SEED + PUBLIC_DOCUMENTS // 2)
+
+
+@pytest.fixture(scope="module")
+def released(weights_dir):
+    return recogniser.load(weights_dir / "rec.onnx")
+
+
+@pytest.fixture(scope="module")
+def alphabet(weights_dir):
+    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
+
+
+@pytest.fixture(scope="module")
+def kept(weights_dir, tmp_path_factory):
+    """A small start, made as the service makes it: by the real process, inside its walls."""
+    folder = tmp_path_factory.mktemp("start")
+    worker = start.worker(weights_dir, folder, "warn")
+    start.make(worker, "ascii", True, folder, folder / "kept.npz", SIZES)
+    assert worker.pid is None
+    return folder / "kept.npz"
+
+
+def _loss(model, charset, documents):
+    adapter = neck(model, charset)
+    parts = [each for each in cache(adapter, look(model, documents, depth="backbone")) if each.inputs]
+    return float(document_losses(adapter, torch.zeros(1, adapter.size), collate(parts, joint=True)).mean())
+
+
+def test_slips_are_the_same_each_time_and_say_what_tills_say():
+    one, again, other = slip(11, 6), slip(11, 6), slip(12, 6)
+    assert [text for _, text in one] == [text for _, text in again] != [text for _, text in other]
+    assert all((a == b).all() for (a, _), (b, _) in zip(one, again, strict=True))
+    texts = [text for seed in range(40) for _, text in slip(seed, 4)]
+    assert all(text.isascii() and text == " ".join(text.split()) for text in texts)
+    assert any(text.isupper() for text in texts)
+    assert any(text != text.upper() for text in texts)
+
+
+def test_the_start_reads_public_documents_better_and_leaves_the_rest_of_the_head_alone(released, alphabet, kept):
+    made, _ = start.read(kept)
+    model = copy.deepcopy(released)
+    model.load_weights(made)
+    charset = Charset.of(ASCII, alphabet, closed=True)
+    shown = public_start.documents(0, *SIZES[1:])
+    assert _loss(model, charset, shown) < 0.95 * _loss(released, charset, shown)
+    before = released.weights()
+    changed = {name for name in before if (before[name] != made[name]).any()}
+    assert changed
+    assert all(name.startswith(("neck.", "head.")) for name in changed)
+    rows = np.nonzero((before["head.weight"] != made["head.weight"]).any(1))[0]
+    assert set(rows) <= set(charset.classes)
+
+
+def test_what_does_not_learn_is_held(released, alphabet, monkeypatch):
+    """Chinese lines, under a charset without Chinese: their drift is smaller where they are held."""
+    charset = Charset.of(ASCII, alphabet)
+    adapter = neck(released, charset, basis=torch.eye(120))
+    made = [document(k, [line(10 * k + n, "chinese") for n in range(2)]) for k in range(3)]
+    seen = look(released, [document(9, [line(n, "thermal") for n in range(12)]), *made], depth="backbone")
+    learned = [each for each in cache(adapter, seen) if each.inputs]
+    held = [each for each in foreign(adapter, seen[1:]) if each.inputs]
+    assert learned
+    assert held
+
+    monkeypatch.setattr(public_start, "EPOCHS", 12)
+
+    def drift(theta):
+        return float(document_drifts(adapter, theta.unsqueeze(0), collate(held, joint=True)).mean())
+
+    assert drift(public_start.train(adapter, learned, held)) < 0.3 * drift(public_start.train(adapter, learned, []))
+
+
+def test_the_start_is_half_of_the_way_to_the_mean_of_its_trainings(released, alphabet):
+    charset = Charset.of(ASCII, alphabet, closed=True)
+    sets = [public_start.documents(training, 1, 2) for training in range(2)]
+    one, other, both = (public_start.started(released, charset, some) for some in (sets[:1], sets[1:], sets))
+    name = "neck.project.weight"
+    assert np.allclose(both[name], (one[name] + other[name]) / 2, atol=1e-7)
+    assert not np.allclose(one[name], other[name], atol=1e-7)
+    adapter = neck(released, charset, basis=torch.eye(120))
+    parts = [each for each in cache(adapter, look(released, sets[0], depth="backbone")) if each.inputs]
+    end = adapter.merge(public_start.train(adapter, parts, []))[name].numpy()
+    assert np.allclose(one[name], (released.weights()[name] + end) / 2, atol=1e-6)
+
+
+def test_a_start_without_anything_to_learn_is_refused(released, alphabet):
+    with pytest.raises(ValueError, match="learn"):
+        public_start.started(released, Charset.of(ASCII, alphabet), [[]])
+
+
+def test_rounds_rehearse_what_the_start_has_not_seen():
+    texts = {line.text for each in public_start.documents(0, 4, 4) for line in each.lines}
+    fresh = [line.text for each in public_start.rehearsed(30_000_000, 8) for line in each.lines]
+    assert len(fresh) >= 20
+    assert sum(text in texts for text in fresh) <= len(fresh) // 4
+
+
+def test_only_the_released_model_is_moved_to_the_start(released, kept):
+    model = copy.deepcopy(released)
+    _, untaught, digest = round._shown(model, released, str(kept))
+    made, told = start.read(kept)
+    assert digest == told
+    assert untaught.model is released
+    assert (model.weights()["neck.project.weight"] == made["neck.project.weight"]).all()
+    served, _, digest = round._shown(model, released, str(kept))
+    assert digest is None, "a model in service was thrown away"
+    plain, *others = round._shown(copy.deepcopy(released), released, None)
+    assert others == [None, None]
+    assert _share_of_slips(served) == 0.5, "later rounds must rehearse what the first one did"
+    assert _share_of_slips(plain) == 0
+
+
+def _share_of_slips(public):
+    texts = {text for seed in SLIP_SEEDS for _, text in slip(seed, PUBLIC_LINES)}
+    return sum({line.text for line in each.lines} <= texts for each in public._documents) / len(public._documents)
+
+
+def test_a_model_that_has_rehearsed_is_planned_for_by_the_released_one(released, kept):
+    served = copy.deepcopy(released)
+    served.load_weights(start.read(kept)[0])
+    public, untaught, begins = round._shown(served, released, None)
+    assert (public.model, untaught.model, begins) == (served, released, None)
+
+
+def test_a_plan_from_the_start_forecasts_from_the_released_model(released, alphabet, kept):
+    """The start has learned public documents: by its own view of them there is nothing left to teach."""
+    model = copy.deepcopy(released)
+    round._shown(model, released, str(kept))
+    shown = public_start.documents(0, *SIZES[1:])
+    settings = planning.Settings(adapter="bias", charset="ascii", closed=True)
+    (by_itself,) = planning.survey(settings, alphabet, Looks(model, shown))
+    (started,) = planning.survey(settings, alphabet, Looks(model, shown), Looks(released, shown))
+    (before,) = planning.survey(settings, alphabet, Looks(released, shown))
+    assert started.agreement == before.agreement > by_itself.agreement
+    assert started.adapter._model is model
+
+
+def test_rounds_from_a_start_rehearse_less(released, alphabet):
+    charset = Charset.of(ASCII, alphabet)
+    surveyed = planning.Surveyed(HeadAdapter(released, charset, None), 1.0)
+    plans = [planning.planned(planning.Settings(public_start=begins), surveyed, 100) for begins in (False, True)]
+    assert [plan.rehearsal for plan in plans] == [1.0, planning.TAUGHT]
+
+
+def test_the_claim_names_the_start():
+    assert any("ab12" in said for said in claims._public({"public_start": "ab12"}))
+    assert len(claims._public({"public_start": None})) == len(claims._public({})) == 2
+
+
+def test_another_charset_or_recipe_has_another_start(weights_dir, monkeypatch):
+    paths = {start.path(weights_dir, charset, closed) for charset in ("latin", "ascii") for closed in (True, False)}
+    assert len(paths) == 4
+    assert paths.isdisjoint({start.path(weights_dir / "other", "latin", False)})
+    monkeypatch.setattr(start, "RECIPE", start.RECIPE + 1)
+    assert start.path(weights_dir, "latin", False) not in paths
+    assert "latin" in CHARSETS
