@@ -46,7 +46,7 @@ min_free_bytes = 0
 capacity = 16
 holdout_share = 0.25
 """
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which a start that does not come to rest counts as one that does not restart."""
 
 

@@ -56,7 +56,7 @@ MOST_FOR_A_PLANT = 80
 PAGES = 16
 STEPS = ("fsync", "rename", "replace", "unlink", "rmdir", "link", "mkdir", "pwrite", "ftruncate")
 MOMENTS = ("at any time", "before a step", "after telling")
-WAIT = 30.0
+WAIT = 120.0
 
 Told = tuple[str, ...]
 
@@ -82,7 +82,7 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
     try:
         yield at
     finally:
-        for _ in range(50):
+        for _ in range(600):
             if not _call("umount", at).returncode:
                 break
             time.sleep(0.1)
