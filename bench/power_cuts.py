@@ -40,7 +40,7 @@ from typing import Any
 import found
 import injecting
 import planted
-from crash_points import MEMORY, after_a_stop
+from crash_points import after_a_stop
 from daemon import retry
 from daemon.home import open_home
 from found import Verdict
@@ -48,6 +48,7 @@ from injecting import Unavailable
 from journeys import candidate, drain, new_home, opened, promote, put
 from models import weights
 from privacy import files
+from sealed import MEMORY
 
 IMAGE_BYTES = 40 << 20
 CUTS_A_RUN = 20
