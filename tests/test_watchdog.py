@@ -45,10 +45,14 @@ def hang(self, *given):
 Ingest.tick = hang
 """
 LONG_ROUND = """
+ASLEEP = '''
+import sys, time, pathlib
+while pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.05)
+'''
 class Sleeper(workers.Worker):
     def _command(self):
-        asleep = "import sys, time, pathlib\nwhile pathlib.Path(sys.argv[1]).exists(): time.sleep(0.05)"
-        return [sys.executable, "-I", "-c", asleep, str(Path(sys.argv[1], "asleep"))]
+        return [sys.executable, "-I", "-c", ASLEEP, str(Path(sys.argv[1], "asleep"))]
 def converse(self, number, scratch):
     Sleeper("none", {}, workers.Limits(memory=-1), recycle_after=None).call({}, [], 600)
 learning.Learning._converse = converse
@@ -86,9 +90,9 @@ class Systemd:
             self.process = subprocess.Popen(command, env={**os.environ, **watched}, stderr=journal)
 
     def listen(self, until, seconds=PATIENCE):
-        """Hears the service until `until` holds; False if it does not for so long."""
+        """Hears the service until `until` holds; False if it does not for so long, or the service has ended."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self.process.poll() is None:
             self.socket.settimeout(0.2)
             try:
                 message = self.socket.recv(4096).decode()
@@ -156,14 +160,18 @@ def test_a_hung_loop_is_restarted_and_loses_nothing(home, systemd):
 
 
 def heard_through_a_round(home, watching, seconds=PATIENCE):
-    """Whether systemd hears twelve pings, four of its periods, while a round's process says nothing."""
+    """Whether systemd hears of twelve looks at the inbox, four of its periods, while a round's process says nothing."""
     assert watching.listen(lambda: watching.ready and len(watching.pings) > 1)
     drop(home, "Jane Doe.png", b"rubbish")
     (home / "asleep").touch()
     control.ask(home / "run", "train")  # the command would take seconds in which nobody listens
-    begun = watching.listen(lambda: any("a round runs" in state for state in watching.states), seconds)
+    assert watching.process.poll() is None
     before = len(watching.pings)
-    return begun and watching.listen(lambda: len(watching.pings) >= before + 12, seconds)
+
+    def heard():
+        return min(sum("a round runs" in state for state in watching.states), len(watching.pings) - before) >= 12
+
+    return watching.listen(heard, seconds)
 
 
 def test_a_long_round_is_not_taken_for_a_hung_loop(home, systemd):
