@@ -42,6 +42,7 @@ SETTINGS = """\
 [ingest]
 settle_seconds = 0.05
 min_free_bytes = 0
+min_free_files = 0
 [learning]
 capacity = 16
 holdout_share = 0.25

@@ -52,6 +52,7 @@ class Ingest(Section):
     retain_documents: Annotated[int, Field(ge=0)] = 100_000
     retain_days: Annotated[float, Field(ge=0)] = 365.0
     min_free_bytes: Annotated[int, Field(ge=0)] = 2**30
+    min_free_files: Annotated[int, Field(ge=0)] = 10_000
 
 
 class Anonymise(Section):
@@ -255,7 +256,8 @@ TEMPLATE = """\
 # originals_days = 7.0
 # retain_documents = 100000  # what is sealed of older arrivals is destroyed, the oldest first, whatever it is;
 # retain_days = 365.0        # likewise after so long (0: no limit)
-# min_free_bytes = 1073741824   # with less room on the disk nothing is taken out of the inbox
+# min_free_bytes = 1073741824   # with less room on the disk nothing is taken out of the inbox;
+# min_free_files = 10000     # likewise with fewer files that the file system can still make
 
 [anonymise]
 # policy = "balanced"        # "strict": also words outside a public vocabulary and numbers of 4 digits or more;

@@ -10,8 +10,8 @@ Documents that are quickly ended (copies, broken files, a later try) are ended t
 `GROUP_MOST`, or as many as are ready within `GROUP_SECONDS`, share one transaction and one round of syncs a step
 (docs/adr/0013). One that takes longer to read than that is ended by itself, at once.
 
-Memory is bounded (`daemon.waiting`). Disk space is too: below `ingest.min_free_bytes` nothing is taken
-out of the inbox, and `ocrd status` says so, until there is room again.
+Memory is bounded (`daemon.waiting`). Disk space is too: below `ingest.min_free_bytes` or `min_free_files` nothing
+is taken out of the inbox, and `ocrd status` says so, until there is room again.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ class Ingest:
         self._admission = threading.Lock()
         self._slotless: list[Claim] = []
         """Claims that the database has refused a slot until now, in their order."""
-        self._short = False
+        self._lack = ""
         self._unexplained: dict[str, int] = {}
         self._untaken: Counter[str] = Counter()
+        self._told = trouble.Told()
         self._pipelines = [Pipeline(home, database, self._stopping.is_set) for _ in range(settings.ingest.workers)]
         self._threads = [
             threading.Thread(target=self._work, args=(p,), daemon=True, name="ingest") for p in self._pipelines
@@ -111,14 +112,16 @@ class Ingest:
         """
         now = time.monotonic()
         self._claims.settle()
+        for cause, count in self._told.others(now):
+            log.warning("%d more tries of documents: %s; each again in 1, 2, 4 ... 60 s", count, cause)
         self._waiting.requeue(now)
         self._waiting.refill()
         if self._slotless and not self._admit([]):
             return
         found = self.inbox.scan(now)
         alive()
-        if self._short_of_room():
-            self.inbox.hold_back(found, f"less than {self._floor // 2**20} MiB free (ingest.min_free_bytes)")
+        if lack := self._lack_of_room():
+            self.inbox.hold_back(found, lack)
             return
         for start in range(0, len(found), CLAIMED_AT_ONCE):
             taken = [self._take(ready, now) for ready in found[start : start + CLAIMED_AT_ONCE]]
@@ -139,18 +142,18 @@ class Ingest:
             self._untaken[self._why(error)] += 1
             return None
 
-    @property
-    def _floor(self) -> int:
-        return self._home.settings.ingest.min_free_bytes
-
-    def _short_of_room(self) -> bool:
-        """Whether the disk has fallen below its floor; what is claimed already is processed all the same."""
-        settings = self._home.settings
-        short = min(mounts.free_bytes(settings.home), mounts.free_bytes(settings.outbox_dir)) < self._floor
-        if short != self._short:
-            self._short = short
-            log.warning("the disk is full: nothing is taken" if short else "there is room again")
-        return short
+    def _lack_of_room(self) -> str:
+        """What the disk has too little of; "" if nothing. What is claimed already is processed all the same."""
+        lack, least = "", self._home.settings.ingest
+        for folder in (self._home.settings.home, self._home.settings.outbox_dir):
+            if mounts.free_bytes(folder) < least.min_free_bytes:
+                lack = f"less than {least.min_free_bytes // 2**20} MiB free (ingest.min_free_bytes)"
+            elif mounts.free_files(folder) < least.min_free_files:
+                lack = f"room for fewer than {least.min_free_files} files (ingest.min_free_files)"
+        if lack != self._lack:
+            self._lack = lack
+            log.warning("%s", f"nothing is taken out of the inbox: {lack}" if lack else "there is room again")
+        return lack
 
     def readmit(self, claim: Claim) -> None:
         """Processes a claim that was made of a failed document. Safe from any thread."""
@@ -191,7 +194,8 @@ class Ingest:
     def _again(self, claim: Claim, error: Exception) -> None:
         """What the machine refused is tried again: after 1, 2, 4 ... 60 seconds."""
         delay = self._waiting.again(claim, time.monotonic())
-        log.warning("document %s: %s; again in %g s", claim.id, self._why(error), delay)
+        if self._told.first(trouble.cause(error), time.monotonic()):
+            log.warning("document %s: %s; again in %g s", claim.id, self._why(error), delay)
 
     def _why(self, error: BaseException) -> str:
         return trouble.explain(error, self._home.settings.home)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -62,6 +64,40 @@ def _number(error: BaseException) -> int | None:
 def is_trouble(error: BaseException) -> bool:
     """Whether it is the machine's, and may end by itself or by somebody's hand."""
     return _number(error) is not None
+
+
+def cause(error: BaseException) -> str:
+    """What is the matter, whichever file met it."""
+    number = _number(error) or getattr(error, "errno", None)
+    return os.strerror(number) if number else type(error).__name__
+
+
+class Told:
+    """Whose causes have been logged: a full disk is one line a minute, however many documents meet it.
+
+    Safe from any thread. Times are seconds of one clock.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: dict[str, float] = {}
+        self._more: Counter[str] = Counter()
+
+    def first(self, cause: str, now: float) -> bool:
+        """Whether nobody told of it within the last minute; if somebody did, it is counted."""
+        with self._lock:
+            if now - self._since.get(cause, -math.inf) >= MOST_DELAY:
+                self._since[cause] = now
+                return True
+            self._more[cause] += 1
+            return False
+
+    def others(self, now: float) -> list[tuple[str, int]]:
+        """What was counted for a minute, and is now told of."""
+        with self._lock:
+            due = [cause for cause in self._more if now - self._since[cause] >= MOST_DELAY]
+            self._since |= dict.fromkeys(due, now)
+            return [(cause, self._more.pop(cause)) for cause in due]
 
 
 def explain(error: BaseException, home: Path) -> str:

@@ -324,17 +324,25 @@ def test_an_inbox_that_is_gone_is_said_once_and_by_status(opened, caplog):
     assert len(planned) == 4, "the calendar goes on"
 
 
-def test_nothing_is_taken_below_the_floor_and_it_recovers(opened, monkeypatch):
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        ("bytes", "less than 1024 MiB free (ingest.min_free_bytes)"),
+        ("files", "room for fewer than 10000 files (ingest.min_free_files)"),
+    ],
+)
+def test_nothing_is_taken_below_the_floor_and_it_recovers(opened, monkeypatch, caplog, of, why):
     home, database = opened
     ingest = Ingest(home, database)
     drop(home.settings.home, "a.png", b"x")
     room = [2**40]
-    monkeypatch.setattr("daemon.mounts.free_bytes", lambda path: room[0])
+    monkeypatch.setattr(f"daemon.mounts.free_{of}", lambda path: room[0])
     monkeypatch.setattr("time.monotonic", iter(range(100)).__next__)
     ingest.tick()
-    room[0] = 2**20
+    room[0] = 9_999
     ingest.tick()
-    assert ingest.inbox.waiting == {"less than 1024 MiB free (ingest.min_free_bytes)": 1}
+    assert ingest.inbox.waiting == {why: 1}
+    assert caplog.text.count(f"nothing is taken out of the inbox: {why}") == 1
     assert database.rows("SELECT * FROM documents") == []
     room[0] = 2**40
     ingest.tick()
@@ -467,7 +475,7 @@ def test_a_claim_that_cannot_be_listed_is_not_taken_for_an_empty_one(opened, mon
 
 
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOSPC, errno.EACCES, errno.EIO])
-def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(opened, monkeypatch, number):
+def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(opened, monkeypatch, caplog, number):
     home, database = opened
     ingest, tries, delays = Ingest(home, database), [], []
     again = ingest._waiting.again
@@ -498,6 +506,7 @@ def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(
     assert delays == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert [row["state"] for row in database.rows("SELECT state FROM documents")] == ["claimed"]
     assert ingest._waiting.held == set()
+    assert caplog.text.count(os.strerror(number)) == 1
 
 
 def test_a_master_key_that_systemd_hands_over_is_rotated_into_a_file(opened, shm, monkeypatch):

@@ -91,3 +91,23 @@ def test_labels_that_could_not_be_put_back_are_put_back_later(tmp_path, monkeypa
     claims.settle()
     assert (inbox / "a.txt").read_bytes() == b"a.txt"
     assert list(claimed.iterdir()) == []
+
+
+def test_a_cause_is_told_once_a_minute_and_the_others_are_counted():
+    told = trouble.Told()
+    assert told.first("full", 0.0)
+    assert [told.first("full", 1.0), told.first("full", 59.0), told.first("busy", 59.0)] == [False, False, True]
+    assert told.others(59.0) == []
+    assert told.others(60.0) == [("full", 2)]
+    assert not told.first("full", 61.0), "that was told of a second ago"
+    assert told.others(120.0) == [("full", 1)]
+    assert told.others(1000.0) == []
+    assert told.first("full", 1000.0)
+
+
+def test_a_cause_is_the_same_for_every_file():
+    causes = {trouble.cause(OSError(errno.ENOSPC, "No space left on device", f"/state/vault/{n}")) for n in range(3)}
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorname = "SQLITE_FULL"
+    assert causes == {trouble.cause(full)} == {"No space left on device"}
+    assert trouble.cause(BlockingIOError(errno.EAGAIN, "changed")) == "Resource temporarily unavailable"
