@@ -88,7 +88,7 @@ class Learning(Section):
     epsilon: Annotated[float, Field(gt=0, le=20)] = 8.0
     delta: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-6
     rounds_per_document: Annotated[int, Field(ge=1, le=100)] = 4
-    gate_looks_per_document: Annotated[int, Field(ge=1, le=1000)] = 16
+    gate_looks_per_document: Annotated[int, Field(ge=1, le=1000)] = 4
     unit: Literal["document", "source"] = "document"
     adapter: Literal["auto", "head", "bias", "top", "lora", "norm", "neck", "all"] = "auto"
     charset: Literal["latin", "ascii"] = "latin"
@@ -277,7 +277,7 @@ TEMPLATE = """\
 # epsilon = 8.0              # what a unit may cost over its whole life ...
 # delta = 1e-6               # ... except with this probability
 # rounds_per_document = 4    # a unit's budget is divided into so many equal tickets
-# gate_looks_per_document = 16   # likewise for a hold-out unit and the gate's looks at it
+# gate_looks_per_document = 4   # likewise for a hold-out unit and the gate's looks, one a round
 # unit = "document"          # or "source": all that is under one sub-folder of the inbox; cannot be changed later
 # adapter = "auto"           # which parameters learn: auto tries head, then bias; also top, lora, norm, neck, all
 # charset = "latin"          # which characters may change: latin or ascii
