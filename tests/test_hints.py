@@ -12,6 +12,8 @@ from watchdog.observers.inotify_c import InotifyFD
 from daemon import hints
 
 FOLDERS = 20
+PATIENCE = 60.0
+"""Seconds, which only a watch that is broken takes."""
 
 
 @pytest.fixture
@@ -24,58 +26,77 @@ def watched(tmp_path, monkeypatch):
     wake = threading.Event()
     settings = SimpleNamespace(inbox_dir=tmp_path, ingest=SimpleNamespace(rescan_seconds=5))
     observer = hints.watch(settings, wake)
-    yield tmp_path, wake, told, observer
-    observer.stop()
-    observer.join()
+    try:
+        assert woken(tmp_path, wake)
+        all_is_told(tmp_path, told)  # watchdog has one inotify for all: of what an earlier test watched, too
+        told.clear()
+        yield tmp_path, wake, told, observer
+    finally:
+        observer.stop()
+        observer.join()
+
+
+def wait_for(done):
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain"
+        time.sleep(0.01)
 
 
 def woken(inbox, wake):
-    for n in range(100):  # the first files may come before the watch does
-        (inbox / "3" / f"{n}.png").write_bytes(b"x")
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:  # the first files may come before the watch does
+        (inbox / "3" / "new.png").write_bytes(b"x")
         if wake.wait(0.1):
             return True
     return False
 
 
+def all_is_told(inbox, told):
+    """The kernel tells in order: when it has told of one more file, it has told of all that was before."""
+    (inbox / "3" / "last.png").write_bytes(b"x")
+    wait_for(lambda: any(event.name == b"last.png" for event in tuple(told)))
+
+
 def told_of_a_look(inbox, told):
     for folder in range(FOLDERS):
         os.listdir(inbox / f"{folder}")
-    time.sleep(0.2)
+    all_is_told(inbox, told)
     return sum(event.is_directory for event in told)
 
 
 def test_a_file_wakes_and_a_look_into_the_folders_tells_nothing(watched):
-    inbox, wake, told, _ = watched
-    assert woken(inbox, wake)
+    inbox, _, told, _ = watched
     assert told_of_a_look(inbox, told) == 0
 
 
 def test_without_the_choice_of_events_each_look_tells_of_every_folder(monkeypatch, request):
     monkeypatch.setattr(hints, "_KINDS", None)
-    inbox, wake, told, _ = request.getfixturevalue("watched")
-    woken(inbox, wake)
+    inbox, _, told, _ = request.getfixturevalue("watched")
     assert told_of_a_look(inbox, told) >= FOLDERS
 
 
-def lost(observer):
+def lose(observer):
     """What the kernel tells after it has told of a loss of events."""
     (emitter,) = observer.emitters
     emitter._inotify.on_queue_overflow()
-    time.sleep(0.2)
+
+
+def watches_taken_off(told):
+    return sum(event.is_ignored for event in tuple(told))
 
 
 def test_a_loss_of_events_takes_no_watch_off(watched):
     inbox, wake, told, observer = watched
-    assert woken(inbox, wake)
-    lost(observer)
-    assert not any(event.is_ignored for event in told)
+    lose(observer)
+    all_is_told(inbox, told)
+    assert watches_taken_off(told) == 0
     wake.clear()
     assert woken(inbox, wake)
 
 
 def test_watchdogs_own_recovery_makes_an_event_a_folder(monkeypatch, request):
     monkeypatch.setattr(hints, "_Emitter", InotifyEmitter)
-    inbox, wake, told, observer = request.getfixturevalue("watched")
-    woken(inbox, wake)
-    lost(observer)
-    assert sum(event.is_ignored for event in told) >= FOLDERS
+    _, _, told, observer = request.getfixturevalue("watched")
+    lose(observer)
+    wait_for(lambda: watches_taken_off(told) >= FOLDERS)
