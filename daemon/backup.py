@@ -14,9 +14,12 @@ What is not in it: the inbox, claims that were being processed, and receipts, wh
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -79,8 +82,13 @@ def backup(home_dir: Path, folder: Path) -> Written:
     if folder.is_relative_to(home.settings.home):
         raise OcrdError(f"Expected a folder outside {home.settings.home}, got {folder}.")
     _begin(folder)
+    with _alone(folder):
+        return _backup(home, folder)
+
+
+def _backup(home: Home, folder: Path) -> Written:
+    _clear(folder)
     part = folder / ".state.db.part"
-    part.unlink(missing_ok=True)
     database = Database(home.settings.database_path, read_only=True)
     try:
         database.copy_into(part, (*_CLEAR, "sealed"), partial(_sealed, home.shelf))
@@ -89,7 +97,7 @@ def backup(home_dir: Path, folder: Path) -> Written:
     copied = sum(mirror.mirror(home.settings.home / name, folder / name) for name in _COPIED)
     head = _copy_ledger(home.settings.ledger_path, folder / "ledger")
     files.write_bytes(folder / config.FILE_NAME, (home.settings.home / config.FILE_NAME).read_bytes())
-    if open_home(home_dir).shelf.generation != home.shelf.generation:
+    if open_home(home.settings.home).shelf.generation != home.shelf.generation:
         raise Refused("the master key was replaced meanwhile: make the backup again")
     manifest = {
         "version": VERSION,
@@ -106,13 +114,40 @@ def backup(home_dir: Path, folder: Path) -> Written:
 
 
 def _begin(folder: Path) -> None:
-    """Makes the folder ours before anything is in it, so that a backup that was broken off can be gone on with."""
-    if (folder / MANIFEST).exists():
-        return
-    if folder.exists() and any(not path.name.endswith(".part") for path in folder.iterdir()):
+    """Raises OcrdError for a folder that holds something else."""
+    begun = (folder / MANIFEST).exists()
+    if not begun and folder.exists() and any(not path.name.endswith(".part") for path in folder.iterdir()):
         raise OcrdError(f"{folder} is not empty, and no backup of ocrd.")
     files.make_dir(folder)
-    files.write_bytes(folder / MANIFEST, json.dumps({"version": VERSION}).encode())
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Held while a backup is written: two into one folder would clear away each other's files.
+
+    Raises:
+        Refused: another one holds it.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"Another backup into {folder} is being made.") from None
+        except OSError:  # a file system without such locks
+            pass
+        yield
+    finally:
+        os.close(fd)
+
+
+def _clear(folder: Path) -> None:
+    """Makes the folder ours before anything is in it, and removes what a backup that was broken off left aside."""
+    for place in (folder, folder / "ledger"):
+        if place.exists():
+            files.sweep(place)
+    if not (folder / MANIFEST).exists():
+        files.write_bytes(folder / MANIFEST, json.dumps({"version": VERSION}).encode())
 
 
 def _copy_ledger(path: Path, folder: Path) -> Head | None:

@@ -68,7 +68,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--home",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, readable=False),  # whose it is, the command says
     envvar="OCRD_HOME",
     default=Path("/var/lib/ocrd"),
     show_default=True,
