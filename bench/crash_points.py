@@ -29,10 +29,11 @@ from typing import Any
 import found
 import injecting
 import planted
+from backups import beside
 from driving import new_home, once, restart
 from found import Verdict
 from injecting import CALLS, Tell
-from journeys import JOURNEYS, Journey, beside
+from journeys import JOURNEYS, Journey
 from models import weights
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

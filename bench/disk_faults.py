@@ -54,7 +54,7 @@ LOOKS = ("stat", "lstat", "newfstatat", "statx", "fstat", "access", "faccessat",
 """Looking at a file and listing a folder: here EIO and EACCES alone, and of the state folder alone."""
 TAKING = ("renameat", "mkdir", *LOOKS)
 """In the ingest: at these a file may not be let out of the inbox, and later ones then go before it."""
-STARTED = ("retry",)
+STARTED = ("retry", "restore")
 """What the command begins and the service ends."""
 ONCE = ("openat", *LOOKS)
 """Of these one call fails: the next may be Python's, for a module of its own."""
@@ -105,7 +105,7 @@ def fault(
         return ended.injected, found.torn(f"it gives up: {ended.error.strip().splitlines()[-1]}")
     out_of_order = journey.name == "ingest" and call in TAKING
     check = partial(check_ingest, in_order=False) if out_of_order else journey.check
-    verdict = after_a_stop(home, lambda: check(home, prepared, ended.told, True))
+    verdict = after_a_stop(home, lambda: check(home, prepared, ended.told, True), journey.first)
     return ended.injected, verdict
 
 
@@ -134,7 +134,7 @@ def command(
     check = partial(journey.check, home, prepared, journey.tells, True)
     if journey.name not in STARTED:  # no start needs to finish it
         verdict += injecting.apart(check)
-    return ended.injected, verdict + after_a_stop(home, check)
+    return ended.injected, verdict + after_a_stop(home, check, journey.first)
 
 
 def _command(home: Path, journey: Journey) -> tuple[int, str]:

@@ -22,6 +22,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import found
+import sealed
 from daemon.errors import BadFile
 from daemon.home import Home, create, lock, open_home
 from daemon.ingest import Ingest
@@ -175,3 +176,13 @@ def promote(state: Opened, folder: Path, attempt: int, trying: Try = once) -> st
     report = GateReport(version, state.serving.live, attempt, 0.05, frozenset(GATES), results)
     trying(lambda: state.serving.decide(report))
     return version
+
+
+def taken(path: Path, count: int = 2, **more: Any) -> list[str]:
+    """Has so many documents in a state folder, and returns their ids."""
+    home = open_home(path)
+    database = Database(home.settings.database_path)
+    try:
+        return [sealed.take(home, database, f"{n:016x}", path=f"ward {n}-/scan {n}-.png", **more) for n in range(count)]
+    finally:
+        database.close()

@@ -16,7 +16,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import sealed
-from daemon import backup
+from daemon import restoring
 from daemon.errors import OcrdError
 from daemon.home import Home, open_home
 from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB, SIDECAR_BLOB
@@ -85,7 +85,8 @@ def at_once(path: Path) -> Verdict:
             verdict += torn("a receipt is no JSON")
             continue
         row = rows.get(receipt.stem)
-        again = row is not None and row["state"] == "claimed" and row["tries"] > 1  # the old one stays until then
+        unsaid = row is not None and (row["state"] == "claimed" or row["receipt_pending"])
+        again = unsaid and row["tries"] > 1  # the old one stays until the new one takes its place
         if row is None or (row["state"] not in (state, "forgotten") and not again):
             verdict += torn(f"a receipt says {state}, and the database {row and row['state']}")
     return verdict + _ledger(home) + _models(home)
@@ -270,7 +271,7 @@ def restored(path: Path, folder: Path, there_again: Sequence[str], gone: Sequenc
         home.mkdir()
         shutil.copytree(path / "keys", home / "keys")
         try:
-            backup.restore(home, folder)
+            restoring.restore(home, folder)
         except (OcrdError, PrivacyError) as error:
             return lost(f"the backup does not restore: {error}")
         return there(home, there_again, gone)

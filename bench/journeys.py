@@ -13,13 +13,13 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
+import backups
 import found
 import sealed
-from daemon import backup
 from daemon.home import open_home
 from daemon.serving import Serving
 from daemon.state import Database
-from driving import Try, candidate, drain, opened, promote, put
+from driving import Try, candidate, drain, opened, promote, put, taken
 from found import Verdict
 from injecting import Tell
 from privacy.ledger import Ledger
@@ -99,15 +99,6 @@ def check_ingest(path: Path, _: Any, told: tuple[str, ...], ended: bool, in_orde
     return found.receipts_of(path, expected, sidecars, told) + found.rest(path)
 
 
-def _taken(path: Path, count: int = 2, **more: Any) -> list[str]:
-    home = open_home(path)
-    database = Database(home.settings.database_path)
-    try:
-        return [sealed.take(home, database, f"{n:016x}", path=f"ward {n}-/scan {n}-.png", **more) for n in range(count)]
-    finally:
-        database.close()
-
-
 PUTS = {"text": b"the new text", "page-1.png": b"new page" * 20_000, "lines": b"new lines", "audit": b"{}"}
 
 
@@ -146,7 +137,7 @@ def _check_seal(path: Path, _: Any, told: tuple[str, ...], ended: bool) -> Verdi
 def _prepare_forget(path: Path) -> Any:
     """Two documents and a copy of the first."""
     home = open_home(path)
-    ids = _taken(path)
+    ids = taken(path)
     database = Database(home.settings.database_path)
     try:
         same = b"pixels of ward 0-/scan 0-.png"
@@ -185,7 +176,7 @@ def _rotate(path: Path, tell: Tell, trying: Try) -> None:
 
 
 def _prepare_rotate(path: Path) -> Any:
-    ids = _taken(path, 3)
+    ids = taken(path, 3)
     home = open_home(path)
     return ids, home.name_digest("scan.png"), (home.settings.keys_dir / "master.key").read_bytes()
 
@@ -247,9 +238,6 @@ def _check_swap(path: Path, first: str, told: tuple[str, ...], ended: bool) -> V
     return found.served(path, first, told) + found.rest(path)
 
 
-# Retry, backup, restore.
-
-
 AGAIN = {
     "ward/a.png": ("done", b"page of a document that can be read by now"),
     "b.png": ("failed", b"bad as before"),
@@ -291,61 +279,11 @@ def _check_retry(path: Path, _: Any, told: tuple[str, ...], ended: bool) -> Verd
     return verdict + found.rest(path)
 
 
-def beside(path: Path) -> Path:
-    """Where the backup of a state folder is."""
-    return path.with_name(f"{path.name}-backup")
-
-
-def _prepare_backup(path: Path) -> list[str]:
-    """A backup of two documents, one of which was forgotten since; and a third one came. All three ids."""
-    ids = _taken(path)
-    backup.backup(path, beside(path))
-    with opened(path) as state:
-        state.operations.forget(ids[:1])
-        return [*ids, sealed.take(state.home, state.database, f"{2:016x}", "failed", "ward 2-/scan 2-.png")]
-
-
-def _backup(path: Path, tell: Tell, trying: Try) -> None:
-    trying(lambda: backup.backup(path, beside(path)))
-    tell("made")
-
-
-def _check_backup(path: Path, ids: list[str], told: tuple[str, ...], ended: bool) -> Verdict:
-    """What is there restores, whenever the work was broken off; the next backup goes on with it."""
-    verdict = found.rest(path) + found.restored(path, beside(path), ids[1:] if told else ids[1:2], ids[:1])
-    backup.backup(path, beside(path))
-    verdict += found.torn(*("left behind in a backup" for _ in beside(path).rglob(".*.part")))
-    return verdict + found.restored(path, beside(path), ids[1:], ids[:1])
-
-
-def _prepare_restore(path: Path) -> list[str]:
-    ids = _prepare_backup(path)
-    backup.backup(path, beside(path))
-    found.lose_all_but(path, "keys")
-    return ids
-
-
-def _restore(path: Path, tell: Tell, trying: Try) -> None:
-    trying(lambda: backup.restore(path, beside(path)))
-    tell("restored")
-
-
-def _restore_again(path: Path) -> None:
-    """And `ocrd init`."""
-    (path / "inbox").mkdir(exist_ok=True)
-    if not (path / "state.db").exists():
-        backup.restore(path, beside(path))
-
-
-def _check_restore(path: Path, ids: list[str], told: tuple[str, ...], ended: bool) -> Verdict:
-    return found.there(path, ids[1:], ids[:1]) + found.rest(path)
-
-
 JOURNEYS = {
     journey.name: journey
     for journey in (
         Journey("ingest", _prepare_ingest, _ingest, check_ingest),
-        Journey("seal", _taken, _seal, _check_seal),
+        Journey("seal", taken, _seal, _check_seal),
         Journey(
             "forget",
             _prepare_forget,
@@ -369,19 +307,19 @@ JOURNEYS = {
         ),
         Journey(
             "backup",
-            _prepare_backup,
-            _backup,
-            _check_backup,
-            command=lambda home: ["backup", str(beside(home))],
+            backups.prepare_backup,
+            backups.make,
+            backups.check_backup,
+            command=lambda home: ["backup", str(backups.beside(home))],
             tells=("made",),
         ),
         Journey(
             "restore",
-            _prepare_restore,
-            _restore,
-            _check_restore,
-            _restore_again,
-            command=lambda home: ["restore", str(beside(home))],
+            backups.prepare_restore,
+            backups.restore,
+            backups.check_restore,
+            backups.restore_again,
+            command=lambda home: ["restore", str(backups.beside(home))],
             tells=("restored",),
         ),
     )
