@@ -40,6 +40,7 @@ log = logging.getLogger("ocrd.ingest")
 UNEXPLAINED_TRIES = 3
 CLAIMED_AT_ONCE = 256
 GROUP_MOST, GROUP_SECONDS = 256, 0.5
+_AT_START = "it is tried again at the next start"
 T = TypeVar("T")
 
 
@@ -80,8 +81,8 @@ class Ingest:
         home = self._home
         claimed, pending = self._documents.unfinished()
         for vault in home.vaults:
-            trouble.logged(partial(vault.sweep, (*claimed, *pending)), home.settings.home, log)
-        trouble.logged(lambda: files.sweep(home.settings.outbox_dir), home.settings.home, log)
+            trouble.logged(partial(vault.sweep, (*claimed, *pending)), home.settings.home, log, _AT_START)
+        trouble.logged(lambda: files.sweep(home.settings.outbox_dir), home.settings.home, log, _AT_START)
         claims = {claim.id: claim for claim in self._claims.left()}
         for id in set(claimed) - set(claims):
             self._documents.withdraw(id, time.time())
@@ -95,8 +96,21 @@ class Ingest:
             log.info("takes up %d claimed documents and %d receipts after a stop", len(claims), len(pending))
 
     def _load(self, id: str) -> Claim | None:
-        """A claim that waits; None if another thread ended it since it was listed: it may be forgotten by now."""
-        return self._claims.load(id) if self._documents.waits(id) else None
+        """A claim that waits; None if another thread ended it since it was listed: it may be forgotten by now.
+
+        One that is not to be found is withdrawn, as at a start: it must not be taken for an empty document.
+
+        Raises:
+            OSError: the claim folder is not there: its disk is not mounted.
+        """
+        if not self._documents.waits(id):
+            return None
+        claim, arrival = self._claims.load(id), self._documents.find(id)
+        if not claim.name and arrival is not None and arrival.state == "claimed":
+            self._claims.mounted()
+            self._documents.withdraw(id, time.time())
+            return None
+        return claim
 
     def _undo(self, claim: Claim) -> None:
         try:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from daemon.errors import DiskRefused
+from daemon.errors import DiskRefused, NotMounted
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def _number(error: BaseException) -> int | None:
 
 def is_trouble(error: BaseException) -> bool:
     """Whether it is the machine's, and may end by itself or by somebody's hand."""
-    return _number(error) is not None
+    return isinstance(error, NotMounted) or _number(error) is not None
 
 
 def cause(error: BaseException) -> str:
@@ -102,6 +102,8 @@ class Told:
 
 def explain(error: BaseException, home: Path) -> str:
     """One sentence: where, what, what to do. Nothing private."""
+    if isinstance(error, NotMounted):
+        return str(error)
     if isinstance(error, BlockingIOError):  # of a file that somebody writes, or that changed: our own words
         return str(error.strerror)
     number = _number(error) or getattr(error, "errno", None)
@@ -130,14 +132,16 @@ def refused(error: BaseException, home: Path) -> DiskRefused:
     return DiskRefused(f"{explain(error, home)}. Nothing was lost; then try again.")
 
 
-def logged(work: Callable[[], object], home: Path, log: logging.Logger) -> bool:
+def logged(
+    work: Callable[[], object], home: Path, log: logging.Logger, again: str = "it is tried again within ten minutes"
+) -> bool:
     """Whether `work` could be done; what the machine refuses is logged, and left for the next time."""
     try:
         work()
     except (OSError, sqlite3.OperationalError) as error:
         if not is_trouble(error):
             raise
-        log.error("%s; it is tried again within ten minutes", explain(error, home))
+        log.error("%s; %s", explain(error, home), again)
         return False
     return True
 
@@ -161,7 +165,7 @@ def patiently(
     while True:
         try:
             return work()
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.OperationalError, NotMounted) as error:
             if not is_trouble(error):
                 raise
             log.error("%s; again in %g s", explain(error, home), delay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
 import math
@@ -305,9 +306,53 @@ def test_a_claim_that_was_not_to_be_found_and_is_there_again_is_processed(opened
     assert (home.settings.outbox_dir / f"{row['id']}.json").exists()
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["the folder is not mounted", "an empty one lies there"])
+def test_a_disk_that_goes_while_claims_wait_loses_none(opened, monkeypatch, there):
+    """More wait than are held in memory: the others are fetched from a disk that has gone, and comes back."""
+    home, database = opened
+    monkeypatch.setattr("daemon.waiting.MOST_HELD", 2)
+    monkeypatch.setattr(Pipeline, "_read", lambda *_: (_ for _ in ()).throw(BadFile("is not an image")))
+    ingest = Ingest(home, database)
+    for number in range(6):
+        drop(home.settings.home, f"{number}.png", b"%d" % number)
+    ingest.inbox.scan(time.monotonic() - 3600)
+    ingest.tick()
+
+    def work(ingest):
+        while not ingest._queue.empty():
+            ingest._end(ingest._pipelines[0], ingest._prepared(ingest._pipelines[0]))
+            with contextlib.suppress(OSError):
+                ingest._waiting.refill()
+
+    work_two = [ingest._pipelines[0].process(ingest._queue.get()) for _ in range(2)]
+    assert [arrival.state for arrival in work_two] == ["failed", "failed"]
+    for arrival in work_two:
+        ingest._waiting.held.discard(arrival.id)
+    claimed = home.settings.claimed_dir
+    claimed.rename(claimed.with_name("elsewhere"))
+    if there:
+        claimed.mkdir(mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        ingest.tick()
+    work(ingest)
+    if there:
+        claimed.rmdir()
+    claimed.with_name("elsewhere").rename(claimed)
+    ingest.tick()
+    work(ingest)
+    again = Ingest(home, database)
+    again._recover()
+    work(again)
+    again._waiting.refill()
+    work(again)
+    rows = database.rows("SELECT id, state FROM documents ORDER BY slot")
+    assert [row["state"] for row in rows] == ["failed"] * 6
+    assert [home.failed.get(row["id"], ORIGINAL_BLOB) for row in rows] == [b"%d" % number for number in range(6)]
+
+
 def test_an_inbox_that_is_gone_is_said_once_and_by_status(opened, caplog):
     home, database = opened
-    service, ingest = Service(home), Ingest(home, database)
+    service, ingest = Service(home.settings.home), Ingest(home, database)
     planned = []
     calendar = types.SimpleNamespace(tick=lambda: planned.append(1))
     inbox = home.settings.inbox_dir

@@ -29,7 +29,7 @@ from daemon.service import Service
 from daemon.cli import _log_to_stderr
 {fault}
 _log_to_stderr(False)
-Service(open_home(Path(sys.argv[1]))).run()
+Service(Path(sys.argv[1])).run()
 """
 HANGS = """
 tick, looks = Ingest.tick, []
