@@ -1,4 +1,4 @@
-"""SIGKILL at every system call that changes the disk, through six journeys: what is lost, doubled or torn afterwards.
+"""SIGKILL at every system call that changes the disk, through nine journeys: what is lost, doubled or torn afterwards.
 
     python bench/crash_points.py [--only JOURNEY] [--planted] [--seed N] [--quick] [--json FILE]
 
@@ -29,9 +29,11 @@ from typing import Any
 import found
 import injecting
 import planted
+from backups import beside
+from driving import new_home, once, restart
 from found import Verdict
 from injecting import CALLS, Tell
-from journeys import JOURNEYS, Journey, new_home, restart
+from journeys import JOURNEYS, Journey
 from models import weights
 from sealed import MEMORY
 
@@ -56,7 +58,8 @@ class Bench:
     def prepared(self, journey: Journey) -> Any:
         """Makes the journey ready to be tried; what its `prepare` returned."""
         template = self._template(journey)
-        shutil.rmtree(template, ignore_errors=True)
+        for folder in (template, beside(template)):
+            shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self._folder / "new", template, symlinks=True)
         return injecting.apart(lambda: journey.prepare(template))
 
@@ -69,10 +72,17 @@ class Bench:
         """Where strace writes down the calls of one try."""
         return self._folder / f"calls-{os.getpid()}"
 
+    def is_of_home(self, line: str) -> bool:
+        """Whether a line of strace is about the copy of the process that wrote it."""
+        return str(self._home) in line
+
     def fresh(self, journey: Journey) -> Path:
         """A copy of what was prepared."""
-        shutil.rmtree(self._home, ignore_errors=True)
-        shutil.copytree(self._template(journey), self._home, symlinks=True)
+        template = self._template(journey)
+        for folder, copy in ((template, self._home), (beside(template), beside(self._home))):
+            shutil.rmtree(copy, ignore_errors=True)
+            if folder.exists():
+                shutil.copytree(folder, copy, symlinks=True)
         return self._home
 
     def point(
@@ -84,19 +94,22 @@ class Bench:
         def work(tell: Tell) -> None:
             if plant is not None:
                 plant()
-            journey.work(home, tell)
+            journey.work(home, tell, once)
 
         ended = injecting.killed_at(work, call, number)
         if ended.error:
             raise RuntimeError(f"{journey.name} fails by itself: {ended.error}")
-        verdict = after_a_stop(home, lambda: journey.check(home, prepared, ended.told, not ended.killed))
+        verdict = after_a_stop(home, lambda: journey.check(home, prepared, ended.told, not ended.killed), journey.first)
         return ended.killed, verdict
 
 
-def after_a_stop(home: Path, check: Callable[[], Verdict]) -> Verdict:
-    """What is wrong with what a stop left, before and after the start that follows it."""
+def after_a_stop(
+    home: Path, check: Callable[[], Verdict], first: Callable[[Path], object] = lambda home: None
+) -> Verdict:
+    """What is wrong with what a stop left, before and after the start that follows it; `first` is done before both."""
 
     def looked() -> Verdict:
+        first(home)
         verdict = found.at_once(home)
         restart(home)
         return verdict + check()

@@ -2,7 +2,7 @@
 
     python bench/disk_faults.py [--only JOURNEY] [--planted] [--seed N] [--quick] [--json FILE]
 
-strace lets the N-th write, fsync, rename, open for writing ... and the two after it fail, for every N of six journeys:
+strace lets the N-th write, fsync, rename, open for writing ... and the two after it fail, for every N of nine journeys:
 with ENOSPC, EIO, EACCES (and EBUSY where a rename or removal can) in turn, so that seeds 0 to 3 give every call every
 error. The process goes on as the service does: it tries again, with pauses that double (from 10 ms here), and must
 come to the end in the same process, with nothing lost, doubled or torn. The commands are run to their end: `ocrd
@@ -27,42 +27,45 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import driving
 import found
 import injecting
-import journeys
 import planted
 from crash_points import Bench, after_a_stop, bench_in_memory, print_planted
 from daemon import trouble
 from daemon.cli import main as ocrd
 from daemon.errors import EXIT_CODES, DiskRefused
-from daemon.home import open_home
 from found import Verdict
 from injecting import CALLS, Tell
-from journeys import JOURNEYS, Journey, opened
-from privacy.ledger import Ledger
+from journeys import JOURNEYS, Journey, check_ingest
 
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 BUSY = ("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir")
 LASTS = 3
 """Calls in a row that fail."""
 QUICK = 15
-TAKING = ("renameat", "mkdir")
-"""In the ingest: at these a file may not be let out of the inbox, and later ones then go before it."""
 OPENED = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
-COMMANDS = {"forget": ["forget", f"{0:016x}", "--yes"], "rotate": ["key", "rotate"]}
+LOOKS = ("stat", "lstat", "newfstatat", "statx", "fstat", "access", "faccessat", "faccessat2", "getdents64")
+"""Looking at a file and listing a folder: here EIO and EACCES alone, and of the state folder alone."""
+TAKING = ("renameat", "mkdir", *LOOKS)
+"""In the ingest: at these a file may not be let out of the inbox, and later ones then go before it."""
+STARTED = ("retry", "restore")
+"""What the command begins and the service ends."""
+ONCE = ("openat", *LOOKS)
+"""Of these one call fails: the next may be Python's, for a module of its own."""
 
 
 class _Patience(threading.Event):
-    """Set after `journeys.PATIENCE` seconds: the fault is over by then, and what still goes on is a bug."""
+    """Set after `driving.PATIENCE` seconds: the fault is over by then, and what still goes on is a bug."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._until = time.monotonic() + journeys.PATIENCE
+        self._until = time.monotonic() + driving.PATIENCE
 
     def wait(self, timeout: float | None = None) -> bool:
         super().wait(timeout)
@@ -74,72 +77,9 @@ def trying(step: Callable[[], Any]) -> Any:
     return trouble.patiently(step, Path("/"), _Patience(), logging.getLogger("bench"))
 
 
-def _seal(path: Path, tell: Tell) -> None:
-    home = trying(lambda: open_home(path))
-    for document in home.vault.ids():
-        for name, data in journeys.PUTS.items():
-            trying(lambda d=document, n=name, b=data: home.vault.put(d, n, b))
-            tell(f"{document} {name}")
-    for slot, document in enumerate(home.vault.ids()):
-        trying(lambda d=document, s=slot: home.quarantine.create(d, s))
-        trying(lambda d=document: home.quarantine.put(d, "name", b"a name"))
-        tell(f"{document} kept")
-
-
-def _forget(path: Path, tell: Tell) -> None:
-    with ExitStack() as stack:
-        state = trying(lambda: stack.enter_context(opened(path)))
-
-        def forget() -> None:
-            state.operations.start()
-            state.operations.forget([f"{0:016x}"])
-
-        trying(forget)
-        tell("forgotten")
-
-
-def _rotate(path: Path, tell: Tell) -> None:
-    with ExitStack() as stack:
-        state = trying(lambda: stack.enter_context(opened(path)))
-        trying(state.operations.rotate)
-        tell(f"generation {state.home.shelf.generation}")
-
-
-def _append(path: Path, tell: Tell) -> None:
-    home = trying(lambda: open_home(path))
-    with trying(lambda: Ledger(home.settings.ledger_path, home.signing)) as ledger:
-        for number in range(journeys.ENTRIES):
-
-            def append(number: int = number) -> None:
-                if not any(e.kind == "point" and e.body["number"] == number for e in ledger.entries):
-                    ledger.append("point", {"number": number})
-
-            trying(append)
-            tell(str(number))
-
-
-def _swap(path: Path, tell: Tell) -> None:
-    with ExitStack() as stack:
-        state = trying(lambda: stack.enter_context(opened(path)))
-        for attempt, text in enumerate(journeys.CANDIDATES, 1):
-            tell(journeys.promote(state, path / "run" / text, attempt, trying))
-        tell(trying(state.serving.roll_back))
-
-
-def _ingest(path: Path, tell: Tell) -> None:
-    def serve() -> None:
-        with opened(path) as state:
-            journeys.drain(state.home, state.database, tell)
-
-    trying(serve)
-
-
 def _lasts(call: str) -> int:
-    """How many calls in a row fail. Of openat one: the next may be Python opening a module of its own."""
-    return 1 if call == "openat" else LASTS
-
-
-WORK = {"ingest": _ingest, "seal": _seal, "forget": _forget, "rotate": _rotate, "ledger": _append, "swap": _swap}
+    """How many calls in a row fail."""
+    return 1 if call in ONCE else LASTS
 
 
 def _nothing() -> None: ...
@@ -157,15 +97,15 @@ def fault(
     def work(tell: Tell) -> None:
         trouble.FIRST_DELAY = 0.01
         plant()
-        WORK[journey.name](home, tell)
+        journey.work(home, tell, trying)
 
     inject = [f"?{call}:error={error}:when={number}..{number + _lasts(call) - 1}"]
     ended = injecting.run(work, inject, calls=bench.calls)
     if ended.error or ended.killed:
         return ended.injected, found.torn(f"it gives up: {ended.error.strip().splitlines()[-1]}")
     out_of_order = journey.name == "ingest" and call in TAKING
-    check = partial(journeys.check_ingest, in_order=False) if out_of_order else journey.check
-    verdict = after_a_stop(home, lambda: check(home, prepared, ended.told, True))
+    check = partial(check_ingest, in_order=False) if out_of_order else journey.check
+    verdict = after_a_stop(home, lambda: check(home, prepared, ended.told, True), journey.first)
     return ended.injected, verdict
 
 
@@ -177,7 +117,7 @@ def command(
 
     def work(tell: Tell | None = None) -> tuple[int, str]:
         plant()
-        return _command(home, journey.name)
+        return _command(home, journey)
 
     inject = [f"?{call}:error={error}:when={number}..{number + _lasts(call) - 1}"]
     ended = injecting.run(work, inject, calls=bench.calls)
@@ -189,36 +129,37 @@ def command(
         verdict += found.torn(f"exit code {code}: {text.strip().splitlines()[-1]}")
     elif code and not (str(home) in text and "; " in text and "Nothing was lost" in text):
         verdict += found.torn(f"its message says too little: {text.strip()}")
-    told = ("forgotten",) if journey.name == "forget" else ("generation 1",)
     if code and injecting.apart(work)[0]:
         verdict += found.torn("the same command fails without the fault")
-    verdict += injecting.apart(lambda: journey.check(home, prepared, told, True))  # no start needs to finish it
-    return ended.injected, verdict + after_a_stop(home, lambda: journey.check(home, prepared, told, True))
+    check = partial(journey.check, home, prepared, journey.tells, True)
+    if journey.name not in STARTED:  # no start needs to finish it
+        verdict += injecting.apart(check)
+    return ended.injected, verdict + after_a_stop(home, check, journey.first)
 
 
-def _command(home: Path, name: str) -> tuple[int, str]:
+def _command(home: Path, journey: Journey) -> tuple[int, str]:
     """The exit code of the command, and all that it says."""
     said = io.StringIO()
     with redirect_stderr(said), redirect_stdout(said):
         try:
-            code = ocrd(["--home", str(home), *COMMANDS[name]], standalone_mode=False)
+            code = ocrd(["--home", str(home), *journey.command(home)], standalone_mode=False)
         except SystemExit as error:
             code = error.code
     return code or 0, said.getvalue()
 
 
 def written(bench: Bench, work: Callable[[Tell], Any]) -> dict[str, list[int]]:
-    """The numbers of the calls that write, by system call, in a run without faults; of openat those for writing."""
-    names = [call for calls in CALLS.values() for call in calls]
-    injecting.run(work, [f"?{name}" for name in (*names, "openat")], calls=bench.calls)
+    """The numbers of the calls to fail, by system call, in a run without faults; of openat those for writing."""
+    names = [*(call for calls in CALLS.values() for call in calls), *ONCE]
+    injecting.run(work, [f"?{name}" for name in names], calls=bench.calls)
     seen: Counter[str] = Counter()
     numbers: dict[str, list[int]] = defaultdict(list)
     for line in bench.calls.read_text().splitlines():
         name = line.partition("(")[0].split()[-1]
         seen[name] += 1
-        if name != "openat" or OPENED.search(line):
+        if OPENED.search(line) if name == "openat" else name not in LOOKS or bench.is_of_home(line):
             numbers[name].append(seen[name])
-    return {name: numbers[name] for name in (*names, "openat")}
+    return {name: numbers[name] for name in names}
 
 
 def tasks(bench: Bench, journey: Journey, stride: int, seed: int, commands: bool) -> Iterator[tuple[str, int, str]]:
@@ -226,10 +167,10 @@ def tasks(bench: Bench, journey: Journey, stride: int, seed: int, commands: bool
     home = bench.fresh(journey)
 
     def whole(tell: Tell) -> Any:
-        return _command(home, journey.name) if commands else WORK[journey.name](home, tell)
+        return _command(home, journey) if commands else journey.work(home, tell, trying)
 
     for call, numbers in written(bench, whole).items():
-        errors = (*ERRORS, *(("EBUSY",) if call in BUSY else ()))
+        errors = ERRORS[1:] if call in LOOKS else (*ERRORS, *(("EBUSY",) if call in BUSY else ()))
         for number in numbers[::stride]:
             yield call, number, errors[(number // stride + seed) % len(errors)]
 
@@ -259,7 +200,7 @@ def main() -> int:
             (name, commands, *task)
             for commands in (False, True)
             for name in names
-            if not commands or name in COMMANDS
+            if not commands or JOURNEYS[name].command is not None
             for task in tasks(bench, JOURNEYS[name], stride, arguments.seed, commands)
         ]
 
@@ -267,7 +208,7 @@ def main() -> int:
             done = []
             for name, commands, call, nth, error in every[number :: arguments.jobs]:
                 one = command if commands else fault
-                label = f"ocrd {COMMANDS[name][0]}" if commands else name
+                label = f"ocrd {name}" if commands else name
                 verdict = one(bench, JOURNEYS[name], prepared[name], call, nth, error)[1]
                 done.append((label, error, f"{call} {nth}", verdict))
             return done

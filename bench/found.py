@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import sealed
+from daemon import restoring
+from daemon.errors import OcrdError
 from daemon.home import Home, open_home
 from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB, SIDECAR_BLOB
 from daemon.serving import ROLLOUT
@@ -81,7 +85,8 @@ def at_once(path: Path) -> Verdict:
             verdict += torn("a receipt is no JSON")
             continue
         row = rows.get(receipt.stem)
-        again = row is not None and row["state"] == "claimed" and row["tries"] > 1  # the old one stays until then
+        unsaid = row is not None and (row["state"] == "claimed" or row["receipt_pending"])
+        again = unsaid and row["tries"] > 1  # the old one stays until the new one takes its place
         if row is None or (row["state"] not in (state, "forgotten") and not again):
             verdict += torn(f"a receipt says {state}, and the database {row and row['state']}")
     return verdict + _ledger(home) + _models(home)
@@ -246,6 +251,43 @@ def served(path: Path, first: str, told: Sequence[str]) -> Verdict:
         verdict += lost("a swap was told of, and is not in the ledger")
     current = ModelStore(home.settings.models_dir, home.signing.public).current()
     return verdict + (Verdict() if current == live[-1] else torn("the pointer is not where the ledger says"))
+
+
+def tried_again(path: Path) -> set[str]:
+    """The documents that were taken up again."""
+    return {id for id, row in _rows(_opened(path)).items() if row["tries"] > 1}
+
+
+def lose_all_but(path: Path, *kept: str) -> None:
+    for each in path.iterdir():
+        if each.name not in kept:
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+
+
+def restored(path: Path, folder: Path, there_again: Sequence[str], gone: Sequence[str]) -> Verdict:
+    """What a restore from a backup, with the keys of a state folder, brings back."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as other:
+        home = Path(other) / "home"
+        home.mkdir()
+        shutil.copytree(path / "keys", home / "keys")
+        try:
+            restoring.restore(home, folder)
+        except (OcrdError, PrivacyError) as error:
+            return lost(f"the backup does not restore: {error}")
+        return there(home, there_again, gone)
+
+
+def there(path: Path, ids: Sequence[str], gone: Sequence[str]) -> Verdict:
+    """These documents open, and those are forgotten."""
+    home = open_home(path)
+    rows, verdict = _rows(home), Verdict()
+    for id in ids:
+        vault = {"done": home.originals, "failed": home.failed}.get(rows[id]["state"] if id in rows else "")
+        verdict += lost("a document is not there") if vault is None else blob(vault, id, ORIGINAL_BLOB, None)
+    for id in gone:
+        verdict += Verdict() if rows[id]["state"] == "forgotten" else torn("a forgotten document is there again")
+        verdict += torn(*("what was forgotten lies in a vault" for vault in home.vaults if vault.begun(id)))
+    return verdict
 
 
 def first_version(path: Path) -> str:

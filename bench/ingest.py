@@ -40,6 +40,7 @@ SETTINGS = """\
 settle_seconds = 0.5
 rescan_seconds = 5.0
 min_free_bytes = 0
+min_free_files = 0
 [learning]
 capacity = 16
 """

@@ -160,7 +160,7 @@ def _attached(pid: int, inject: Sequence[str], calls: Path | None) -> subprocess
     names = ",".join(dict.fromkeys(part.partition(":")[0] for part in inject))
     parts = [argument for part in inject if ":" in part for argument in ("-e", f"inject={part}")]
     strace = subprocess.Popen(
-        ["strace", "-f", "-o", calls or "/dev/null", "-e", f"trace={names}", *parts, "-p", str(pid)],
+        ["strace", "-f", "-y", "-o", calls or "/dev/null", "-e", f"trace={names}", *parts, "-p", str(pid)],
         stderr=subprocess.PIPE,
         text=True,
     )

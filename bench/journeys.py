@@ -1,150 +1,31 @@
-"""Six journeys through the daemon's state, each to be broken off anywhere: how it begins, what is done, what must hold.
-
-Database, vaults, key shelf, ledger, model store, claims and pipeline are the real ones, driven in one thread so that
-the n-th system call is the same one each time. Not there: the decoder and the reader (`read_nothing`), and weights.
-"""
+"""Journeys through the daemon's state, each to be broken off anywhere: how it begins, what is done, what must hold."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sqlite3
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
+import backups
 import found
 import sealed
-from daemon.errors import BadFile
-from daemon.home import Home, create, lock, open_home
-from daemon.ingest import Ingest
-from daemon.operations import Operations
-from daemon.pipeline import Prepared, Read
+from daemon.home import open_home
 from daemon.serving import Serving
 from daemon.state import Database
+from driving import Try, candidate, drain, opened, promote, put, taken
 from found import Verdict
 from injecting import Tell
-from models.gates import GATES, GateReport
-from models.manifest import MODEL_FILES
-from models.store import ModelStore
-from models.verdict import GateResult
-from models.verdict import Verdict as Answer
 from privacy.ledger import Ledger
 
-SETTINGS = """\
-[ingest]
-settle_seconds = 0.05
-min_free_bytes = 0
-[learning]
-capacity = 16
-holdout_share = 0.25
-"""
-PATIENCE = 120.0
-"""Seconds after which a start that does not come to rest counts as one that does not restart."""
 
-
-def new_home(path: Path, weights: Path) -> None:
-    """A state folder that `ocrd init` made, but with a model of a few bytes: small enough to be copied often."""
-    create(path, weights, lambda text: None)
-    home = open_home(path)
-    for name in ("weights", "models"):
-        shutil.rmtree(path / name)
-    store = ModelStore(home.settings.models_dir, home.signing)
-    store.swap(store.add(model("first"), {"epsilon": 0.0}), "installed")
-    (path / "ocrd.toml").write_text(SETTINGS)
-
-
-def model(text: str) -> dict[str, Path | bytes]:
-    return {name: f"{name} {text}".encode() for name in MODEL_FILES}
-
-
-# What the service does, in one thread.
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What the running service holds."""
-
-    home: Home
-    database: Database
-    ledger: Ledger
-    serving: Serving
-    operations: Operations
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Opened]:
-    """The state as `ocrd start` opens it, what a stop cut short finished, in the same order."""
-    home = open_home(path)
-    settings = home.settings
-    with lock(settings):
-        database = Database(settings.database_path)
-        try:
-            with Ledger(settings.ledger_path, home.signing) as ledger:
-                serving = Serving(home, ledger)
-                operations = Operations(home, database, ledger)
-                operations.start()
-                yield Opened(home, database, ledger, serving, operations)
-        finally:
-            database.close()
-
-
-def drain(home: Home, database: Database, tell: Tell = lambda text: None) -> None:
-    """Takes everything from the inbox to its receipt, and tells of each document when that has returned."""
-    ingest = Ingest(home, database)
-    pipeline = ingest._pipelines[0]
-    commit = pipeline.commit
-
-    def committed(batch: Sequence[Prepared]) -> int:
-        count = commit(batch)
-        for prepared in batch:
-            arrival = pipeline._documents.find(prepared.claim.id)
-            tell(f"{prepared.claim.id} {'' if arrival is None else arrival.state}")
-        return count
-
-    pipeline.commit, pipeline._read = committed, read_nothing  # type: ignore[method-assign,assignment]
-    ingest._recover()
-    ingest.inbox.scan(time.monotonic() - 3600)  # the first look was an hour ago: all has settled, labels wait no more
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with suppress(OSError, sqlite3.OperationalError):  # as the service's loop does
-            ingest.tick()
-        while not ingest._queue.empty():
-            ingest._end(pipeline, ingest._prepared(pipeline))
-        half = ingest.backlog() or ingest._claims._taken_in_vain
-        if not half and not found.dropped(home.settings.inbox_dir):
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"after {PATIENCE:g} s there is still something to do: {ingest.inbox.waiting}")
-        time.sleep(0.01)
-
-
-def read_nothing(claim: Any, data: bytes, sidecar: bytes) -> Read:
-    """In place of the decoder and the reader: the content says how it ends."""
-    if data.startswith(b"bad"):
-        raise BadFile("is none of the formats that are taken")
-    if data.startswith(b"doubt"):
-        return Read({"verdict": "quarantined", "reason": "two decoders disagree", "pages": 1}, {})
-    numbers = {"pages": 1, "lines": 1, "taught": 1, "labelled": bool(sidecar), "removed": {"name": 1}}
-    header = {"verdict": "done", **numbers, "confidence": 0.9, "brightness": 0.5, "contrast": 0.1}
-    blobs = {"text": json.dumps([[data.decode()[:40]]]).encode(), "lines": b"lines of " + data, "page-1.png": data}
-    return Read(header, blobs)
-
-
-def restart(path: Path) -> None:
-    """A start after which nothing is half done."""
-    with opened(path) as state:
-        drain(state.home, state.database)
-
-
-# The journeys.
+def _nothing(path: Path) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -153,14 +34,19 @@ class Journey:
 
     Attributes:
         prepare: makes a fresh state folder ready; what it returns `check` is given.
-        work: is broken off; tells of each effect after the call has returned.
+        work: is broken off; tells of each effect after the call has returned. Each step goes through `trying`.
         check: after the restart, with what was told and whether the work came to its end.
+        first: what the operator does before a start, if the work was broken off.
+        command: the same work as `ocrd` does it, after --home; told of when it ends with 0. None: there is none.
     """
 
     name: str
     prepare: Callable[[Path], Any]
-    work: Callable[[Path, Tell], None]
+    work: Callable[[Path, Tell, Try], None]
     check: Callable[[Path, Any, tuple[str, ...], bool], Verdict]
+    first: Callable[[Path], object] = _nothing
+    command: Callable[[Path], list[str]] | None = None
+    tells: tuple[str, ...] = ()
 
 
 FILES = {
@@ -192,24 +78,17 @@ STATES = {
 COPIES = ("ward/a.png", "ward/copy.png")
 
 
-def put(inbox: Path, name: str, content: bytes, age: float = 0.0) -> None:
-    """Drops a file as a careful program does: whole, durable, and under its name at once."""
-    path = inbox / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.utime(part, (1e9 - age, 1e9 - age))
-    part.rename(path)
-
-
 def _prepare_ingest(path: Path) -> None:
     for number, (name, content) in enumerate(FILES.items()):
         put(path / "inbox", name, content, age=100 - number)
 
 
-def _ingest(path: Path, tell: Tell) -> None:
-    with opened(path) as state:
-        drain(state.home, state.database, tell)
+def _ingest(path: Path, tell: Tell, trying: Try) -> None:
+    def serve() -> None:
+        with opened(path) as state:
+            drain(state.home, state.database, tell)
+
+    trying(serve)
 
 
 def check_ingest(path: Path, _: Any, told: tuple[str, ...], ended: bool, in_order: bool = True) -> Verdict:
@@ -220,27 +99,19 @@ def check_ingest(path: Path, _: Any, told: tuple[str, ...], ended: bool, in_orde
     return found.receipts_of(path, expected, sidecars, told) + found.rest(path)
 
 
-def _taken(path: Path, count: int = 2, **more: Any) -> list[str]:
-    home = open_home(path)
-    database = Database(home.settings.database_path)
-    try:
-        return [sealed.take(home, database, f"{n:016x}", path=f"ward {n}-/scan {n}-.png", **more) for n in range(count)]
-    finally:
-        database.close()
-
-
 PUTS = {"text": b"the new text", "page-1.png": b"new page" * 20_000, "lines": b"new lines", "audit": b"{}"}
 
 
-def _seal(path: Path, tell: Tell) -> None:
-    home = open_home(path)
-    for document in home.vault.ids():
+def _seal(path: Path, tell: Tell, trying: Try) -> None:
+    home = trying(lambda: open_home(path))
+    ids = trying(home.vault.ids)
+    for document in ids:
         for name, data in PUTS.items():
-            home.vault.put(document, name, data)
+            trying(partial(home.vault.put, document, name, data))
             tell(f"{document} {name}")
-    for slot, document in enumerate(home.vault.ids()):
-        home.quarantine.create(document, slot)
-        home.quarantine.put(document, "name", b"a name")
+    for slot, document in enumerate(ids):
+        trying(partial(home.quarantine.create, document, slot))
+        trying(partial(home.quarantine.put, document, "name", b"a name"))
         tell(f"{document} kept")
 
 
@@ -266,7 +137,7 @@ def _check_seal(path: Path, _: Any, told: tuple[str, ...], ended: bool) -> Verdi
 def _prepare_forget(path: Path) -> Any:
     """Two documents and a copy of the first."""
     home = open_home(path)
-    ids = _taken(path)
+    ids = taken(path)
     database = Database(home.settings.database_path)
     try:
         same = b"pixels of ward 0-/scan 0-.png"
@@ -280,9 +151,15 @@ def _prepare_forget(path: Path) -> Any:
     return ids, wanted
 
 
-def _forget(path: Path, tell: Tell) -> None:
-    with opened(path) as state:
-        state.operations.forget([f"{0:016x}"])
+def _forget(path: Path, tell: Tell, trying: Try) -> None:
+    with ExitStack() as stack:
+        state = trying(lambda: stack.enter_context(opened(path)))
+
+        def forget() -> None:
+            state.operations.start()
+            state.operations.forget([f"{0:016x}"])
+
+        trying(forget)
         tell("forgotten")
 
 
@@ -291,14 +168,15 @@ def _check_forget(path: Path, prepared: Any, told: tuple[str, ...], ended: bool)
     return found.forgotten(path, [ids[0], ids[2]], wanted, "forgotten" in told) + found.rest(path)
 
 
-def _rotate(path: Path, tell: Tell) -> None:
-    with opened(path) as state:
-        state.operations.rotate()
+def _rotate(path: Path, tell: Tell, trying: Try) -> None:
+    with ExitStack() as stack:
+        state = trying(lambda: stack.enter_context(opened(path)))
+        trying(state.operations.rotate)
         tell(f"generation {state.home.shelf.generation}")
 
 
 def _prepare_rotate(path: Path) -> Any:
-    ids = _taken(path, 3)
+    ids = taken(path, 3)
     home = open_home(path)
     return ids, home.name_digest("scan.png"), (home.settings.keys_dir / "master.key").read_bytes()
 
@@ -320,11 +198,16 @@ def _prepare_ledger(path: Path) -> None:
         file.write(b'{"seq": 1, "ti')
 
 
-def _append(path: Path, tell: Tell) -> None:
-    home = open_home(path)
-    with Ledger(home.settings.ledger_path, home.signing) as ledger:
+def _append(path: Path, tell: Tell, trying: Try) -> None:
+    home = trying(lambda: open_home(path))
+    with trying(lambda: Ledger(home.settings.ledger_path, home.signing)) as ledger:
         for number in range(ENTRIES):
-            ledger.append("point", {"number": number})
+
+            def append(number: int = number) -> None:
+                if not any(e.kind == "point" and e.body["number"] == number for e in ledger.entries):
+                    ledger.append("point", {"number": number})
+
+            trying(append)
             tell(str(number))
 
 
@@ -340,51 +223,104 @@ def _prepare_swap(path: Path) -> str:
         return Serving(home, ledger).live
 
 
-def _swap(path: Path, tell: Tell) -> None:
-    with opened(path) as state:
+def _swap(path: Path, tell: Tell, trying: Try) -> None:
+    with ExitStack() as stack:
+        state = trying(lambda: stack.enter_context(opened(path)))
         for attempt, text in enumerate(CANDIDATES, 1):
-            tell(promote(state, path / "run" / text, attempt))
-        tell(state.serving.roll_back())
+            tell(promote(state, path / "run" / text, attempt, trying))
+        tell(trying(state.serving.roll_back))
 
 
 CANDIDATES = ("second", "third")
-Try = Callable[[Callable[[], Any]], Any]
-
-
-def once(step: Callable[[], Any]) -> Any:
-    return step()
-
-
-def candidate(path: Path, text: str) -> Path:
-    """What a round left in a folder."""
-    folder = path / "run" / text
-    for name, content in model(text).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)  # type: ignore[arg-type]
-    return folder
-
-
-def promote(state: Opened, folder: Path, attempt: int, trying: Try = once) -> str:
-    """Offers a candidate with a report that passes every gate; returns its version, which is in service then."""
-    version: str = trying(lambda: state.serving.add(folder, {"epsilon": 1.0}))
-    results = {gate: GateResult(Answer.PASS, "because") for gate in GATES}
-    report = GateReport(version, state.serving.live, attempt, 0.05, frozenset(GATES), results)
-    trying(lambda: state.serving.decide(report))
-    return version
 
 
 def _check_swap(path: Path, first: str, told: tuple[str, ...], ended: bool) -> Verdict:
     return found.served(path, first, told) + found.rest(path)
 
 
+AGAIN = {
+    "ward/a.png": ("done", b"page of a document that can be read by now"),
+    "b.png": ("failed", b"bad as before"),
+    "c.png": ("duplicate", b"pixels of first.png"),
+}
+
+
+def _prepare_retry(path: Path) -> None:
+    home = open_home(path)
+    database = Database(home.settings.database_path)
+    try:
+        sealed.take(home, database, f"{9:016x}", path="first.png")
+        for number, (name, (_, content)) in enumerate(AGAIN.items()):
+            sealed.take(home, database, f"{number:016x}", "failed", name, content=content)
+    finally:
+        database.close()
+
+
+def _retry(path: Path, tell: Tell, trying: Try) -> None:
+    with ExitStack() as stack:
+        state = trying(lambda: stack.enter_context(opened(path)))
+        trying(lambda: state.operations.retry(all=True))
+        tell("taken")
+    trying(lambda: _drained(path, tell))
+
+
+def _drained(path: Path, tell: Tell) -> None:
+    with opened(path) as state:
+        drain(state.home, state.database, tell)
+
+
+def _check_retry(path: Path, _: Any, told: tuple[str, ...], ended: bool) -> Verdict:
+    """Each document was tried again, or is as it was; all of them were, when that was told."""
+    taken, expected = found.tried_again(path), {}
+    for number, (name, (state, content)) in enumerate(AGAIN.items()):
+        expected[name] = (state if f"{number:016x}" in taken or "taken" in told else "failed", content)
+    sidecars = {name: b"labels of " + content for name, (_, content) in AGAIN.items()}
+    verdict = found.receipts_of(path, expected, sidecars, [each for each in told if each != "taken"])
+    return verdict + found.rest(path)
+
+
 JOURNEYS = {
     journey.name: journey
     for journey in (
         Journey("ingest", _prepare_ingest, _ingest, check_ingest),
-        Journey("seal", _taken, _seal, _check_seal),
-        Journey("forget", _prepare_forget, _forget, _check_forget),
-        Journey("rotate", _prepare_rotate, _rotate, _check_rotate),
+        Journey("seal", taken, _seal, _check_seal),
+        Journey(
+            "forget",
+            _prepare_forget,
+            _forget,
+            _check_forget,
+            command=lambda home: ["forget", f"{0:016x}", "--yes"],
+            tells=("forgotten",),
+        ),
+        Journey(
+            "rotate",
+            _prepare_rotate,
+            _rotate,
+            _check_rotate,
+            command=lambda home: ["key", "rotate"],
+            tells=("generation 1",),
+        ),
         Journey("ledger", _prepare_ledger, _append, _check_ledger),
         Journey("swap", _prepare_swap, _swap, _check_swap),
+        Journey(
+            "retry", _prepare_retry, _retry, _check_retry, command=lambda home: ["retry", "--all"], tells=("taken",)
+        ),
+        Journey(
+            "backup",
+            backups.prepare_backup,
+            backups.make,
+            backups.check_backup,
+            command=lambda home: ["backup", str(backups.beside(home))],
+            tells=("made",),
+        ),
+        Journey(
+            "restore",
+            backups.prepare_restore,
+            backups.restore,
+            backups.check_restore,
+            backups.restore_again,
+            command=lambda home: ["restore", str(backups.beside(home))],
+            tells=("restored",),
+        ),
     )
 }

@@ -8,11 +8,12 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from daemon import database, receipts, schema, taking, trouble
+from daemon import database, receipts, restoring, retry, schema, taking, trouble
 from daemon.erasure import Erasure
 from daemon.errors import BadFile
 from daemon.home import open_home
@@ -21,7 +22,7 @@ from daemon.pipeline import Pipeline
 from daemon.serving import Serving
 from daemon.state import Documents
 from daemon.taking import Claims
-from privacy import files, group, rotation, sealing
+from privacy import files, group, mirror, rotation, sealing
 from privacy.errors import LedgerBroken
 from privacy.group import Group
 from privacy.keys import MasterKey
@@ -208,6 +209,48 @@ def key_in_place() -> None:
     Group.write_bytes = lambda self, path, data, mode=0o600: path.write_bytes(data)  # type: ignore[method-assign]
 
 
+def row_before_claim() -> None:
+    """A document that is tried again is `claimed` before its claim is there: the next start takes it for withdrawn."""
+    take_up = retry.take_up
+
+    def taken(home: Any, database: Any, document: str) -> Any:
+        Documents(database).reopen(document)
+        database.row, row = (lambda sql, *values: (1,) if "SELECT 1" in sql else row(sql, *values)), database.row
+        find, reopen = Documents.find, Documents.reopen
+        Documents.find = lambda self, id: replace(find(self, id), state="failed")  # type: ignore[assignment,method-assign,type-var]
+        Documents.reopen = lambda self, id: True  # type: ignore[method-assign]
+        try:
+            return take_up(home, database, document)
+        finally:
+            database.row, Documents.find, Documents.reopen = row, find, reopen  # type: ignore[method-assign]
+
+    retry.take_up = taken
+
+
+def backup_made_anew() -> None:
+    """The backup that is there goes before the next one is made."""
+    copy = mirror.mirror
+
+    def anew(source: Path, target: Path, *given: Any) -> int:
+        shutil.rmtree(target, ignore_errors=True)
+        return copy(source, target, *given)
+
+    mirror.mirror = anew
+
+
+def database_before_blobs() -> None:
+    """A restore has its database in place, and looks done, before what it tells of is there."""
+    copy, count, waiting = mirror.mirror, restoring._count, []
+
+    def last(*given: Any) -> Any:
+        for call in waiting:
+            call()
+        return count(*given)
+
+    mirror.mirror = lambda *given, **more: waiting.append(partial(copy, *given, **more)) or 0
+    restoring._count = last
+
+
 KILLS = (
     Plant("claim removed before the commit", unlink_before_commit),
     Plant("receipt before the commit", receipt_before_commit, calls=("unlink",)),
@@ -221,6 +264,9 @@ KILLS = (
     Plant("old keys dropped before the new wrapping", finish_before_rewrap, "rotate", ("rename", "syncfs")),
     Plant("data keys written in place", key_in_place, "rotate", ("write",)),
     Plant("pointer in two steps", pointer_in_two_steps, "swap", ("symlink",)),
+    Plant("a retry's row before its claim", row_before_claim, "retry", ("rename",)),
+    Plant("the old backup removed before the new one", backup_made_anew, "backup", ("mkdir", "rename")),
+    Plant("a restore's database before its blobs", database_before_blobs, "restore", ("rename", "mkdir")),
 )
 
 

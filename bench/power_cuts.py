@@ -43,9 +43,9 @@ import planted
 from crash_points import after_a_stop
 from daemon import retry
 from daemon.home import open_home
+from driving import candidate, drain, new_home, opened, promote, put
 from found import Verdict
 from injecting import Unavailable
-from journeys import candidate, drain, new_home, opened, promote, put
 from models import weights
 from privacy import files
 from sealed import MEMORY

@@ -98,7 +98,7 @@ def retry(home: Path, documents: tuple[str, ...], every: bool) -> None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, readable=False))
 @click.pass_obj
 def backup(home: Path, folder: Path) -> None:
     """Bring a backup in FOLDER up to date, beside the running service. Keys are never part of it.
@@ -113,11 +113,11 @@ def backup(home: Path, folder: Path) -> None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, readable=False))
 @click.pass_obj
 def restore(home: Path, folder: Path) -> None:
     """Make the state folder again from a backup in FOLDER and the keys folder that you have put back."""
-    from daemon.backup import restore as read
+    from daemon.restoring import restore as read
 
     done = read(home, folder)
     click.echo(f"{_count(done.documents, 'document')} restored, {done.forgotten} stay forgotten, {done.lost} are lost")

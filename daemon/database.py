@@ -184,7 +184,8 @@ class Database:
             try:
                 copying.write(self._connection, path, columns, document)
             finally:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite ends it by itself when the disk fails
+                    self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         with self._lock:

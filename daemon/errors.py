@@ -47,8 +47,16 @@ class Unconfined(OcrdError):
     """The kernel cannot confine the workers, and the settings require it."""
 
 
+class BadKeys(OcrdError):
+    """A key file does not belong to this state, was altered, or may be read by others."""
+
+
 class DiskRefused(OcrdError):
     """The disk is full or fails, or a right is missing; nothing was lost, and trying again is right."""
+
+
+class NotMounted(DiskRefused):
+    """A folder that is to lie on another disk is not there."""
 
 
 class Unhealthy(OcrdError):
@@ -66,6 +74,7 @@ EXIT_CODES: dict[type[OcrdError], int] = {
     Unhealthy: 9,
     Unconfined: 10,
     DiskRefused: 11,
+    BadKeys: 12,
 }
 """0 is success, 1 any other failure, 2 wrong usage (click's), the rest as named."""
 

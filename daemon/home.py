@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import config, mounts
-from daemon.errors import AlreadyRunning, NotInitialised, NotOurs
+from daemon.errors import AlreadyRunning, NotInitialised, NotMounted, NotOurs
 from models import weights
 from models.store import ModelStore
 from privacy import files
@@ -150,6 +150,7 @@ def open_home(home: Path) -> Home:
 
     Raises:
         NotInitialised: something that `ocrd init` makes is missing.
+        NotMounted: the inbox or the outbox, which lies elsewhere, is.
         NotOurs: the folder belongs to another user.
     """
     settings = config.load(home)
@@ -159,7 +160,8 @@ def open_home(home: Path) -> Home:
     needed = [keys / SHELF, keys / "signing.key", settings.claimed_dir, settings.outbox_dir]
     missing = [path for path in [*needed, *([] if masters else [keys / MASTER])] if not path.exists()]
     if missing:
-        raise NotInitialised(
+        within = missing[0].is_relative_to(settings.home)
+        raise (NotInitialised if within else NotMounted)(
             f"{missing[0]} is missing. If it lies on a disk that is not mounted, mount that; otherwise "
             f"`ocrd --home {home} init` makes what is missing and keeps the rest."
         )

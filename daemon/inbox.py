@@ -20,8 +20,12 @@ from daemon.taking import SIDECARS, Ready, Seen
 
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 SETTLING, LABELS_SETTLING = "still settling", "its labels are still settling"
+UNREADABLE = "may not be read by the service (see: ocrd doctor)"
+LABELS_UNREADABLE = "waits for its labels, which may not be read by the service (see: ocrd doctor)"
 WRITTEN = "still open for writing"
 ORPHAN = "a label file waits for its image"
+_UNSEEN: Seen = (0, 0, 0, 0, 0)
+"""Of a file that could not be looked at, or not be read."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,12 @@ class Inbox:
         for path, status in self._entries():
             if self._refused and path in self._refused:
                 there.add(path)
-            there_now, before = taking.seen(status), self._seen.get(path)
+            before = self._seen.get(path)
+            if status is None:  # as it was, for all we know
+                unready.append(path)
+                seen[path] = before or (_UNSEEN, now)
+                continue
+            there_now = taking.seen(status)
             if before is None or before[0] != there_now:
                 reason, last = self._unfit(path, status), (there_now, now)
             else:  # nothing about it has changed: it is as fit as it was
@@ -75,6 +84,8 @@ class Inbox:
                 if reason is None and before is not None and now - last[1] >= self._settle:
                     settled.append(path)
                     continue
+            elif reason == UNREADABLE and path.lower().endswith(SIDECARS):  # its image waits for it
+                seen[path] = (_UNSEEN, now)
             unready.append(path)
             self._passed_over(reason or SETTLING)
         self._seen = seen
@@ -117,7 +128,7 @@ class Inbox:
                 taken.add(sidecar)
                 ready.append(Ready(path, seen[path][0], (sidecar, seen[sidecar][0])))
             else:
-                self._passed_over(LABELS_SETTLING)
+                self._passed_over(LABELS_UNREADABLE if seen[sidecar][0] == _UNSEEN else LABELS_SETTLING)
         alone = settled_labels - taken
         awaited = {s for path in unready for s in _sidecars_of(_finished(path))} if alone else alone
         for path in alone:
@@ -127,30 +138,17 @@ class Inbox:
                 self._passed_over(ORPHAN)
         return ready
 
-    def _entries(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Every entry that is no folder and not hidden, by its path in the inbox.
+    def _entries(self) -> Iterator[tuple[str, os.stat_result | None]]:
+        """Every entry that is no folder and not hidden, by its path in the inbox; None if it can't be looked at.
 
-        A folder that cannot be listed holds up no other.
+        A folder that cannot be listed, or not to its end, gives none, and holds up no other.
         """
         folders = [""]
         while folders:
             folder = folders.pop()
             try:
                 with os.scandir(os.path.join(self._root, folder)) as entries:
-                    for entry in entries:
-                        if entry.name.startswith("."):
-                            continue
-                        try:
-                            if entry.is_dir(follow_symlinks=False):
-                                folders.append(f"{folder}{entry.name}/")
-                                continue
-                            status = entry.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue
-                        except OSError as error:  # it holds up no other, and its name is nobody's business
-                            self._passed_over(f"cannot be looked at: {error.strerror}")
-                            continue
-                        yield folder + entry.name, status
+                    every = [entry for entry in entries if not entry.name.startswith(".")]
             except FileNotFoundError:
                 if not folder:
                     raise
@@ -158,6 +156,24 @@ class Inbox:
                 if not folder:
                     raise
                 self._passed_over("in a folder that cannot be listed (see: ocrd doctor)")
+            else:
+                yield from self._looked_at(folder, every, folders)
+
+    def _looked_at(
+        self, folder: str, entries: Sequence[os.DirEntry[str]], folders: list[str]
+    ) -> Iterator[tuple[str, os.stat_result | None]]:
+        for entry in entries:
+            status = None
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{folder}{entry.name}/")
+                    continue
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:  # it holds up no other, and its name is nobody's business
+                self._passed_over(f"cannot be looked at: {error.strerror}")
+            yield folder + entry.name, status
 
     def _unfit(self, path: str, status: os.stat_result) -> str | None:
         """Why an entry is not even considered: a count for `ocrd status`, without a name."""
@@ -168,7 +184,7 @@ class Inbox:
         if status.st_nlink != 1:
             return "has another hard link"
         if not os.access(f"{self._root}/{path}", os.R_OK, follow_symlinks=False):
-            return "may not be read by the service (see: ocrd doctor)"
+            return UNREADABLE
         return None
 
     def _refused_until(self, path: str, now: float) -> str | None:

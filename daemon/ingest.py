@@ -10,8 +10,8 @@ Documents that are quickly ended (copies, broken files, a later try) are ended t
 `GROUP_MOST`, or as many as are ready within `GROUP_SECONDS`, share one transaction and one round of syncs a step
 (docs/adr/0013). One that takes longer to read than that is ended by itself, at once.
 
-Memory is bounded (`daemon.waiting`). Disk space is too: below `ingest.min_free_bytes` nothing is taken
-out of the inbox, and `ocrd status` says so, until there is room again.
+Memory is bounded (`daemon.waiting`). Disk space is too: below `ingest.min_free_bytes` or `min_free_files` nothing
+is taken out of the inbox, and `ocrd status` says so, until there is room again.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ log = logging.getLogger("ocrd.ingest")
 UNEXPLAINED_TRIES = 3
 CLAIMED_AT_ONCE = 256
 GROUP_MOST, GROUP_SECONDS = 256, 0.5
+_AT_START = "it is tried again at the next start"
 T = TypeVar("T")
 
 
@@ -60,9 +61,10 @@ class Ingest:
         self._admission = threading.Lock()
         self._slotless: list[Claim] = []
         """Claims that the database has refused a slot until now, in their order."""
-        self._short = False
+        self._lack = ""
         self._unexplained: dict[str, int] = {}
         self._untaken: Counter[str] = Counter()
+        self._told = trouble.Told()
         self._pipelines = [Pipeline(home, database, self._stopping.is_set) for _ in range(settings.ingest.workers)]
         self._threads = [
             threading.Thread(target=self._work, args=(p,), daemon=True, name="ingest") for p in self._pipelines
@@ -79,8 +81,8 @@ class Ingest:
         home = self._home
         claimed, pending = self._documents.unfinished()
         for vault in home.vaults:
-            trouble.logged(partial(vault.sweep, (*claimed, *pending)), home.settings.home, log)
-        trouble.logged(lambda: files.sweep(home.settings.outbox_dir), home.settings.home, log)
+            trouble.logged(partial(vault.sweep, (*claimed, *pending)), home.settings.home, log, _AT_START)
+        trouble.logged(lambda: files.sweep(home.settings.outbox_dir), home.settings.home, log, _AT_START)
         claims = {claim.id: claim for claim in self._claims.left()}
         for id in set(claimed) - set(claims):
             self._documents.withdraw(id, time.time())
@@ -94,8 +96,21 @@ class Ingest:
             log.info("takes up %d claimed documents and %d receipts after a stop", len(claims), len(pending))
 
     def _load(self, id: str) -> Claim | None:
-        """A claim that waits; None if another thread ended it since it was listed: it may be forgotten by now."""
-        return self._claims.load(id) if self._documents.waits(id) else None
+        """A claim that waits; None if another thread ended it since it was listed: it may be forgotten by now.
+
+        One that is not to be found is withdrawn, as at a start: it must not be taken for an empty document.
+
+        Raises:
+            OSError: the claim folder is not there: its disk is not mounted.
+        """
+        if not self._documents.waits(id):
+            return None
+        claim, arrival = self._claims.load(id), self._documents.find(id)
+        if not claim.name and arrival is not None and arrival.state == "claimed":
+            self._claims.mounted()
+            self._documents.withdraw(id, time.time())
+            return None
+        return claim
 
     def _undo(self, claim: Claim) -> None:
         try:
@@ -111,14 +126,16 @@ class Ingest:
         """
         now = time.monotonic()
         self._claims.settle()
+        for cause, count in self._told.others(now):
+            log.warning("%d more tries of documents: %s; each again in 1, 2, 4 ... 60 s", count, cause)
         self._waiting.requeue(now)
         self._waiting.refill()
         if self._slotless and not self._admit([]):
             return
         found = self.inbox.scan(now)
         alive()
-        if self._short_of_room():
-            self.inbox.hold_back(found, f"less than {self._floor // 2**20} MiB free (ingest.min_free_bytes)")
+        if lack := self._lack_of_room():
+            self.inbox.hold_back(found, lack)
             return
         for start in range(0, len(found), CLAIMED_AT_ONCE):
             taken = [self._take(ready, now) for ready in found[start : start + CLAIMED_AT_ONCE]]
@@ -139,18 +156,18 @@ class Ingest:
             self._untaken[self._why(error)] += 1
             return None
 
-    @property
-    def _floor(self) -> int:
-        return self._home.settings.ingest.min_free_bytes
-
-    def _short_of_room(self) -> bool:
-        """Whether the disk has fallen below its floor; what is claimed already is processed all the same."""
-        settings = self._home.settings
-        short = min(mounts.free_bytes(settings.home), mounts.free_bytes(settings.outbox_dir)) < self._floor
-        if short != self._short:
-            self._short = short
-            log.warning("the disk is full: nothing is taken" if short else "there is room again")
-        return short
+    def _lack_of_room(self) -> str:
+        """What the disk has too little of; "" if nothing. What is claimed already is processed all the same."""
+        lack, least = "", self._home.settings.ingest
+        for folder in (self._home.settings.home, self._home.settings.outbox_dir):
+            if mounts.free_bytes(folder) < least.min_free_bytes:
+                lack = f"less than {least.min_free_bytes // 2**20} MiB free (ingest.min_free_bytes)"
+            elif mounts.free_files(folder) < least.min_free_files:
+                lack = f"room for fewer than {least.min_free_files} files (ingest.min_free_files)"
+        if lack != self._lack:
+            self._lack = lack
+            log.warning("%s", f"nothing is taken out of the inbox: {lack}" if lack else "there is room again")
+        return lack
 
     def readmit(self, claim: Claim) -> None:
         """Processes a claim that was made of a failed document. Safe from any thread."""
@@ -191,7 +208,8 @@ class Ingest:
     def _again(self, claim: Claim, error: Exception) -> None:
         """What the machine refused is tried again: after 1, 2, 4 ... 60 seconds."""
         delay = self._waiting.again(claim, time.monotonic())
-        log.warning("document %s: %s; again in %g s", claim.id, self._why(error), delay)
+        if self._told.first(trouble.cause(error), time.monotonic()):
+            log.warning("document %s: %s; again in %g s", claim.id, self._why(error), delay)
 
     def _why(self, error: BaseException) -> str:
         return trouble.explain(error, self._home.settings.home)

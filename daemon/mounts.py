@@ -7,6 +7,7 @@ on. So an inbox there is listed on a clock alone, and a state folder there is re
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from pathlib import Path
 
@@ -76,3 +77,9 @@ def free_bytes(path: Path) -> int:
     """What an ordinary user may still write on the file system that holds `path`."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def free_files(path: Path) -> float:
+    """How many files an ordinary user may still make there: inodes; infinite where the file system has no bound."""
+    found = os.statvfs(path)
+    return found.f_favail if found.f_files else math.inf

@@ -193,6 +193,8 @@ class Pipeline:
         try:
             if claim.sidecar is not None:
                 sidecar = taking.read(claim.sidecar, self._home.settings.ingest.max_file_bytes)
+            if not claim.name:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(claim.folder))
             if claim.file is None:
                 self._keep(self._home.failed, claim, b"", sidecar, sealed)
                 return Ending("failed", reason="is a label file, and no image of its name came")

@@ -191,6 +191,10 @@ class Claims:
         finally:
             os.close(fd)
 
+    def mounted(self) -> None:
+        """Raises FileNotFoundError where the claim folder is not there."""
+        self._claimed.lstat()
+
     def left(self) -> list[Claim]:
         """What was claimed and not finished when the service stopped, in the order in which the inbox gives its files.
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from daemon.errors import DiskRefused
+from daemon.errors import DiskRefused, NotMounted
 
 T = TypeVar("T")
 
@@ -61,11 +63,47 @@ def _number(error: BaseException) -> int | None:
 
 def is_trouble(error: BaseException) -> bool:
     """Whether it is the machine's, and may end by itself or by somebody's hand."""
-    return _number(error) is not None
+    return isinstance(error, NotMounted) or _number(error) is not None
+
+
+def cause(error: BaseException) -> str:
+    """What is the matter, whichever file met it."""
+    number = _number(error) or getattr(error, "errno", None)
+    return os.strerror(number) if number else type(error).__name__
+
+
+class Told:
+    """Whose causes have been logged: a full disk is one line a minute, however many documents meet it.
+
+    Safe from any thread. Times are seconds of one clock.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: dict[str, float] = {}
+        self._more: Counter[str] = Counter()
+
+    def first(self, cause: str, now: float) -> bool:
+        """Whether nobody told of it within the last minute; if somebody did, it is counted."""
+        with self._lock:
+            if now - self._since.get(cause, -math.inf) >= MOST_DELAY:
+                self._since[cause] = now
+                return True
+            self._more[cause] += 1
+            return False
+
+    def others(self, now: float) -> list[tuple[str, int]]:
+        """What was counted for a minute, and is now told of."""
+        with self._lock:
+            due = [cause for cause in self._more if now - self._since[cause] >= MOST_DELAY]
+            self._since |= dict.fromkeys(due, now)
+            return [(cause, self._more.pop(cause)) for cause in due]
 
 
 def explain(error: BaseException, home: Path) -> str:
     """One sentence: where, what, what to do. Nothing private."""
+    if isinstance(error, NotMounted):
+        return str(error)
     if isinstance(error, BlockingIOError):  # of a file that somebody writes, or that changed: our own words
         return str(error.strerror)
     number = _number(error) or getattr(error, "errno", None)
@@ -94,14 +132,16 @@ def refused(error: BaseException, home: Path) -> DiskRefused:
     return DiskRefused(f"{explain(error, home)}. Nothing was lost; then try again.")
 
 
-def logged(work: Callable[[], object], home: Path, log: logging.Logger) -> bool:
+def logged(
+    work: Callable[[], object], home: Path, log: logging.Logger, again: str = "it is tried again within ten minutes"
+) -> bool:
     """Whether `work` could be done; what the machine refuses is logged, and left for the next time."""
     try:
         work()
     except (OSError, sqlite3.OperationalError) as error:
         if not is_trouble(error):
             raise
-        log.error("%s; it is tried again within ten minutes", explain(error, home))
+        log.error("%s; %s", explain(error, home), again)
         return False
     return True
 
@@ -125,7 +165,7 @@ def patiently(
     while True:
         try:
             return work()
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.OperationalError, NotMounted) as error:
             if not is_trouble(error):
                 raise
             log.error("%s; again in %g s", explain(error, home), delay)

@@ -222,12 +222,13 @@ def judge_holdout(evidence: Holdout, limits: Limits, alpha: float) -> GateResult
         f"mean gain {evidence.gain:+.4f} over {evidence.slots} slots, noise of std {evidence.noise_std:.4f}: "
         f"at least {low:+.4f} at level {1 - alpha:.4f} (allowed {-limits.holdout_tolerance:+.4f})"
     )
-    verdict = Verdict.INCONCLUSIVE
     if low >= -limits.holdout_tolerance:
-        verdict = Verdict.PASS
-    elif high < -limits.holdout_tolerance:
-        verdict = Verdict.FAIL
-    return GateResult(verdict, reason, {**numbers, "low": low})
+        return GateResult(Verdict.PASS, reason, {**numbers, "low": low})
+    if high < -limits.holdout_tolerance:
+        return GateResult(Verdict.FAIL, reason, {**numbers, "low": low})
+    if (above := evidence.gain + limits.holdout_tolerance) > 0:
+        reason += f"; of such a gain {math.ceil(evidence.slots * half / above)} slots would tell"
+    return GateResult(Verdict.INCONCLUSIVE, reason, {**numbers, "low": low})
 
 
 def judge_privacy(evidence: Privacy) -> GateResult:

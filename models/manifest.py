@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from models.errors import ModelTampered
-from privacy import signing
+from privacy import files, signing
 
 MANIFEST = "manifest.json"
 CLAIM = "claim.json"
@@ -35,6 +38,8 @@ _FOLDERS = frozenset(name.rpartition("/")[0] for name in _FILES if "/" in name)
 _FORMAT = 1
 _PURPOSE = b"ocrd model manifest 1\n"
 _MOST_BYTES = 1 << 20
+_ANOTHER = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What lies there is not what was signed; all else that the disk says, it says of itself."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +112,18 @@ def verify_folder(folder: Path, public_key: bytes) -> Manifest:
 
     Raises:
         ModelTampered: names the first file that is missing, changed, added or not signed.
+        OSError: the disk does not give a file out, which says nothing about it.
     """
     try:
         manifest = parse(_read_manifest(folder), public_key)
-    except (OSError, ValueError) as error:
+    except (*_ANOTHER, ValueError) as error:
         raise ModelTampered(folder.name, MANIFEST, _why(error)) from None
     if manifest.version != folder.name:
         raise ModelTampered(folder.name, MANIFEST, f"describes version {manifest.version}")
     for file in manifest.files:
         try:
             _check(folder / file.name, file)
-        except (OSError, ValueError) as error:
+        except (*_ANOTHER, ValueError) as error:
             raise ModelTampered(folder.name, file.name, _why(error)) from None
     for name in sorted(_names_in(folder) - {file.name for file in manifest.files} - {MANIFEST}):
         raise ModelTampered(folder.name, name, "does not belong to it")
@@ -128,22 +134,28 @@ def _message(fields: dict[str, Any]) -> bytes:
     return _PURPOSE + json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _open(path: Path) -> int:
-    """A descriptor of a regular file that is no link. Raises `OSError`, `ValueError`."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise ValueError("is not a regular file")
-    return fd
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """A regular file that is no link. Raises `OSError`, `ValueError`."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError("is not a regular file") from None
+        raise
+    with files.named(path), os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("is not a regular file")
+        yield file
 
 
 def _read_manifest(folder: Path) -> bytes:
-    with os.fdopen(_open(folder / MANIFEST), "rb") as file:
+    with _opened(folder / MANIFEST) as file:
         return file.read(_MOST_BYTES)
 
 
 def _check(path: Path, expected: StoredFile) -> None:
-    with os.fdopen(_open(path), "rb") as file:
+    with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size != expected.size:
             raise ValueError(f"has {size} bytes, expected {expected.size}")
@@ -155,7 +167,7 @@ def _check(path: Path, expected: StoredFile) -> None:
 def _names_in(folder: Path) -> set[str]:
     """Every name below `folder`, but for the sub-folders that a version has; links are not followed."""
     names = set()
-    for base, folders, plain in os.walk(folder):
+    for base, folders, plain in os.walk(folder, onerror=_raised):
         for name in (*folders, *plain):
             path = Path(base) / name
             inside = path.relative_to(folder).as_posix()
@@ -164,7 +176,9 @@ def _names_in(folder: Path) -> set[str]:
     return names
 
 
+def _raised(error: OSError) -> None:
+    raise error
+
+
 def _why(error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "is missing"
-    return f"can't be opened ({error.strerror})" if isinstance(error, OSError) else str(error)
+    return "is missing" if isinstance(error, OSError) else str(error)

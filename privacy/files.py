@@ -233,7 +233,8 @@ def destroy_all(paths: Sequence[Path], within: Path) -> None:
 def replace_destroying(path: Path, data: bytes, mode: int = 0o600) -> None:
     """`write_bytes` for a key file: the bytes it held before are overwritten, after the new ones are durable.
 
-    What a crash leaves of that is finished by `settle`, or by the next call.
+    What a crash leaves of that is finished by `settle`, or by the next call. After an `OSError` the path holds the old
+    bytes or the new ones: the error may have come while the old ones were destroyed.
     """
     settle(path)
     if path.exists():

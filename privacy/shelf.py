@@ -124,7 +124,7 @@ class Shelf:
         """Destroys the keys of the slots, by purpose, for good; durable when it returns.
 
         Raises:
-            OSError: the medium failed; nothing has changed.
+            OSError: the medium failed. The keys here are as they were; the file may be as it is to be. Call it again.
         """
         with self.lock:
             after = {

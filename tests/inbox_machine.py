@@ -38,6 +38,7 @@ SETTINGS = """\
 settle_seconds = 2.0
 sidecar_wait_seconds = 50.0
 min_free_bytes = 0
+min_free_files = 0
 [learning]
 capacity = 16
 """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-from daemon import backup, copying, receipts
+from daemon import backup, copying, receipts, restoring
 from daemon.budget import Budget
 from daemon.erasure import Erasure
 from daemon.errors import NotInitialised, OcrdError, Refused
@@ -15,7 +18,7 @@ from daemon.operations import Operations
 from daemon.schema import COLUMNS, SCHEMA
 from daemon.state import Database, Documents
 from learners.replay import Pool
-from privacy import ledger
+from privacy import files, ledger
 from privacy.errors import SealBroken
 from privacy.ledger import Ledger
 from sealed import in_memory, needles, state_folder, take, where
@@ -66,7 +69,7 @@ def test_what_was_there_is_there_again_and_receipts_are_written_anew(live, shm):
     kept = {name: (home.settings.outbox_dir / f"{name}.json").read_bytes() for name in (A, B, C)}
     path = shut(live)
     lose_all_but(home, "keys", "ledger")
-    assert backup.restore(path, shm / "backup") == backup.Read(3, 0, 0, False)
+    assert restoring.restore(path, shm / "backup") == restoring.Read(3, 0, 0, False)
     again = open_home(path)
     assert again.vault.get(B, "page-1.png") == f"page of pixels of {SECRET}".encode()
     assert again.failed.get(C, "original") == b"pixels of ward 3/c.png"
@@ -108,7 +111,7 @@ def forgotten_stays_forgotten(live, shm, old_keys=False, keep_ledger=True):
     if old_keys:
         shutil.rmtree(path / "keys")
         shutil.copytree(shm / "keys", path / "keys")
-    done = backup.restore(path, shm / "backup")
+    done = restoring.restore(path, shm / "backup")
     assert (done.documents, done.forgotten) == (2, 1)
     again = open_home(path)
     assert not any(vault.exists(B) for vault in again.vaults)
@@ -135,14 +138,14 @@ def test_not_even_when_an_older_copy_of_the_keys_is_put_back_beside_the_ledger(l
 
 
 def test_without_the_look_into_the_ledger_old_keys_would_bring_it_back(live, shm, monkeypatch):
-    monkeypatch.setattr(backup, "forgotten_slots", lambda entries: [])
+    monkeypatch.setattr(restoring, "forgotten_slots", lambda entries: [])
     with pytest.raises(AssertionError):
         forgotten_stays_forgotten(live, shm, old_keys=True)
 
 
 def test_without_either_the_shelf_alone_keeps_it_shut(live, shm, monkeypatch):
     """The rule is left out, the tombstone is left out: the key is gone all the same."""
-    monkeypatch.setattr(backup, "_is_gone", lambda home, slot, cuts: False)
+    monkeypatch.setattr(restoring, "_is_gone", lambda home, slot, cuts: False)
     with pytest.raises(LookupError, match="slot 1 was destroyed"):
         forgotten_stays_forgotten(live, shm)
 
@@ -194,11 +197,11 @@ def test_a_backup_cut_short_is_done_again(live, shm, monkeypatch, step):
         with pytest.raises(OSError, match="No space"):
             backup.backup(home.settings.home, shm / "backup")
     with pytest.raises(Refused, match="never finished"):
-        backup.restore(shm / "other", shm / "backup")
+        restoring.restore(shm / "other", shm / "backup")
     backup.backup(home.settings.home, shm / "backup")
     path = shut(live)
     lose_all_but(home, "keys")
-    assert backup.restore(path, shm / "backup").documents == 3
+    assert restoring.restore(path, shm / "backup").documents == 3
 
 
 def test_a_restore_cut_short_is_done_again(live, shm, monkeypatch):
@@ -212,10 +215,10 @@ def test_a_restore_cut_short_is_done_again(live, shm, monkeypatch):
         with monkeypatch.context() as planted:
             planted.setattr(module, step, lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
-                backup.restore(path, shm / "backup")
+                restoring.restore(path, shm / "backup")
         assert not (path / "state.db").exists()
     (path / "models" / "0123456789abcdef" / ".rec.onnx.0123.part").write_bytes(b"half")  # as a kill leaves one
-    backup.restore(path, shm / "backup")
+    restoring.restore(path, shm / "backup")
     assert [p.name for p in (path / "models" / "0123456789abcdef").iterdir()] == ["rec.onnx"]
     entries = ledger.verify(path / "ledger" / "ledger.jsonl", open_home(path).signing.public).entries
     assert [entry.kind for entry in entries] == ["rollout", "retire"]
@@ -226,7 +229,7 @@ def test_units_of_a_backup_whose_ledger_may_be_behind_teach_no_more(live, shm):
     backup.backup(home.settings.home, shm / "backup")
     path = shut(live)
     lose_all_but(home, "keys")
-    assert backup.restore(path, shm / "backup").retired
+    assert restoring.restore(path, shm / "backup").retired
     again = open_home(path)
     database = Database(again.settings.database_path)
     with Ledger(again.settings.ledger_path, again.signing) as book:
@@ -248,7 +251,7 @@ def test_a_ledger_that_does_not_go_on_from_the_backups_is_refused(live, shm):
     for name, data in early.items():
         (path / "ledger" / name).write_bytes(data)
     with pytest.raises(Refused, match="does not go on from the backup's"):
-        backup.restore(path, shm / "backup")
+        restoring.restore(path, shm / "backup")
 
 
 def test_keys_of_another_generation_are_named(live, shm):
@@ -258,7 +261,7 @@ def test_keys_of_another_generation_are_named(live, shm):
     path = shut(live)
     lose_all_but(home, "keys", "ledger")
     with pytest.raises(Refused, match=r"generation 0, and those here are of\s+generation 1"):
-        backup.restore(path, shm / "backup")
+        restoring.restore(path, shm / "backup")
 
 
 def test_a_row_that_was_altered_is_not_taken(live, shm):
@@ -271,7 +274,7 @@ def test_a_row_that_was_altered_is_not_taken(live, shm):
     path = shut(live)
     lose_all_but(home, "keys", "ledger")
     with pytest.raises(SealBroken, match="'row'"):
-        backup.restore(path, shm / "backup")
+        restoring.restore(path, shm / "backup")
 
 
 def test_refusals_say_what_to_do(live, shm):
@@ -284,10 +287,87 @@ def test_refusals_say_what_to_do(live, shm):
     with pytest.raises(OcrdError, match="no backup of ocrd"):
         backup.backup(path, shm / "mine")
     with pytest.raises(Refused, match="no backup of ocrd"):
-        backup.restore(path, shm / "mine")
+        restoring.restore(path, shm / "mine")
     backup.backup(path, shm / "backup")
     with pytest.raises(Refused, match="is in use"):
-        backup.restore(path, shm / "backup")
+        restoring.restore(path, shm / "backup")
     (shm / "empty").mkdir()
     with pytest.raises(NotInitialised, match="shelf is missing"):
-        backup.restore(shm / "empty", shm / "backup")
+        restoring.restore(shm / "empty", shm / "backup")
+    with pytest.raises(NotInitialised, match="Make it, and put your copy of the keys"):
+        restoring.restore(shm / "nowhere", shm / "backup")
+
+
+def test_two_backups_into_one_folder_do_not_meet(live, shm):
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "backup")
+    with backup._alone(shm / "backup"), pytest.raises(Refused, match="Another backup"):
+        backup.backup(home.settings.home, shm / "backup")
+    assert backup.backup(home.settings.home, shm / "backup").copied == 0
+
+
+def test_what_was_broken_off_leaves_nothing_aside(live, shm):
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "backup")
+    left = [shm / "backup" / name for name in (".state.db.part", ".backup.json.0.part", "ledger/.ledger.0.part")]
+    for path in left:
+        path.write_bytes(b"half")
+    backup.backup(home.settings.home, shm / "backup")
+    assert not any(path.exists() for path in left)
+    lose_all_but(home, "keys")
+    settings = home.settings.home / ".ocrd.toml.0.part"
+    settings.write_bytes(b"half")
+    restoring.restore(home.settings.home, shm / "backup")
+    assert not settings.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_backup_loses_nothing_when_the_disk_does_not_say_what_is_there(live, shm, monkeypatch, number):
+    """What can't be looked at is not gone: it was pruned from the backup, and the command ended with 0."""
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "backup")
+    lstat = Path.lstat
+
+    def refused(self):
+        if self.name == B and self.is_relative_to(home.settings.home):
+            raise OSError(number, os.strerror(number), str(self))
+        return lstat(self)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "lstat", refused)
+        with pytest.raises(OSError, match=B):
+            backup.mirror.prune(shm / "backup" / "vault", home.settings.home / "vault")
+    assert (shm / "backup" / "vault" / B).exists()
+
+
+def test_a_restore_that_the_disk_broke_off_at_its_last_step_is_gone_on_with(live, shm, monkeypatch):
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "backup")
+    lose_all_but(home, "keys")
+    sync_dir, refusals = files.sync_dir, []
+
+    def refused(path):
+        if (home.settings.database_path).exists() and not refusals:
+            refusals.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        sync_dir(path)
+
+    monkeypatch.setattr(files, "sync_dir", refused)
+    with pytest.raises(OSError, match="error"):
+        restoring.restore(home.settings.home, shm / "backup")
+    assert restoring.restore(home.settings.home, shm / "backup") == restoring.Read(3, 0, 0, True)
+    with pytest.raises(Refused, match="is in use"):
+        restoring.restore(home.settings.home, shm / "backup")
+
+
+def test_a_link_that_was_broken_off_is_swept_and_made_anew(live, shm):
+    home, _, _ = live
+    backup.backup(home.settings.home, shm / "backup")
+    link = shm / "backup" / "models" / "current"
+    link.unlink()
+    left = link.with_name(".current.0.part")
+    left.symlink_to(next(path for path in link.parent.iterdir() if path.is_dir()).name)
+    backup.mirror.sweep(shm / "backup" / "models")
+    assert not left.is_symlink()
+    backup.backup(home.settings.home, shm / "backup")
+    assert link.is_symlink()

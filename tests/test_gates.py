@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -17,7 +18,7 @@ from scipy import stats
 
 from models import bounds, gates
 from models.evidence import AnchorDocument, Evidence, Holdout, Latency, Parity, Privacy
-from models.gates import Limits, alpha_at, judge
+from models.gates import GateResult, Limits, alpha_at, judge
 from models.verdict import (
     ALWAYS_REQUIRED,
     ANCHOR,
@@ -303,6 +304,23 @@ def test_the_holdout_bound_knows_the_noise() -> None:
     assert verdict(good(holdout=Holdout(gain, 0.02, 50, True)), HOLDOUT) is Verdict.PASS
     assert verdict(good(holdout=Holdout(gain, 0.03, 50, True)), HOLDOUT) is Verdict.INCONCLUSIVE
     assert verdict(good(holdout=Holdout(-0.2, 0.02, 50, True)), HOLDOUT) is Verdict.FAIL
+
+
+def test_an_open_question_says_how_many_slots_would_have_answered_it() -> None:
+    """The noise of the sum is the same whatever the number of slots: one fewer than it says would not do."""
+    alpha, gain, multiplier = alpha_at(1, LIMITS.alpha), 0.2, 1.7
+
+    def judged(slots: int) -> GateResult:
+        return gates.judge_holdout(Holdout(gain, multiplier / slots, slots, True), LIMITS, alpha)
+
+    said = re.search(r"; of such a gain (\d+) slots would tell$", judged(10).reason)
+    assert said is not None
+    wanted = int(said[1])
+    assert judged(wanted).verdict is Verdict.PASS
+    assert judged(wanted - 1).verdict is Verdict.INCONCLUSIVE
+    worse = gates.judge_holdout(Holdout(-LIMITS.holdout_tolerance, 0.1, 50, True), LIMITS, alpha)
+    assert worse.verdict is Verdict.INCONCLUSIVE
+    assert "would tell" not in worse.reason
 
 
 @pytest.mark.parametrize(

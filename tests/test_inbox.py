@@ -446,27 +446,93 @@ def test_a_folder_too_deep_to_list_is_counted(box, folder):
     assert sum("cannot be listed" in why for why in box.waiting) == 1
 
 
-def test_a_file_that_cannot_be_looked_at_holds_up_no_other(box, folder, monkeypatch):
-    """The disk has lost its inode, say."""
-    for name in ("Meier, HIV.png", "other.png"):
-        (folder / name).write_bytes(b"x")
-    scandir = os.scandir
+@pytest.fixture
+def unseen(monkeypatch):
+    """Names that cannot be looked at (`stat`), and folders that break off when they are listed (`list`)."""
+    scandir, wanted = os.scandir, {"stat": set(), "list": set()}
 
     class Entry:
         def __init__(self, entry):
             self.name, self.is_dir, self._stat = entry.name, entry.is_dir, entry.stat
 
         def stat(self, **more):
-            if self.name.startswith("Meier"):
-                raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder / self.name))
+            if self.name in wanted["stat"]:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), self.name)
             return self._stat(**more)
 
     @contextmanager
     def listed(path):
         with scandir(path) as entries:
-            yield map(Entry, entries)
+            yield broken_off(sorted(entries, key=lambda entry: entry.name), os.path.basename(path.rstrip("/")))
+
+    def broken_off(entries, folder):
+        yield Entry(entries[0])
+        if folder in wanted["list"]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        yield from map(Entry, entries[1:])
 
     monkeypatch.setattr(os, "scandir", listed)
+    return wanted
+
+
+def test_a_file_that_cannot_be_looked_at_holds_up_no_other(box, folder, unseen):
+    """The disk has lost its inode, say."""
+    unseen["stat"] = {"Meier, HIV.png"}
+    for name in ("Meier, HIV.png", "other.png"):
+        (folder / name).write_bytes(b"x")
     box.scan(0.0)
     assert names(box.scan(5.0)) == [("other.png", None)]
     assert box.waiting == {"cannot be looked at: Input/output error": 1}
+
+
+def test_an_image_waits_for_labels_that_cannot_be_looked_at_just_now(box, folder, unseen):
+    """Neither is taken alone: the labels would never teach."""
+    for name in ("a.png", "a.txt"):
+        (folder / name).write_bytes(b"x")
+    box.scan(0.0)
+    unseen["stat"] = {"a.txt"}
+    assert box.scan(2.0) == []
+    unseen["stat"] = set()
+    assert names(box.scan(2.5)) == [("a.png", "a.txt")]  # and it has settled meanwhile
+
+
+def test_nor_is_it_taken_when_the_labels_were_never_seen(box, folder, unseen):
+    for name in ("a.png", "a.txt"):
+        (folder / name).write_bytes(b"x")
+    unseen["stat"] = {"a.txt"}
+    box.scan(0.0)
+    assert box.scan(2.0) == []
+    unseen["stat"] = set()
+    box.scan(3.0)
+    assert names(box.scan(5.0)) == [("a.png", "a.txt")]
+
+
+def test_a_folder_that_is_not_listed_to_its_end_gives_nothing(box, folder, unseen):
+    """Else an image would go without its labels."""
+    (folder / "ward").mkdir()
+    for name in ("a.png", "a.txt"):
+        (folder / "ward" / name).write_bytes(b"x")
+    box.scan(0.0)
+    unseen["list"] = {"ward"}
+    assert box.scan(2.0) == []
+    assert sum("cannot be listed" in why for why in box.waiting) == 1
+    unseen["list"] = set()
+    box.scan(4.0)
+    assert names(box.scan(6.0)) == [("ward/a.png", "ward/a.txt")]
+
+
+def test_an_image_waits_for_labels_that_may_not_be_read(box, folder, monkeypatch):
+    """And `ocrd status` says so; root may read anything, hence the wrapped call."""
+    access, closed = os.access, {"a.txt"}
+    monkeypatch.setattr(
+        os, "access", lambda path, *a, **k: os.path.basename(path) not in closed and access(path, *a, **k)
+    )
+    for name in ("a.png", "a.txt"):
+        (folder / name).write_bytes(b"x")
+    box.scan(0.0)
+    assert box.scan(2.0) == []
+    assert box.waiting == {inbox.UNREADABLE: 1, inbox.LABELS_UNREADABLE: 1}
+    assert not box.busy()
+    closed.clear()
+    box.scan(3.0)
+    assert names(box.scan(5.0)) == [("a.png", "a.txt")]

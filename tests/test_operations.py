@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import itertools
 import json
@@ -312,9 +313,53 @@ def test_a_claim_that_was_not_to_be_found_and_is_there_again_is_processed(opened
     assert (home.settings.outbox_dir / f"{row['id']}.json").exists()
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["the folder is not mounted", "an empty one lies there"])
+def test_a_disk_that_goes_while_claims_wait_loses_none(opened, monkeypatch, there):
+    """More wait than are held in memory: the others are fetched from a disk that has gone, and comes back."""
+    home, database = opened
+    monkeypatch.setattr("daemon.waiting.MOST_HELD", 2)
+    monkeypatch.setattr(Pipeline, "_read", lambda *_: (_ for _ in ()).throw(BadFile("is not an image")))
+    ingest = Ingest(home, database)
+    for number in range(6):
+        drop(home.settings.home, f"{number}.png", b"%d" % number)
+    ingest.inbox.scan(time.monotonic() - 3600)
+    ingest.tick()
+
+    def work(ingest):
+        while not ingest._queue.empty():
+            ingest._end(ingest._pipelines[0], ingest._prepared(ingest._pipelines[0]))
+            with contextlib.suppress(OSError):
+                ingest._waiting.refill()
+
+    work_two = [ingest._pipelines[0].process(ingest._queue.get()) for _ in range(2)]
+    assert [arrival.state for arrival in work_two] == ["failed", "failed"]
+    for arrival in work_two:
+        ingest._waiting.held.discard(arrival.id)
+    claimed = home.settings.claimed_dir
+    claimed.rename(claimed.with_name("elsewhere"))
+    if there:
+        claimed.mkdir(mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        ingest.tick()
+    work(ingest)
+    if there:
+        claimed.rmdir()
+    claimed.with_name("elsewhere").rename(claimed)
+    ingest.tick()
+    work(ingest)
+    again = Ingest(home, database)
+    again._recover()
+    work(again)
+    again._waiting.refill()
+    work(again)
+    rows = database.rows("SELECT id, state FROM documents ORDER BY slot")
+    assert [row["state"] for row in rows] == ["failed"] * 6
+    assert [home.failed.get(row["id"], ORIGINAL_BLOB) for row in rows] == [b"%d" % number for number in range(6)]
+
+
 def test_an_inbox_that_is_gone_is_said_once_and_by_status(opened, caplog):
     home, database = opened
-    service, ingest = Service(home), Ingest(home, database)
+    service, ingest = Service(home.settings.home), Ingest(home, database)
     planned = []
     calendar = types.SimpleNamespace(tick=lambda: planned.append(1))
     inbox = home.settings.inbox_dir
@@ -331,17 +376,25 @@ def test_an_inbox_that_is_gone_is_said_once_and_by_status(opened, caplog):
     assert len(planned) == 4, "the calendar goes on"
 
 
-def test_nothing_is_taken_below_the_floor_and_it_recovers(opened, monkeypatch):
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        ("bytes", "less than 1024 MiB free (ingest.min_free_bytes)"),
+        ("files", "room for fewer than 10000 files (ingest.min_free_files)"),
+    ],
+)
+def test_nothing_is_taken_below_the_floor_and_it_recovers(opened, monkeypatch, caplog, of, why):
     home, database = opened
     ingest = Ingest(home, database)
     drop(home.settings.home, "a.png", b"x")
     room = [2**40]
-    monkeypatch.setattr("daemon.mounts.free_bytes", lambda path: room[0])
+    monkeypatch.setattr(f"daemon.mounts.free_{of}", lambda path: room[0])
     clock_of_looks(monkeypatch)
     ingest.tick()
-    room[0] = 2**20
+    room[0] = 9_999
     ingest.tick()
-    assert ingest.inbox.waiting == {"less than 1024 MiB free (ingest.min_free_bytes)": 1}
+    assert ingest.inbox.waiting == {why: 1}
+    assert caplog.text.count(f"nothing is taken out of the inbox: {why}") == 1
     assert database.rows("SELECT * FROM documents") == []
     room[0] = 2**40
     ingest.tick()
@@ -474,7 +527,7 @@ def test_a_claim_that_cannot_be_listed_is_not_taken_for_an_empty_one(opened, mon
 
 
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOSPC, errno.EACCES, errno.EIO])
-def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(opened, monkeypatch, number):
+def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(opened, monkeypatch, caplog, number):
     home, database = opened
     ingest, tries, delays = Ingest(home, database), [], []
     again = ingest._waiting.again
@@ -505,6 +558,7 @@ def test_trouble_of_the_machine_is_waited_out_ever_longer_and_costs_no_document(
     assert delays == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert [row["state"] for row in database.rows("SELECT state FROM documents")] == ["claimed"]
     assert ingest._waiting.held == set()
+    assert caplog.text.count(os.strerror(number)) == 1
 
 
 def test_a_master_key_that_systemd_hands_over_is_rotated_into_a_file(opened, shm, monkeypatch):

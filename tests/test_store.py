@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -419,3 +420,21 @@ def test_reading_the_store_brings_no_learning_library() -> None:
     root = Path(store_module.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_disk_that_gives_nothing_out_is_not_taken_for_tampering(
+    models: ModelStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """`ModelTampered` ends the service; what the disk refuses it waits for."""
+    version = served(models, "one")
+    opened = os.open
+
+    def refused(path: Any, *given: Any, **more: Any) -> int:
+        if str(path).endswith("rec.onnx"):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *given, **more)
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(OSError, match="rec.onnx"):
+        models.verify(version)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.errors import EXIT_CODES, AlreadyRunning, BadSetting, NotInitialised, NotOurs, Unconfined
+from daemon.errors import EXIT_CODES, AlreadyRunning, BadKeys, BadSetting, NotInitialised, NotOurs, Unconfined
 from daemon.home import MASTER_CREDENTIAL
 from daemon.service import STOP_SECONDS
 from running import Running, drop, ocrd
@@ -145,7 +145,8 @@ def test_the_service_has_no_network() -> None:
 
 
 def test_restarts_are_not_tried_where_they_mend_nothing() -> None:
-    codes = {EXIT_CODES[error] for error in (BadSetting, NotInitialised, NotOurs, AlreadyRunning, Unconfined)} | {2}
+    useless = (BadSetting, NotInitialised, NotOurs, AlreadyRunning, Unconfined, BadKeys)
+    codes = {EXIT_CODES[error] for error in useless} | {2}
     assert set(map(int, directives(UNIT.read_text())["RestartPreventExitStatus"][0].split())) == codes
 
 

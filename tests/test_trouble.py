@@ -2,18 +2,33 @@
 
 import errno
 import logging
+import os
+import re
 import sqlite3
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from daemon import taking, trouble
-from daemon.errors import EXIT_CODES, DiskRefused, exit_code
+from daemon.cli import main
+from daemon.errors import EXIT_CODES, DiskRefused, NotInitialised, NotMounted, NotOurs, exit_code
+from daemon.home import open_home
+from daemon.service import Service, _thread_ended
 from daemon.taking import Claims, Ready
+from sealed import in_memory, state_folder
 
 HOME = Path("/state")
 LOG = logging.getLogger("test")
+MAY_NOT = 99
+
+
+@pytest.fixture
+def shm():
+    with in_memory() as folder:
+        yield folder
 
 
 @pytest.mark.parametrize(
@@ -91,3 +106,93 @@ def test_labels_that_could_not_be_put_back_are_put_back_later(tmp_path, monkeypa
     claims.settle()
     assert (inbox / "a.txt").read_bytes() == b"a.txt"
     assert list(claimed.iterdir()) == []
+
+
+def test_a_cause_is_told_once_a_minute_and_the_others_are_counted():
+    told = trouble.Told()
+    assert told.first("full", 0.0)
+    assert [told.first("full", 1.0), told.first("full", 59.0), told.first("busy", 59.0)] == [False, False, True]
+    assert told.others(59.0) == []
+    assert told.others(60.0) == [("full", 2)]
+    assert not told.first("full", 61.0), "that was told of a second ago"
+    assert told.others(120.0) == [("full", 1)]
+    assert told.others(1000.0) == []
+    assert told.first("full", 1000.0)
+
+
+def test_a_cause_is_the_same_for_every_file():
+    causes = {trouble.cause(OSError(errno.ENOSPC, "No space left on device", f"/state/vault/{n}")) for n in range(3)}
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorname = "SQLITE_FULL"
+    assert causes == {trouble.cause(full)} == {"No space left on device"}
+    assert trouble.cause(BlockingIOError(errno.EAGAIN, "changed")) == "Resource temporarily unavailable"
+
+
+def test_an_inbox_that_is_not_mounted_yet_is_waited_for(shm, weights_dir, monkeypatch, caplog):
+    """systemd would not start the service again after exit code 4, and gives up after five of another."""
+    home, mount = state_folder(shm / "home", weights_dir).settings.home, shm / "scans"
+    (home / "ocrd.toml").write_text(f'inbox = "{mount}"\n')
+    with pytest.raises(NotMounted, match="scans/.claimed is missing. If it lies on a disk that is not mounted"):
+        open_home(home)
+    service, told = Service(home), []
+    monkeypatch.setattr("daemon.walls.insist", lambda settings: None)
+
+    class Mounting(threading.Event):
+        def wait(self, seconds=None):
+            (mount / ".claimed").mkdir(parents=True, mode=0o700)
+            return False
+
+    service._stopping = Mounting()
+    trouble.patiently(service._check, home, service._stopping, LOG, lambda why, delay: told.append((why, delay)))
+    ((why, delay),) = told
+    assert "is missing" in why
+    assert delay == trouble.FIRST_DELAY
+    assert exit_code(NotMounted("x")) == 11
+
+
+def test_a_folder_of_its_own_that_is_missing_is_not_waited_for(shm, weights_dir):
+    home = state_folder(shm / "home", weights_dir).settings.home
+    (home / "claimed").rmdir()
+    with pytest.raises(NotInitialised, match="init"):
+        trouble.patiently(lambda: open_home(home), home, threading.Event(), LOG)
+
+
+def test_a_thread_that_ends_tells_no_file_name(caplog, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", _thread_ended)
+
+    def ends():
+        raise OSError(5, "Input/output error", "/srv/scans/ward 3/Jane Doe.png")
+
+    thread = threading.Thread(target=ends, name="observer")
+    thread.start()
+    thread.join()
+    assert re.fullmatch(r"thread observer ended: unexpected OSError at test_trouble.py:\d+", caplog.messages[0])
+
+
+def test_a_key_that_others_may_read_has_an_exit_code_that_no_restart_follows(shm, weights_dir):
+    home = state_folder(shm / "home", weights_dir).settings.home
+    (home / "keys" / "master.key").chmod(0o644)
+    done = CliRunner().invoke(main, ["--home", str(home), "find", "scan.png"])
+    assert (done.exit_code, "chmod 600" in done.output) == (12, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_another_user_is_told_whose_it_is_even_where_the_folder_may_not_be_listed(weights_dir):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o711)
+        home = state_folder(Path(folder) / "home", weights_dir).settings.home
+        home.chmod(0o711)
+        for path in home.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        pid = os.fork()
+        if pid == 0:
+            code = MAY_NOT
+            try:
+                os.setresuid(65534, 65534, 65534)
+                code = CliRunner().invoke(main, ["--home", str(home), "find", "scan.png"]).exit_code
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code == MAY_NOT:
+            pytest.skip("root may not become another user here")
+        assert code == EXIT_CODES[NotOurs]
