@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from daemon.cli_documents import DOCUMENT_COMMANDS
-from daemon.errors import EXIT_CODES, OcrdError, Unhealthy, exit_code
+from daemon.errors import EXIT_CODES, BadKeys, OcrdError, Unhealthy, exit_code
 from daemon.quarantine_commands import group as quarantine
 
 _EXITS = "\n".join(
     f"  {code}  {(kind.__doc__ or '').splitlines()[0]}"
     for kind, code in sorted(EXIT_CODES.items(), key=lambda entry: entry[1])
+    if code > 2
 )
 
 HELP = f"""Learns to read your documents without keeping them.
@@ -35,6 +36,7 @@ First steps:
 \b
 Exit codes:
   0  Success.
+  1  {(OcrdError.__doc__ or "").splitlines()[0]}
   2  Wrong usage.
 {_EXITS}
 """
@@ -49,9 +51,14 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, click.ClickException):  # help, Ctrl-C, wrong usage: click's own
+            raise
         except Exception as error:
             from daemon.trouble import is_trouble, refused
+            from privacy.errors import KeyRefused
 
+            if isinstance(error, KeyRefused):
+                error = BadKeys(error)
             if is_trouble(error):
                 error = refused(error, ctx.params["home"].absolute())
             if type(error).__module__ not in OUR_ERRORS:
@@ -68,7 +75,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--home",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, readable=False),  # whose it is, the command says
     envvar="OCRD_HOME",
     default=Path("/var/lib/ocrd"),
     show_default=True,
@@ -105,10 +112,9 @@ def init(home: Path, weights: Path | None) -> None:
 def start(home: Path, verbose: bool) -> None:
     """Serve in the foreground until SIGTERM or Ctrl-C (this is the systemd unit's ExecStart)."""
     _log_to_stderr(verbose)
-    from daemon.home import open_home
     from daemon.service import Service
 
-    Service(open_home(home)).run()
+    Service(home).run()
 
 
 @main.command()

@@ -7,6 +7,7 @@ loading; a value that cannot be used is named together with what was expected.
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,6 +53,7 @@ class Ingest(Section):
     retain_documents: Annotated[int, Field(ge=0)] = 100_000
     retain_days: Annotated[float, Field(ge=0)] = 365.0
     min_free_bytes: Annotated[int, Field(ge=0)] = 2**30
+    min_free_files: Annotated[int, Field(ge=0)] = 10_000
 
 
 class Anonymise(Section):
@@ -87,7 +89,7 @@ class Learning(Section):
     epsilon: Annotated[float, Field(gt=0, le=20)] = 8.0
     delta: Annotated[float, Field(gt=0, lt=1e-3)] = 1e-6
     rounds_per_document: Annotated[int, Field(ge=1, le=100)] = 4
-    gate_looks_per_document: Annotated[int, Field(ge=1, le=1000)] = 16
+    gate_looks_per_document: Annotated[int, Field(ge=1, le=1000)] = 4
     unit: Literal["document", "source"] = "document"
     adapter: Literal["auto", "head", "bias", "top", "lora", "norm", "neck", "all"] = "auto"
     charset: Literal["latin", "ascii"] = "latin"
@@ -215,12 +217,24 @@ def load(home: Path) -> Settings:
     try:
         return Settings(home=home.absolute())
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))} = {_shown(e['input'])}: {e['msg']}" for e in error.errors()]
+        lines = [f"  {'.'.join(map(str, e['loc']))} = {_shown(e['input'])}: {_why(e)}" for e in error.errors()]
         raise BadSetting(
             f"{home / FILE_NAME} or the environment has values that cannot be used:\n" + "\n".join(lines)
         ) from error
     except ValueError as error:  # not TOML
         raise BadSetting(f"{home / FILE_NAME} is not valid TOML: {error}") from error
+
+
+def _why(error: Any) -> str:
+    """What is wrong with a value, in our words where pydantic's say little."""
+    if error["type"] != "extra_forbidden":
+        return str(error["msg"]).removeprefix("Value error, ")
+    *section, name = map(str, error["loc"])
+    known: Any = Settings.model_fields
+    for part in section:
+        known = known[part].annotation.model_fields
+    near = get_close_matches(name, known, 1)
+    return "there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _shown(value: Any) -> str:
@@ -255,7 +269,8 @@ TEMPLATE = """\
 # originals_days = 7.0
 # retain_documents = 100000  # what is sealed of older arrivals is destroyed, the oldest first, whatever it is;
 # retain_days = 365.0        # likewise after so long (0: no limit)
-# min_free_bytes = 1073741824   # with less room on the disk nothing is taken out of the inbox
+# min_free_bytes = 1073741824   # with less room on the disk nothing is taken out of the inbox;
+# min_free_files = 10000     # likewise with fewer files that the file system can still make
 
 [anonymise]
 # policy = "balanced"        # "strict": also words outside a public vocabulary and numbers of 4 digits or more;
@@ -275,7 +290,7 @@ TEMPLATE = """\
 # epsilon = 8.0              # what a unit may cost over its whole life ...
 # delta = 1e-6               # ... except with this probability
 # rounds_per_document = 4    # a unit's budget is divided into so many equal tickets
-# gate_looks_per_document = 16   # likewise for a hold-out unit and the gate's looks at it
+# gate_looks_per_document = 4   # likewise for a hold-out unit and the gate's looks, one a round
 # unit = "document"          # or "source": all that is under one sub-folder of the inbox; cannot be changed later
 # adapter = "auto"           # which parameters learn: auto tries head, then bias; also top, lora, norm, neck, all
 # charset = "latin"          # which characters may change: latin or ascii

@@ -27,6 +27,8 @@ def listed(home_dir: Path) -> list[str]:
     """
     workers.harden_memory()
     home = open_home(home_dir)
+    if not home.settings.database_path.exists():  # the first start makes it
+        return []
     database = Database(home.settings.database_path, read_only=True)
     try:
         columns = "id, slot, datetime(arrived, 'unixepoch') AS came, pages, reason"

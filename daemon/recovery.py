@@ -47,6 +47,8 @@ def find(home_dir: Path, name: str) -> list[str]:
     """One line a document that came under this file name."""
     workers.harden_memory()
     home = open_home(home_dir)
+    if not home.settings.database_path.exists():  # the first start makes it
+        return []
     database = Database(home.settings.database_path, read_only=True)
     try:
         columns = "id, state, datetime(arrived, 'unixepoch') AS came"

@@ -15,15 +15,16 @@ import sqlite3
 import threading
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from daemon import cgroups, mounts, quarantine, trouble, walls, workers
+from daemon import cgroups, config, mounts, quarantine, trouble, walls, workers
 from daemon.control import Control
 from daemon.erasure import shred_originals
 from daemon.errors import DiskRefused
 from daemon.hints import watch
-from daemon.home import Home, lock, open_home
+from daemon.home import lock, open_home
 from daemon.ingest import Ingest
 from daemon.learning import Learning
 from daemon.notify import notify, watchdog_seconds
@@ -41,8 +42,8 @@ STOP_SECONDS = 6.0
 class Service:
     """One running service of one state folder."""
 
-    def __init__(self, home: Home) -> None:
-        self._home, self._settings = home, home.settings
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._refused = ""
         """Why the last look at the inbox broke off."""
@@ -51,13 +52,18 @@ class Service:
         """Serves until SIGTERM or SIGINT; raises AlreadyRunning when another process does already."""
         workers.harden_memory()
         os.umask(0o077)
-        mounts.refuse_network(self._settings.home)
-        walls.insist(self._settings)
+        threading.excepthook = _thread_ended
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         with ExitStack() as held, suppress(DiskRefused):  # it was stopped while it waited for the disk
-            for step in (lambda: held.enter_context(lock(self._settings)), self._open):
-                trouble.patiently(step, self._settings.home, self._stopping, log, self._cannot_start)
+            for step in (self._check, lambda: held.enter_context(lock(config.load(self._folder))), self._open):
+                trouble.patiently(step, self._folder, self._stopping, log, self._cannot_start)
+
+    def _check(self) -> None:
+        settings = config.load(self._folder)
+        mounts.refuse_network(self._folder)
+        walls.insist(settings)
+        open_home(self._folder)  # whose it is and whether it is whole, before anything is made in it
 
     @staticmethod
     def _cannot_start(why: str, delay: float) -> None:
@@ -65,7 +71,8 @@ class Service:
         notify(STATUS=f"cannot start yet: {why}", EXTEND_TIMEOUT_USEC=int((delay + 120) * 1e6), WATCHDOG=1)
 
     def _open(self) -> None:
-        self._home = open_home(self._settings.home)  # what another process did before may have changed the keys
+        self._home = open_home(self._folder)  # what another process did before may have changed the keys
+        self._settings = self._home.settings
         database = Database(self._settings.database_path)
         try:
             learning = Learning(self._home, database, self._divided())
@@ -157,7 +164,7 @@ class Service:
             try:
                 step()
             except (OSError, sqlite3.OperationalError) as error:
-                refused = f"{what}: {trouble.explain(error, self._settings.home)}"
+                refused = f"{what}: {trouble.explain(error, self._folder)}"
         if refused and refused != self._refused:
             log.error("%s; again at each look", refused)
         self._refused = refused
@@ -189,3 +196,10 @@ def _state(backlog: int, round_runs: bool, refused: str) -> str:
     """What `systemctl status` shows to every user: counts and what the machine refuses, which are public."""
     waiting = f"{backlog} documents wait to be read" if backlog else "nothing waits"
     return f"serving; {waiting}" + ("; a round runs" if round_runs else "") + (f"; {refused}" if refused else "")
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    """Python would print the error's text, which can quote a file's name, into the journal."""
+    if isinstance(args.exc_value, Exception):
+        name = "" if args.thread is None else args.thread.name
+        log.error("thread %s ended: unexpected %s", name, workers.where(args.exc_value))

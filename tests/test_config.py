@@ -50,8 +50,10 @@ def test_the_environment_overrides_the_file(home, monkeypatch):
         ("[ingest]\nworkers = 0\n", "ingest.workers = 0"),
         ("[learning]\nepsilon = -1.0\n", "learning.epsilon = -1.0"),
         ('[learning]\ncalendar = "daily"\n', "learning.calendar = 'daily'"),
-        ("[ingest]\nworker = 1\n", "ingest.worker = 1"),
-        ("outbox_txt = true\n", "outbox_txt = True"),
+        ("[ingest]\nworker = 1\n", "ingest.worker = 1: there is no such setting; did you mean workers?"),
+        ("outbox_txt = true\n", "outbox_txt = True: there is no such setting"),
+        ("[gats]\n", "gats = {}: there is no such setting; did you mean gates?"),
+        ('[learning]\ncalendar = "daily"\n', "'daily': five cron fields"),
         ("[ingest\n", "not valid TOML"),
     ],
 )

@@ -1,0 +1,76 @@
+"""The command as a newcomer meets it: help, wrong usage, and a state folder that is not there or has had no start."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner, Result
+
+from daemon import cli
+from daemon.cli import main
+from daemon.errors import EXIT_CODES
+from sealed import in_memory, state_folder
+
+
+def ocrd(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+@pytest.fixture
+def fresh(weights_dir):
+    """What `ocrd init` makes."""
+    with in_memory() as folder:
+        yield state_folder(folder / "home", weights_dir).settings.home
+
+
+def commands(group, *path):
+    for name, command in group.commands.items():
+        yield from commands(command, *path, name) if hasattr(command, "commands") else [(*path, name)]
+
+
+@pytest.mark.parametrize("command", [(), *commands(main)], ids=" ".join)
+def test_every_command_has_help_and_refuses_options_that_it_has_not(command):
+    done = ocrd(*command, "--help")
+    assert (done.exit_code, done.output.startswith("Usage: ")) == (0, True)
+    done = ocrd(*command, "--frobnicate")
+    assert done.exit_code == 2
+    assert "No such option '--frobnicate'" in done.output
+
+
+def test_without_its_exception_help_of_the_service_is_a_fault(monkeypatch):
+    """The mutant: what click raises to end a command is taken for an error of ours."""
+    monkeypatch.setattr(cli.click.exceptions, "Exit", type("Exit", (RuntimeError,), {}))
+    monkeypatch.setattr(cli.click, "Abort", type("Abort", (RuntimeError,), {}))
+    monkeypatch.setattr(cli.click, "ClickException", type("ClickException", (Exception,), {}))
+    assert ocrd("start", "--frobnicate").exit_code == 1
+
+
+def test_the_exit_codes_stand_in_order_each_once():
+    shown = [int(line.split()[0]) for line in cli.HELP.split("Exit codes:\n")[1].splitlines() if line.startswith("  ")]
+    assert shown == sorted({0, 2, *EXIT_CODES.values()})
+
+
+@pytest.mark.parametrize("command", ["status", "start", "train", "find x.png", "quarantine list", "key rotate"])
+def test_a_folder_that_is_not_there_is_named_with_what_makes_it(command, tmp_path):
+    done = ocrd("--home", tmp_path / "none", *command.split())
+    assert done.exit_code == 4
+    assert f"ocrd --home {tmp_path}/none init" in done.output
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("status", 0, "none yet"),
+        ("find x.png", 1, "no document came under that name"),
+        ("quarantine list", 0, ""),
+        ("retry --all", 8, "nothing was taken up again"),
+        ("export abc --out /", 1, "There are no documents yet"),
+        ("recover abc --out /", 1, "There is no sealed original of document abc"),
+        ("forget abc --yes", 1, "There are no documents yet"),
+        ("train", 7, "does not run"),
+        ("rollback", 7, "does not run"),
+    ],
+)
+def test_before_the_first_start_no_command_fails_for_want_of_a_database(fresh, command, code, said):
+    done = ocrd("--home", fresh, *command.split())
+    assert done.exit_code == code, done.output
+    assert said in done.output
