@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import config, mounts
-from daemon.errors import AlreadyRunning, NotInitialised, NotMounted, NotOurs
+from daemon.errors import AlreadyRunning, BadSetting, NotInitialised, NotMounted, NotOurs
 from models import weights
 from models.store import ModelStore
 from privacy import files
@@ -85,7 +85,10 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
         say: is told each step.
     """
     if not home.exists():
-        home.mkdir(parents=True)
+        try:
+            home.mkdir(parents=True)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise BadSetting(f"{home} cannot be made: {error.strerror}. Name another folder with --home.") from error
         home.chmod(0o711)  # others must pass through to the inbox, and list nothing
     if home.stat().st_uid != os.geteuid():
         raise NotOurs(f"{home} belongs to user {home.stat().st_uid}, and this is user {os.geteuid()}.")

@@ -7,7 +7,10 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch, numpy or OpenCV are imported
 os.environ["OCRD_LEARNING__PUBLIC_START"] = "false"  # it takes minutes; tests/test_public_start.py has a small one
 
-from collections.abc import Callable
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,24 @@ _TEXT = """Invoice Number TOTAL AMOUNT due paid on account of the Goods Received
     Street quantity item Price VAT 19% (incl.) net 14 days Cash change CARD visit www.example.org thank you
     for shopping: open Mon-Fri 08:00 - 18:30 & Sat. page 1/2 ref. A-2041 No. 77/B tel 555-0134"""
 _WORDS = _TEXT.split()
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process, as the service does, leaves nothing of itself to the next test."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    root, hook = logging.getLogger(), threading.excepthook
+    level, logs = root.level, list(root.handlers)
+    yield
+    os.umask(umask)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    threading.excepthook = hook
+    root.setLevel(level)
+    for each in [each for each in root.handlers if each not in logs]:
+        root.removeHandler(each)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner, Result
 
+import running
 from daemon import cli
 from daemon.cli import main
 from daemon.errors import EXIT_CODES
@@ -51,9 +52,9 @@ def test_the_exit_codes_stand_in_order_each_once():
 
 @pytest.mark.parametrize("command", ["status", "start", "train", "find x.png", "quarantine list", "key rotate"])
 def test_a_folder_that_is_not_there_is_named_with_what_makes_it(command, tmp_path):
-    done = ocrd("--home", tmp_path / "none", *command.split())
-    assert done.exit_code == 4
-    assert f"ocrd --home {tmp_path}/none init" in done.output
+    done = running.ocrd(tmp_path / "none", *command.split())
+    assert done.returncode == 4
+    assert f"ocrd --home {tmp_path}/none init" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,10 @@ def test_before_the_first_start_no_command_fails_for_want_of_a_database(fresh, c
     done = ocrd("--home", fresh, *command.split())
     assert done.exit_code == code, done.output
     assert said in done.output
+
+
+def test_a_state_folder_that_cannot_be_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = ocrd("--home", tmp_path / "file" / "state", "init")
+    assert done.exit_code == 3
+    assert f"{tmp_path}/file/state cannot be made: Not a directory. Name another folder with --home" in done.output
