@@ -35,9 +35,8 @@ from found import Verdict
 from injecting import CALLS, Tell
 from journeys import JOURNEYS, Journey
 from models import weights
+from sealed import MEMORY
 
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""kill -9 takes nothing from the page cache, so that the folders may lie in memory: unlike in bench/power_cuts.py."""
 QUICK = 7
 SHOWN = 20
 
@@ -152,6 +151,7 @@ def caught(bench: Bench, plant: planted.Plant, prepared: Any) -> tuple[int, str]
 
 @contextmanager
 def bench_in_memory() -> Iterator[Bench]:
+    """kill -9 takes nothing from the page cache, so that the folders may lie in memory."""
     with tempfile.TemporaryDirectory(prefix="ocrd-points-", dir=MEMORY) as folder:
         yield Bench(Path(folder), weights.fetch())
 

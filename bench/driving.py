@@ -49,7 +49,7 @@ capacity = 16
 holdout_share = 0.25
 """
 tomllib.loads("")  # has all of it imported before anything is counted
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which a start that does not come to rest counts as one that does not restart."""
 
 

@@ -40,7 +40,7 @@ from typing import Any
 import found
 import injecting
 import planted
-from crash_points import MEMORY, after_a_stop
+from crash_points import after_a_stop
 from daemon import retry
 from daemon.home import open_home
 from driving import candidate, drain, new_home, opened, promote, put
@@ -48,6 +48,7 @@ from found import Verdict
 from injecting import Unavailable
 from models import weights
 from privacy import files
+from sealed import MEMORY
 
 IMAGE_BYTES = 40 << 20
 CUTS_A_RUN = 20
@@ -56,7 +57,7 @@ MOST_FOR_A_PLANT = 80
 PAGES = 16
 STEPS = ("fsync", "rename", "replace", "unlink", "rmdir", "link", "mkdir", "pwrite", "ftruncate")
 MOMENTS = ("at any time", "before a step", "after telling")
-WAIT = 30.0
+WAIT = 120.0
 
 Told = tuple[str, ...]
 
@@ -82,7 +83,7 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
     try:
         yield at
     finally:
-        for _ in range(50):
+        for _ in range(600):
             if not _call("umount", at).returncode:
                 break
             time.sleep(0.1)

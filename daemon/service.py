@@ -36,7 +36,7 @@ from daemon.status import REFUSED_KEY, WAITING_KEY
 log = logging.getLogger("ocrd.service")
 
 STOP_SECONDS = 6.0
-"""How long a document that is being processed may take to end after SIGTERM; systemd allows 10 s."""
+"""How long a document that is being processed may take to end after SIGTERM; systemd allows 20 s."""
 
 
 class Service:

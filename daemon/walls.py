@@ -19,7 +19,8 @@ from privacy import sandbox
 
 log = logging.getLogger("ocrd.walls")
 
-SECONDS = 60.0
+SECONDS = 120.0
+"""For a worker to start and answer: a machine that has just been switched on is busy."""
 REMEDY = 'Linux 6.12 or newer has all of it. To serve without: sandbox = "warn" in ocrd.toml.'
 _NEEDS = {
     "round": {"fork", "run a program", "make memory executable", "outlive the service"},

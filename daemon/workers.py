@@ -128,7 +128,8 @@ class Worker:
                     )
                 self._on_start(self._process.pid)
                 opening = {"config": self._config, "limits": self._limits.__dict__, "policy": self._policy}
-                wire.send(ours, opening | {"parent": os.getpid()})
+                with contextlib.suppress(wire.Closed):  # it has ended: the call finds that too, and says how
+                    wire.send(ours, opening | {"parent": os.getpid()})
                 self._sock, self._calls = ours, 0
             return self._sock
 

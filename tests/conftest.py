@@ -12,11 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFilter, ImageFont
 
 from models import weights
 from privacy.page import Image
+
+# The same examples each time, and none is wrong for being slow to make or to try. `OCRD_LONG=1` draws others.
+_TIMELESS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
+settings.register_profile(
+    "ocrd", deadline=None, derandomize=not os.environ.get("OCRD_LONG"), suppress_health_check=_TIMELESS
+)
+settings.load_profile("ocrd")
 
 _TEXT = """Invoice Number TOTAL AMOUNT due paid on account of the Goods Received Note delivery address
     Street quantity item Price VAT 19% (incl.) net 14 days Cash change CARD visit www.example.org thank you

@@ -16,7 +16,8 @@ from learners.distributed import Team
 
 Work = Callable[..., Any]
 """`work(team, *arguments)`, a function of a module."""
-PATIENCE = 60.0
+PATIENCE = 200.0
+"""Seconds for which a process waits for the others, where none is lost."""
 
 
 class Processes:

@@ -14,6 +14,8 @@ import cv2
 
 from learners import sidecars, synthesis
 
+PATIENCE = 240.0
+"""Seconds to wait for what must come: a machine may be slow and busy. pytest's own bound is above it."""
 OCRD = str(Path(sys.executable).with_name("ocrd"))
 SETTINGS = """\
 [ingest]
@@ -28,7 +30,7 @@ anchor_documents = 4
 """
 
 
-def ocrd(home: Path, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+def ocrd(home: Path, *arguments: str, seconds: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end."""
     return subprocess.run(
         [OCRD, "--home", str(home), *arguments],
@@ -76,7 +78,7 @@ class Running:
         (self.home / "run" / "control.sock").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([OCRD, "--home", str(self.home), "start"], stderr=log)
-        self.wait_for(lambda: (self.home / "run" / "control.sock").exists(), 30)
+        self.wait_for(lambda: (self.home / "run" / "control.sock").exists())
         return self
 
     def __enter__(self) -> Running:
@@ -88,13 +90,13 @@ class Running:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
+        return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
-    def wait_for(self, done, seconds: float) -> None:
+    def wait_for(self, done, seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while not done():
             if self.process.poll() is not None:
@@ -105,6 +107,6 @@ class Running:
                 raise AssertionError(f"waited {seconds} s in vain: {self.log.read_text()[-2000:]}")
             time.sleep(0.05)
 
-    def wait_for_receipts(self, count: int, seconds: float = 120) -> list[dict]:
+    def wait_for_receipts(self, count: int, seconds: float = PATIENCE) -> list[dict]:
         self.wait_for(lambda: len(list((self.home / "outbox").glob("*.json"))) >= count, seconds)
         return receipts(self.home)

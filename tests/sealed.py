@@ -17,7 +17,17 @@ from daemon.home import Home, create, open_home
 from daemon.pipeline import LINES_BLOB, NAME_BLOB, ORIGINAL_BLOB, SIDECAR_BLOB
 from daemon.state import Database, Documents, Ending
 
-_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+_ROOM = 3 * 2**30
+"""Bytes: `ocrd` takes nothing where less than one GiB is free, and containers have a /dev/shm of 64 MiB."""
+
+
+def _memory() -> str | None:
+    """A folder on a file system in memory with room for a state folder; None if there is none."""
+    shm = "/dev/shm"
+    return shm if os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > _ROOM else None
+
+
+MEMORY = _memory()
 SETTINGS = "[learning]\ncapacity = 16\nholdout_share = 0.25\n"
 
 
@@ -31,7 +41,7 @@ def _link(source: str, target: str) -> None:
 @functools.cache
 def _template(weights: Path) -> Path:
     """A state folder that `ocrd init` made, once a session."""
-    folder = Path(tempfile.mkdtemp(prefix="ocrd-template-", dir=_MEMORY))
+    folder = Path(tempfile.mkdtemp(prefix="ocrd-template-", dir=MEMORY))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     create(folder / "home", weights, lambda text: None)
     return folder / "home"
@@ -50,7 +60,7 @@ def state_folder(path: Path, weights: Path, settings: str = SETTINGS) -> Home:
 @contextmanager
 def in_memory() -> Iterator[Path]:
     """A folder on a file system in memory, where there is one: for the tests that sync thousands of times."""
-    with tempfile.TemporaryDirectory(prefix="ocrd-", dir=_MEMORY) as folder:
+    with tempfile.TemporaryDirectory(prefix="ocrd-", dir=MEMORY) as folder:
         yield Path(folder)
 
 

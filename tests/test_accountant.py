@@ -6,7 +6,6 @@ import math
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -355,15 +354,13 @@ def test_events_pass_through_the_ledgers_json() -> None:
             RoundEvent.from_body(body)
 
 
-def test_importing_is_cheap() -> None:
+def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys, privacy.accountant as a; a.calibrate(1.0, 100, 4, 8.0, 1e-6);"
         "print(*{n.partition('.')[0] for n in sys.modules})"
     )
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numpy", "torch", "scipy", "opacus", "dp_accounting"} & set(done.stdout.split())
-    assert time.monotonic() - start < 5
 
 
 def test_the_readmes_plain_words_are_the_accountants() -> None:

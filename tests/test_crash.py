@@ -15,7 +15,7 @@ KILLS = 20
 FILES = 48
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_file_has_exactly_one_receipt_after_twenty_kills(tmp_path, weights_dir):
     home = tmp_path / "state"
     home.mkdir()
@@ -30,7 +30,7 @@ def test_every_file_has_exactly_one_receipt_after_twenty_kills(tmp_path, weights
         service.kill()
         check_nothing_is_doubled(home)
     with Running(home) as service:
-        service.wait_for_receipts(FILES, 300)
+        service.wait_for_receipts(FILES, 600)
         assert service.stop() == 0
     check_every_file(home)
 

@@ -24,7 +24,7 @@ def decoder():
     worker.stop()
 
 
-def decode(worker, data, seconds=30):
+def decode(worker, data, seconds=120):
     with worker.call({}, [data], seconds) as reply:
         shapes = reply.header["shapes"]
         return [np.frombuffer(reply.blob(i), np.uint8).reshape(h, w, 3) for i, (h, w) in enumerate(shapes)]
@@ -108,7 +108,7 @@ def test_no_metadata_survives(decoder):
     exif[0x010E] = "canary-exif"
     data = encoded(picture(), "PNG", pnginfo=info, exif=exif)
     assert b"canary" in data
-    with decoder.call({}, [data], 30) as reply:
+    with decoder.call({}, [data], 120) as reply:
         assert b"canary" not in reply.blob(0)
         assert list(reply.header) == ["shapes"]
 
@@ -133,7 +133,7 @@ def png_bomb(side):
         (png_bomb(2_500), "2500 x 2500 pixels; at most 4000000"),
         (encoded(picture(), "PNG")[:60], "cannot be decoded"),
         (b"GIF89a" + b"\0" * 50, "is not a"),
-        (os.urandom(5000), "is not a"),
+        (bytes(range(7, 256)) * 20, "is not a"),
     ],
 )
 def test_a_bad_file_is_blamed_and_the_worker_lives(decoder, data, reason):

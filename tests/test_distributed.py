@@ -36,7 +36,7 @@ from privacy.coins import Coins
 from privacy.dpsgd import Mechanism, private_gradient
 from privacy.errors import BudgetExhausted
 from privacy.noise import Debit, NoiseSource
-from processes import Processes, processes
+from processes import PATIENCE, Processes, processes
 
 torch.set_num_threads(1)
 
@@ -307,22 +307,22 @@ def lost(team: Team, how: int) -> float:
 
 def test_a_process_that_is_killed_ends_the_round() -> None:
     with processes(2) as started:
-        waited, dead = started.run(lost, signal.SIGKILL, timeout=60.0)
-    assert waited < 10.0
+        waited, dead = started.run(lost, signal.SIGKILL)
+    assert waited < PATIENCE / 2, "it is the end of the connection that tells, and not the clock"
     assert isinstance(dead, EOFError)
 
 
 def test_a_process_that_hangs_ends_the_round_in_time(several: Processes) -> None:
     """When it comes round again, it finds the round over."""
-    several.send(lost, signal.SIGSTOP, timeout=4.0)
-    assert 2.0 < several.result(0) < 20.0
+    several.send(lost, signal.SIGSTOP, timeout=10.0)
+    assert 5.0 < several.result(0) < 100.0
     os.kill(several.started[1].pid or 0, signal.SIGCONT)
     assert isinstance(several.result(1), float)
 
 
 def test_only_the_holder_of_the_debit_adds_noise(several: Processes) -> None:
     """A first process without one refuses, and the others hear of it."""
-    refused, over = several.run(without_debit, timeout=10.0)
+    refused, over = several.run(without_debit)
     assert isinstance(refused, BudgetExhausted)
     assert isinstance(over, ProcessLost)
     with pytest.raises(BudgetExhausted, match="as charged"):

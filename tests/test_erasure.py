@@ -163,12 +163,13 @@ def test_a_copy_that_ends_while_its_original_is_forgotten_is_a_document_of_its_o
     ingest.inbox.scan(time.monotonic() - 3600)
     ingest.tick()
     monkeypatch.setattr(Pipeline, "_read", lambda *_: Read(HEADER, {"text": b"[]"}))
+    monkeypatch.setattr("daemon.ingest.GROUP_SECONDS", math.inf)
     (pipeline,) = ingest._pipelines
     batch = ingest._prepared(pipeline)
     Erasure(home, database, book).forget([A])
     ingest._end(pipeline, batch)
     ingest._waiting.requeue(math.inf)
-    if not ingest._queue.empty():
+    while not ingest._queue.empty():
         ingest._end(pipeline, ingest._prepared(pipeline))
     rows = database.rows("SELECT id, state FROM documents ORDER BY slot")
     assert [row["state"] for row in rows] == ["forgotten", *["done"] * (1 + together)]

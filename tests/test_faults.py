@@ -31,11 +31,9 @@ def traced():
 
 
 @pytest.fixture(scope="module")
-def bench(traced, tmp_path_factory, weights_dir):
-    folder = Path(crash_points.MEMORY or tmp_path_factory.mktemp("points")) / f"ocrd-points-{os.getpid()}"
-    folder.mkdir()
-    yield crash_points.Bench(folder, weights_dir)
-    shutil.rmtree(folder)
+def bench(traced, weights_dir):
+    with crash_points.bench_in_memory() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_missing_evidence_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.sets(st.sampled_from(sorted(FIELDS)), min_size=1), st.sets(st.sampled_from(GATES)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_promoted_exactly_if_no_required_gate_lacks_evidence(missing: set[str], extra: set[str]) -> None:
     limits = Limits(required=ALWAYS_REQUIRED | extra)
     report = judge(good(**{FIELDS[gate]: None for gate in missing}), limits, rng())

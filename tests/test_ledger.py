@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy import chain, files, ledger, merkle
@@ -200,7 +200,7 @@ def test_the_heads_signature_vouches_for_the_content_it_covers(path: Path, key: 
 
 
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 def test_any_flipped_bit_is_found(path: Path, key: SigningKey, where: float, bit: int) -> None:
     data = bytearray(path.read_bytes())
     data[int(where * len(data))] ^= 1 << bit

@@ -39,7 +39,7 @@ def _is_gaussian(draws: npt.NDArray[np.float64], std: float) -> bool:
     """Kolmogorov-Smirnov, and the tail beyond 3.5 standard deviations."""
     tail = int(np.sum(np.abs(draws) > 3.5 * std))
     expected = 2 * stats.norm.sf(3.5) * draws.size
-    likely = stats.kstest(draws / std, "norm").pvalue > 1e-4
+    likely = stats.kstest(draws / std, "norm").pvalue > 1e-9
     return bool(likely and abs(tail - expected) < 6 * math.sqrt(expected))
 
 

@@ -12,7 +12,7 @@ from daemon.notify import notify, watchdog_seconds
 def systemd(tmp_path, monkeypatch):
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(str(tmp_path / "notify"))
-    sock.settimeout(2)
+    sock.settimeout(60)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     yield sock
     sock.close()

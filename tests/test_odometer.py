@@ -56,7 +56,7 @@ members = st.sets(st.integers(0, 30))
 
 
 @given(st.lists(st.tuples(events, members), max_size=8), events, members)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_it_agrees_with_a_list_a_slot(
     rounds: list[tuple[RoundEvent, set[int]]], next_event: RoundEvent, asked: set[int]
 ) -> None:

@@ -34,23 +34,26 @@ UNITS = (
 """What lines of dashes, leaders, tables and bad readings are made of."""
 
 
-def takes_for_ever(search, seconds=5):
-    """Whether a pattern of the rule tries every way to part one of these lines before it gives up on it."""
+def takes_for_ever(search, seconds=20):
+    """Whether a pattern of the rule tries every way to part one of these lines before it gives up on it.
+
+    The seconds are the processor's: those of a busy machine would tell of the machine.
+    """
 
     def ring(*_):
         raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGVTALRM, ring)
     try:
         for unit in UNITS:
             for line in (unit * 200, f"x@{unit * 200} @"):
-                signal.setitimer(signal.ITIMER_REAL, seconds)
+                signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
                 search(line)
     except TimeoutError:
         return True
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
     return False
 
 

@@ -190,7 +190,7 @@ def play(machine: Rollout, sequence: Sequence[Move]) -> None:
 
 
 @given(moves, st.sampled_from(("direct", "stepped")))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_rules_hold_over_random_sequences(sequence: list[Move], policy: Policy) -> None:
     machine = Rollout(policy)
     play(machine, sequence)

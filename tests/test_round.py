@@ -11,6 +11,7 @@ from privacy import claim, ledger
 from running import Running, drop_labels, ocrd
 
 # So few documents can only teach at a loose budget; the mechanism, the ledger and the gates are the real ones.
+pytestmark = pytest.mark.timeout(1800)
 SETTINGS = """\
 [ingest]
 workers = 2
@@ -38,7 +39,7 @@ def home(tmp_path_factory, weights_dir):
     assert ocrd(home, "init", "--weights", str(weights_dir)).returncode == 0
     with Running(home) as service:
         drop_labels(home, range(7000, 7000 + DOCUMENTS))
-        service.wait_for_receipts(DOCUMENTS)
+        service.wait_for_receipts(DOCUMENTS, 600)
         first = ocrd(home, "train", "--wait", seconds=900)
         assert first.returncode == 0, first.stderr
         second = ocrd(home, "train", "--wait", seconds=900)
@@ -54,7 +55,6 @@ def rounds(home):
         return [dict(row) for row in database.execute("SELECT * FROM rounds ORDER BY id")]
 
 
-@pytest.mark.timeout(900)
 def test_the_round_was_judged_on_all_its_evidence(home):
     row = rounds(home)[0]
     assert row["state"] in ("rolled back", "rejected"), row["reason"]

@@ -55,9 +55,8 @@ def test_a_day_in_the_life(home):
         assert states.count("failed") == 2
         _check_receipts(found)
         _check_only_one(home)
-        begun = time.monotonic()
         assert service.stop() == 0
-        assert time.monotonic() - begun < 10
+    assert "nothing is half done" in service.log.read_text()
     _check_nothing_in_clear(home, secret)
     _check_status(home)
     _check_recovery(home, found)

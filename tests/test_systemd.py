@@ -15,6 +15,7 @@ import pytest
 
 from daemon.errors import EXIT_CODES, AlreadyRunning, BadKeys, BadSetting, NotInitialised, NotOurs, Unconfined
 from daemon.home import MASTER_CREDENTIAL
+from daemon.service import STOP_SECONDS
 from running import Running, drop, ocrd
 
 SYSTEMD = Path(__file__).parent.parent / "systemd"
@@ -120,6 +121,7 @@ def test_what_the_daemon_relies_on() -> None:
     unit = directives(UNIT.read_text())
     assert unit["Type"] == ["notify"]
     assert int(unit["WatchdogSec"][0]) >= 30
+    assert int(unit["TimeoutStopSec"][0]) >= STOP_SECONDS + 10, "it is killed before it has stopped by itself"
     assert unit["ExecStart"] == ["/opt/ocrd/bin/ocrd start"]
     assert unit["StateDirectory"] == ["ocrd"], "inbox and state are one mount: a claim is a rename"
     assert "ReadWritePaths" not in unit

@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def finish(self, claims):
     real(self, claims)
 pipeline.Pipeline.finish = finish
 """
+PATIENCE = 200.0
+"""Seconds in which processes that were killed have gone, and their tracer with them."""
 OUTSIDE = "a file outside the state folder"
 START = "import sys\nfrom daemon.cli import main\nmain(['--home', sys.argv[1], 'start'])\n"
 
@@ -87,15 +90,17 @@ def traced(folder: Path, dropped: Sequence[Dropped], faults: str = "") -> dict[s
         for each in dropped:
             _drop(home / "inbox" / each.name, each)
         _wait(service, home, lambda: len(list((home / "outbox").glob("*.json"))) >= len(dropped))
-        time.sleep(1.0)  # what comes after a receipt
+        _wait(service, home, lambda: not any((home / "claimed").iterdir()))
+        time.sleep(1.0)  # what may come after that
         ours = [service.pid, *_children(service.pid)]
         limits = [_core_limit(pid) for pid in ours]
     finally:
         for pid in ours[1:] or ():
-            os.kill(pid, signal.SIGABRT)
+            with suppress(ProcessLookupError):  # the service, which misses one, may end another
+                os.kill(pid, signal.SIGABRT)
         service.send_signal(signal.SIGABRT)
-        service.wait(30)
-        time.sleep(0.5)  # the tracer writes its last lines
+        service.wait(PATIENCE)
+    _wait_for_the_tracer(folder)
     needles = {name: data for each in dropped for name, data in each.needles.items()}
     seen = Seen(home, needles)
     for path in sorted(folder.glob("call.*")):
@@ -132,12 +137,29 @@ def _wait(service: subprocess.Popen[bytes], home: Path, done: Callable[[], bool]
         time.sleep(0.1)
 
 
+def _wait_for_the_tracer(folder: Path) -> None:
+    """It writes its last lines when the processes are gone."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(_is_whole(path) for path in folder.glob("call.*")):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the tracer has not ended for {PATIENCE:g} s")
+        time.sleep(0.1)
+
+
+def _is_whole(calls: Path) -> bool:
+    """Whether the tracer has written how the thread ended, which is its last line."""
+    return calls.read_bytes().rpartition(b"\n+++ ")[2].endswith(b" +++\n")
+
+
 def _children(pid: int) -> list[int]:
+    """Of this moment; a thread or a process that ends meanwhile is left out."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            if "strace" not in Path(f"/proc/{child}/comm").read_text():
-                found += [int(child), *_children(int(child))]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                for child in (task / "children").read_text().split():
+                    if "strace" not in Path(f"/proc/{child}/comm").read_text():
+                        found += [int(child), *_children(int(child))]
     return found
 
 
