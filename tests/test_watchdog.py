@@ -209,7 +209,8 @@ def test_the_loop_sleeps_for_a_third_of_the_watchdogs_time_at_most(opened, monke
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     if not watched:
         monkeypatch.setattr(service, "watchdog_seconds", lambda: None)
-    idle = service.Service(opened)
+    idle = service.Service(opened.settings.home)
+    idle._settings = opened.settings
     idle._wake = recorder = Recorder(idle._stopping)
     monkeypatch.setattr(idle, "_look", lambda *_: None)
     inbox = SimpleNamespace(busy=lambda: False)
