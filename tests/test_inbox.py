@@ -234,11 +234,17 @@ def test_another_users_file_goes_back():
         root.chmod(0o711)
         for name in ("in", "claimed"):
             (root / name).mkdir(mode=0o700)
-            os.chown(root / name, 65534, 65534)
+            try:
+                os.chown(root / name, 65534, 65534)
+            except OSError:
+                pytest.skip("root may not give files away here")
         for name in ("a.png", "a.txt"):
             (root / "in" / name).write_bytes(b"1")
             (root / "in" / name).chmod(0o644)
-        os.seteuid(65534)
+        try:
+            os.seteuid(65534)
+        except OSError:
+            pytest.skip("root may not become another user here")
         try:
             box, claims = inbox.Inbox(root / "in", 2, 60), taking.Claims(root / "in", root / "claimed")
             box.scan(0.0)
@@ -429,7 +435,7 @@ def test_a_read_only_inbox_is_named(tmp_path):
         box.scan(1.5)
         assert sum("the inbox is read-only" in why for why in box.waiting) == 1
     finally:
-        subprocess.run(["umount", root], check=True)
+        subprocess.run(["umount", "--lazy", root], check=True)
 
 
 def test_a_folder_too_deep_to_list_is_counted(box, folder):
