@@ -309,9 +309,10 @@ def unusable() -> str:
         return "strace is not installed"
     if os.geteuid() != 0:
         return "only root may see what a descriptor of a process without core dumps is"
-    command = ["strace", "-D", "-f", "--seccomp-bpf", "-e", "trace=write", "-o", "/dev/null", "true"]
+    hidden = "import ctypes, os; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); os.write(1, b'seen')"  # PR_SET_DUMPABLE
+    command = ["strace", "-f", "--seccomp-bpf", "-e", "trace=write", sys.executable, "-c", hidden]
     tried = subprocess.run(command, capture_output=True, check=False)
-    return "" if tried.returncode == 0 and not tried.stderr else "strace may not trace here"
+    return "" if tried.returncode == 0 and b'"seen"' in tried.stderr else "strace may not trace such a process here"
 
 
 def dumps_here(folder: Path) -> bool:
