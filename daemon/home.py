@@ -153,8 +153,9 @@ def open_home(home: Path) -> Home:
         NotMounted: the inbox or the outbox, which lies elsewhere, is.
         NotOurs: the folder belongs to another user.
     """
+    if home.exists():
+        check_owner(home)
     settings = config.load(home)
-    check_owner(settings.home)
     keys = settings.keys_dir
     masters = _masters(settings)
     needed = [keys / SHELF, keys / "signing.key", settings.claimed_dir, settings.outbox_dir]

@@ -29,7 +29,7 @@ from privacy.puncture import Range
 from privacy.shelf import PURPOSES, ROWS
 
 MARK = ".restoring"
-"""Lies in the state folder from before the database takes its place to the end."""
+"""Lies in the state folder from before the database takes its place to the end, or to the next start."""
 _WITH_RECEIPT = ("done", "duplicate", "quarantined", "failed")
 
 
@@ -77,6 +77,12 @@ def restore(home_dir: Path, folder: Path) -> Read:
             )
         home.shelf.settle()
         return _restore(home, folder, manifest)
+
+
+def settle(home_dir: Path) -> None:
+    """At a start: the restore before it has ended, however it did."""
+    if (home_dir / MARK).exists():
+        files.remove_synced(home_dir / MARK)
 
 
 def _ended(home_dir: Path) -> Read:

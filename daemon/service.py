@@ -60,9 +60,9 @@ class Service:
                 trouble.patiently(step, self._folder, self._stopping, log, self._cannot_start)
 
     def _check(self) -> None:
+        settings = open_home(self._folder).settings  # whose it is, and whether it is whole
         mounts.refuse_network(self._folder)
-        walls.insist(config.load(self._folder))
-        open_home(self._folder)  # whose it is and whether it is whole, before anything is made in it
+        walls.insist(settings)
 
     @staticmethod
     def _cannot_start(why: str, delay: float) -> None:

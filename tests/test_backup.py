@@ -358,6 +358,14 @@ def test_a_restore_that_the_disk_broke_off_at_its_last_step_is_gone_on_with(live
     assert restoring.restore(home.settings.home, shm / "backup") == restoring.Read(3, 0, 0, True)
     with pytest.raises(Refused, match="is in use"):
         restoring.restore(home.settings.home, shm / "backup")
+    files.write_bytes(home.settings.home / restoring.MARK, b"")
+    again = open_home(home.settings.home)
+    database = Database(again.settings.database_path)
+    with Ledger(again.settings.ledger_path, again.signing) as book:
+        Operations(again, database, book).start()
+    database.close()
+    with pytest.raises(Refused, match="is in use"):
+        restoring.restore(home.settings.home, shm / "backup")
 
 
 def test_a_link_that_was_broken_off_is_swept_and_made_anew(live, shm):

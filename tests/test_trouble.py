@@ -161,10 +161,14 @@ def test_another_user_is_told_whose_it_is_even_where_the_folder_may_not_be_liste
         Path(folder).chmod(0o711)
         home = state_folder(Path(folder) / "home", weights_dir).settings.home
         home.chmod(0o711)
-        for path in home.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        pid = os.fork()
-        if pid == 0:
-            os.setresuid(65534, 65534, 65534)
-            os._exit(CliRunner().invoke(main, ["--home", str(home), "find", "scan.png"]).exit_code)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == EXIT_CODES[NotOurs]
+        for command in (["find", "scan.png"], ["start"]):
+            pid = os.fork()
+            if pid == 0:
+                os.setresuid(65534, 65534, 65534)
+                os._exit(CliRunner().invoke(main, ["--home", str(home), *command]).exit_code)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == EXIT_CODES[NotOurs]
+
+
+def test_a_start_without_a_state_folder_does_not_wait_for_one(tmp_path):
+    done = CliRunner().invoke(main, ["--home", str(tmp_path / "nowhere"), "start"])
+    assert done.exit_code == EXIT_CODES[NotInitialised]
