@@ -28,7 +28,7 @@ from privacy.ledger import Head, Ledger, head_path
 from privacy.puncture import Range
 from privacy.shelf import PURPOSES, ROWS
 
-MARK = ".restoring"
+MARK = "restoring"
 """Lies in the state folder from before the database takes its place to the end, or to the next start."""
 _WITH_RECEIPT = ("done", "duplicate", "quarantined", "failed")
 
@@ -58,7 +58,8 @@ def restore(home_dir: Path, folder: Path) -> Read:
         raise NotInitialised(f"{home_dir} is not there. Make it, and put your copy of the keys folder into it.")
     if (home_dir / "state.db").exists():
         return _ended(home_dir)
-    files.sweep(home_dir, f".{config.FILE_NAME}.")  # of a restore that was broken off
+    for name in (config.FILE_NAME, MARK):
+        files.sweep(home_dir, f".{name}.")  # of a restore that was broken off
     if not (home_dir / config.FILE_NAME).exists():
         files.write_bytes(home_dir / config.FILE_NAME, (folder / config.FILE_NAME).read_bytes())
     settings = config.load(home_dir)
