@@ -219,7 +219,8 @@ def lock(settings: config.Settings) -> Iterator[None]:
     fd = os.open(settings.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _flock(fd, settings)
-        yield
+        with files.hearing(settings.run_dir):
+            yield
     finally:
         os.close(fd)
 

@@ -33,6 +33,8 @@ from typing import BinaryIO
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _HERE, _NOREPLACE = -100, 1
 _syncing, _failed = threading.Lock(), [0]
+_hearing: dict[int, list[int]] = {}
+"""Descriptors that hear of what their file system loses, by its device."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -266,6 +268,24 @@ def _before(path: Path) -> Path:
     return path.with_name(f".{path.name}.before")
 
 
+@contextmanager
+def hearing(path: Path) -> Iterator[None]:
+    """While it is entered, `sync_file_system` hears of all that the file system of `path` loses.
+
+    Without, it does not hear what another process's sync has heard before: the kernel tells that each descriptor that
+    was open when it happened, and of those that come later the first. It can't be unmounted meanwhile.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    heard = _hearing.setdefault(os.fstat(fd).st_dev, [])
+    heard.append(fd)
+    try:
+        yield
+    finally:
+        with _syncing:
+            heard.remove(fd)
+        os.close(fd)
+
+
 def failed_syncs() -> int:
     """How many times `sync_file_system` has failed in this process."""
     return _failed[0]
@@ -284,7 +304,8 @@ def sync_file_system(path: Path, since: int | None = None) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _syncing:
-            number = ctypes.get_errno() or errno.EIO if _LIBC.syncfs(fd) != 0 else 0
+            hears = next(iter(_hearing.get(os.fstat(fd).st_dev, ())), fd)
+            number = ctypes.get_errno() or errno.EIO if _LIBC.syncfs(hears) != 0 else 0
             _failed[0] += number != 0
             if number == 0 and since not in (None, _failed[0]):
                 number = errno.EIO
