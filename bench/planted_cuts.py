@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from daemon import database, schema
 from planted import Plant, unlink_before_commit
-from privacy import files, group
+from privacy import files, group, syncfs
 from privacy.group import Group
 
 
@@ -41,7 +41,7 @@ def no_directory_fsync() -> None:
 
 def no_file_system_sync() -> None:
     """Where many files are written at once, nothing syncs them."""
-    files.sync_file_system = lambda path, since=None: None
+    syncfs.sync_file_system = lambda path, since=None: None
 
 
 def rename_before_fsync() -> None:

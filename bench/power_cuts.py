@@ -41,7 +41,7 @@ from driving import new_home
 from found import Verdict
 from images import call, copied, made, mounted
 from models import weights
-from privacy import files
+from privacy import files, syncfs
 from writing import Told, Writer
 
 CUTS_A_RUN = 20
@@ -106,7 +106,7 @@ class Cuts:
             made(image)
             with mounted(image, disk):
                 shutil.copytree(self._folder / "new", disk / "home", symlinks=True)
-                files.sync_file_system(disk)
+                syncfs.sync_file_system(disk)
                 writer = Writer(disk / "home", self._chance.randrange(2**32), plant)
                 try:
                     os.waitpid(writer.pid, os.WUNTRACED)

@@ -17,7 +17,7 @@ from typing import Any
 
 from daemon import retry
 from driving import candidate, drain, opened, promote, put
-from privacy import files
+from privacy import syncfs
 
 PAGES = 16
 STEPS = ("fsync", "rename", "replace", "unlink", "rmdir", "link", "mkdir", "pwrite", "ftruncate")
@@ -152,7 +152,7 @@ class _Writing:
             names.append((f"copy-{number}-.png", names[0][1]))
         for age, (name, content) in enumerate(names):
             put(state.home.settings.inbox_dir, name, content, age=-float(number * 10 + age))
-            files.sync_file_system(state.home.settings.inbox_dir)
+            syncfs.sync_file_system(state.home.settings.inbox_dir)
             ending = {"page": "done", "bad": "failed", "doubt": "quarantined"}[kind]
             self.tell("dropped", name, "duplicate" if age else ending, content.decode())
         drain(state.home, state.database, lambda text: self.tell("ended", *text.split()))

@@ -17,7 +17,7 @@ from daemon import config, mounts
 from daemon.errors import AlreadyRunning, NotInitialised, NotMounted, NotOurs
 from models import weights
 from models.store import ModelStore
-from privacy import files
+from privacy import files, syncfs
 from privacy.keys import DigestKey, MasterKey
 from privacy.rotation import MASTER, NEXT_MASTER
 from privacy.shelf import Shelf
@@ -219,7 +219,7 @@ def lock(settings: config.Settings) -> Iterator[None]:
     fd = os.open(settings.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _flock(fd, settings)
-        with files.hearing(settings.run_dir):
+        with syncfs.hearing(settings.run_dir):
             yield
     finally:
         os.close(fd)

@@ -21,7 +21,7 @@ from daemon.errors import NotInitialised, Refused
 from daemon.home import VAULTS, Home, check_owner, lock, open_home
 from daemon.schema import COLUMNS
 from daemon.state import Database
-from privacy import files, ledger, mirror
+from privacy import files, ledger, mirror, syncfs
 from privacy.errors import SealBroken
 from privacy.keys import open_small
 from privacy.ledger import Head, Ledger, head_path
@@ -126,7 +126,7 @@ def _restore(home: Home, folder: Path, manifest: dict[str, Any]) -> Read:
         database.copy_into(part, COLUMNS, partial(_unsealed, home, gone))
     finally:
         database.close()
-    files.sync_file_system(home.settings.home)
+    syncfs.sync_file_system(home.settings.home)
     files.write_bytes(home.settings.home / MARK, b"")
     files.move(part, home.settings.database_path)
     return _done(home, retired)

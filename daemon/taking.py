@@ -24,7 +24,7 @@ from typing import NamedTuple
 from daemon import unchanged
 from daemon.errors import NotInitialised
 from daemon.unchanged import Seen, seen
-from privacy import files
+from privacy import files, syncfs
 
 SIDECARS = (".txt", ".json")
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -140,7 +140,7 @@ class Claims:
         """Makes the claims durable. A name that is not comes back after a power cut, as a duplicate: no error."""
         if len(claims) > _FEW:
             with contextlib.suppress(OSError):
-                files.sync_file_system(self._claimed)
+                syncfs.sync_file_system(self._claimed)
             return
         folders = {self._claimed: None}
         for claim in claims:

@@ -211,7 +211,7 @@ def test_a_restore_cut_short_is_done_again(live, shm, monkeypatch):
     backup.backup(home.settings.home, shm / "backup")
     path = shut(live)
     lose_all_but(home, "keys")
-    for module, step in ((backup.mirror, "mirror"), (backup.files, "sync_file_system"), (backup.files, "move")):
+    for module, step in ((backup.mirror, "mirror"), (backup.syncfs, "sync_file_system"), (backup.files, "move")):
         with monkeypatch.context() as planted:
             planted.setattr(module, step, lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):

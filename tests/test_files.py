@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from privacy import files, group
+from privacy import files, group, syncfs
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_destroying_overwrites_in_place(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from privacy import files, group
+from privacy import files, group, syncfs
 path = Path(sys.argv[1])
 for number in range(1 << 30):
     files.write_bytes(path, bytes([number % 256]) * 50_000)
@@ -222,9 +222,9 @@ def test_a_sync_that_failed_for_somebody_else_is_not_taken_for_a_good_one(tmp_pa
     for number in range(group.FEW + 1):
         written.write_bytes(tmp_path / f"{number}", b"x")
     with monkeypatch.context() as disk:
-        disk.setattr(files._LIBC, "syncfs", lambda fd: -1)
+        disk.setattr(syncfs._LIBC, "syncfs", lambda fd: -1)
         with suppress(OSError):
-            files.sync_file_system(tmp_path)
+            syncfs.sync_file_system(tmp_path)
     with pytest.raises(OSError, match="Input/output error"):
         group.commit([written])
     written.abandon()
@@ -256,9 +256,9 @@ def failing(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mkfs.ext4") is None, reason="needs root and mkfs.ext4")
 def test_what_the_disk_lost_is_heard_though_another_process_heard_it_first(failing):
     """Without `hearing` the sync below says that all is well (not asserted: another kernel may be kinder)."""
-    with files.hearing(failing):
+    with syncfs.hearing(failing):
         (failing / "file").write_bytes(os.urandom(6 << 20))
         other = subprocess.run(["sync", "-f", failing / "file"], capture_output=True, text=True, check=False)
         assert other.returncode, "the disk is to fail"
         with pytest.raises(OSError, match="space|error"):
-            files.sync_file_system(failing)
+            syncfs.sync_file_system(failing)
