@@ -7,6 +7,7 @@ import re
 import sqlite3
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from click.testing import CliRunner
 
 from daemon import taking, trouble
 from daemon.cli import main
-from daemon.errors import EXIT_CODES, DiskRefused, NotInitialised, NotMounted, NotOurs, exit_code
-from daemon.home import open_home
+from daemon.control import Control
+from daemon.errors import EXIT_CODES, AlreadyRunning, DiskRefused, NotInitialised, NotMounted, NotOurs, exit_code
+from daemon.home import lock, open_home
 from daemon.service import Service, _thread_ended
 from daemon.taking import Claims, Ready
 from sealed import in_memory, state_folder
@@ -172,3 +174,30 @@ def test_another_user_is_told_whose_it_is_even_where_the_folder_may_not_be_liste
 def test_a_start_without_a_state_folder_does_not_wait_for_one(tmp_path):
     done = CliRunner().invoke(main, ["--home", str(tmp_path / "nowhere"), "start"])
     assert done.exit_code == EXIT_CODES[NotInitialised]
+
+
+def test_a_start_waits_for_a_command_and_not_for_another_service(shm, weights_dir):
+    """systemd does not start it again after exit code 6; a rotation at boot would have kept it down."""
+    home = state_folder(shm / "home", weights_dir)
+    path, told = home.settings.home, []
+    service = Service(path)
+    command = ExitStack()
+    command.enter_context(lock(home.settings))
+
+    class Ending(threading.Event):
+        def wait(self, seconds=None):
+            command.close()
+            return False
+
+    with ExitStack() as held:
+        waiting = lambda why, delay: told.append(why)  # noqa: E731
+        trouble.patiently(lambda: service._lock(held), path, Ending(), LOG, waiting)
+        assert told == [f"a command is at work in {path}; it is waited for"]
+        served = Control(home.settings.run_dir, {"ping": lambda: {}})
+        served.start()
+        try:
+            with pytest.raises(AlreadyRunning) as refused:
+                trouble.patiently(lambda: Service(path)._lock(held), path, threading.Event(), LOG)
+            assert exit_code(refused.value) == 6
+        finally:
+            served.stop()
