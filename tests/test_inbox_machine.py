@@ -36,6 +36,7 @@ def machine(weights_dir):
     InboxMachine.weights = weights_dir
 
 
+@pytest.mark.timeout(0 if LONG else 300)
 def test_whatever_happens_every_file_has_exactly_one_receipt():
     run_state_machine_as_test(InboxMachine, settings=SOUND)
 
