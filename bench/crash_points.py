@@ -157,7 +157,7 @@ def bench_in_memory() -> Iterator[Bench]:
 
 
 def main() -> int:
-    arguments = _arguments()
+    arguments = arguments_of(__doc__, "nothing is drawn")
     began = time.monotonic()
     stride = QUICK if arguments.quick else 1
     with bench_in_memory() as bench:
@@ -197,8 +197,8 @@ def _print(table: dict[tuple[str, str], Counter[str]], wrong: list[str], mutants
     for (journey, row), count in table.items():
         total.update(count)
         if count["points"]:
-            print(f"{journey:10} {row:12} " + _figures(count))
-    print(f"{'all':10} {'':12} " + _figures(total))
+            print(f"{journey:10} {row:12} " + figures(count))
+    print(f"{'all':10} {'':12} " + figures(total))
     for text in wrong[:SHOWN]:
         print("WRONG", text)
     print_planted(mutants)
@@ -211,16 +211,17 @@ def print_planted(mutants: dict[str, tuple[int, str]]) -> None:
         )
 
 
-def _figures(count: Counter[str]) -> str:
+def figures(count: Counter[str]) -> str:
     return f"{count['points']:7} {count['lost']:6} {count['doubled']:8} {count['torn']:6}"
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments_of(description: str | None, seed: str) -> argparse.Namespace:
+    """What both benches of journeys are told; `seed` says what the number means."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=JOURNEYS, help="this journey only, and no planted faults")
     parser.add_argument("--planted", action="store_true", help="the planted faults only")
     parser.add_argument("--data", type=Path, help="not needed")
-    parser.add_argument("--seed", type=int, default=0, help="nothing is drawn")
+    parser.add_argument("--seed", type=int, default=0, help=seed)
     parser.add_argument("--jobs", type=int, default=6, help="processes side by side")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)

@@ -13,7 +13,6 @@ must be seen. Exits with 1 if any of that does not hold. No data is needed. `--q
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -36,7 +35,8 @@ import driving
 import found
 import injecting
 import planted
-from crash_points import Bench, after_a_stop, bench_in_memory, print_planted
+import planted_faults
+from crash_points import Bench, after_a_stop, arguments_of, bench_in_memory, figures, print_planted
 from daemon import trouble
 from daemon.cli import main as ocrd
 from daemon.errors import EXIT_CODES, DiskRefused
@@ -188,13 +188,13 @@ def caught(bench: Bench, plant: planted.Plant, prepared: Any) -> tuple[int, str]
 
 
 def main() -> int:
-    arguments = _arguments()
+    arguments = arguments_of(__doc__, "which error comes first")
     logging.disable(logging.CRITICAL)
     began, table, wrong = time.monotonic(), defaultdict(Counter), []
     stride = QUICK if arguments.quick else 1
     with bench_in_memory() as bench:
         names = [] if arguments.planted else arguments.only or list(JOURNEYS)
-        plants = () if arguments.only else planted.FAULTS
+        plants = () if arguments.only else planted_faults.FAULTS
         prepared = {name: bench.prepared(JOURNEYS[name]) for name in {*names, *(plant.journey for plant in plants)}}
         every = [
             (name, commands, *task)
@@ -228,8 +228,8 @@ def main() -> int:
     total: Counter[str] = Counter()
     for (label, error), count in sorted(table.items()):
         total.update(count)
-        print(f"{label:12} {error:7} " + _figures(count))
-    print(f"{'all':12} {'':7} " + _figures(total))
+        print(f"{label:12} {error:7} " + figures(count))
+    print(f"{'all':12} {'':7} " + figures(total))
     for text, times in Counter(wrong).most_common(30):
         print(f"WRONG {times} times: {text}")
     print_planted(mutants)
@@ -238,22 +238,6 @@ def main() -> int:
         arguments.json.write_text(json.dumps({"rows": rows, "wrong": wrong, "mutants": mutants}, indent=1))
     print(f"{time.monotonic() - began:.0f} s")
     return 1 if wrong or not all(shown for _, shown in mutants.values()) else 0
-
-
-def _figures(count: Counter[str]) -> str:
-    return f"{count['faults']:7} {count['lost']:6} {count['doubled']:8} {count['torn']:6}"
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=JOURNEYS, help="this journey only, and no planted faults")
-    parser.add_argument("--planted", action="store_true", help="the planted faults only")
-    parser.add_argument("--data", type=Path, help="not needed")
-    parser.add_argument("--seed", type=int, default=0, help="which error comes first")
-    parser.add_argument("--jobs", type=int, default=6, help="processes side by side")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ from typing import Any
 
 import running
 from daemon import receipts
-from daemon.backup import backup, restore
+from daemon.backup import backup
 from daemon.cli_documents import _AT_ONCE
 from daemon.home import Home, open_home
 from daemon.operations import Operations
 from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB
+from daemon.restoring import restore
 from daemon.state import Database, Documents, Ending
 from privacy import ledger, sealing
 from privacy.ledger import Ledger

@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import backups
 import found
+import retries
 import sealed
 from daemon.home import open_home
 from daemon.serving import Serving
@@ -238,47 +239,6 @@ def _check_swap(path: Path, first: str, told: tuple[str, ...], ended: bool) -> V
     return found.served(path, first, told) + found.rest(path)
 
 
-AGAIN = {
-    "ward/a.png": ("done", b"page of a document that can be read by now"),
-    "b.png": ("failed", b"bad as before"),
-    "c.png": ("duplicate", b"pixels of first.png"),
-}
-
-
-def _prepare_retry(path: Path) -> None:
-    home = open_home(path)
-    database = Database(home.settings.database_path)
-    try:
-        sealed.take(home, database, f"{9:016x}", path="first.png")
-        for number, (name, (_, content)) in enumerate(AGAIN.items()):
-            sealed.take(home, database, f"{number:016x}", "failed", name, content=content)
-    finally:
-        database.close()
-
-
-def _retry(path: Path, tell: Tell, trying: Try) -> None:
-    with ExitStack() as stack:
-        state = trying(lambda: stack.enter_context(opened(path)))
-        trying(lambda: state.operations.retry(all=True))
-        tell("taken")
-    trying(lambda: _drained(path, tell))
-
-
-def _drained(path: Path, tell: Tell) -> None:
-    with opened(path) as state:
-        drain(state.home, state.database, tell)
-
-
-def _check_retry(path: Path, _: Any, told: tuple[str, ...], ended: bool) -> Verdict:
-    """Each document was tried again, or is as it was; all of them were, when that was told."""
-    taken, expected = found.tried_again(path), {}
-    for number, (name, (state, content)) in enumerate(AGAIN.items()):
-        expected[name] = (state if f"{number:016x}" in taken or "taken" in told else "failed", content)
-    sidecars = {name: b"labels of " + content for name, (_, content) in AGAIN.items()}
-    verdict = found.receipts_of(path, expected, sidecars, [each for each in told if each != "taken"])
-    return verdict + found.rest(path)
-
-
 JOURNEYS = {
     journey.name: journey
     for journey in (
@@ -303,7 +263,12 @@ JOURNEYS = {
         Journey("ledger", _prepare_ledger, _append, _check_ledger),
         Journey("swap", _prepare_swap, _swap, _check_swap),
         Journey(
-            "retry", _prepare_retry, _retry, _check_retry, command=lambda home: ["retry", "--all"], tells=("taken",)
+            "retry",
+            retries.prepare,
+            retries.work,
+            retries.check,
+            command=lambda home: ["retry", "--all"],
+            tells=("taken",),
         ),
         Journey(
             "backup",

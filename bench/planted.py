@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from daemon import database, receipts, restoring, retry, schema, taking, trouble
+from daemon import receipts, restoring, retry, taking
 from daemon.erasure import Erasure
-from daemon.errors import BadFile
 from daemon.home import open_home
-from daemon.ingest import Ingest
 from daemon.pipeline import Pipeline
-from daemon.serving import Serving
 from daemon.state import Documents
-from daemon.taking import Claims
-from privacy import files, group, mirror, rotation, sealing
-from privacy.errors import LedgerBroken
+from privacy import files, mirror, rotation, sealing
 from privacy.group import Group
 from privacy.keys import MasterKey
 from privacy.ledger import Ledger
@@ -267,158 +259,4 @@ KILLS = (
     Plant("a retry's row before its claim", row_before_claim, "retry", ("rename",)),
     Plant("the old backup removed before the new one", backup_made_anew, "backup", ("mkdir", "rename")),
     Plant("a restore's database before its blobs", database_before_blobs, "restore", ("rename", "mkdir")),
-)
-
-
-def synchronous_normal() -> None:
-    """SQLite commits without a sync: kill -9 can't show it."""
-
-    def normal(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-
-    database.durable = schema.durable = normal
-
-
-def _without_fsync(kind: Callable[[int], bool]) -> None:
-    fsync = os.fsync
-    os.fsync = lambda fd: None if kind(os.fstat(fd).st_mode) else fsync(fd)  # type: ignore[assignment]
-
-
-def no_file_fsync() -> None:
-    _without_fsync(stat.S_ISREG)
-
-
-def no_directory_fsync() -> None:
-    _without_fsync(stat.S_ISDIR)
-
-
-def no_file_system_sync() -> None:
-    """Where many files are written at once, nothing syncs them."""
-    files.sync_file_system = lambda path, since=None: None
-
-
-def rename_before_fsync() -> None:
-    """The name is there before the content: a journal that is written in between has an empty file under it."""
-
-    @contextmanager
-    def replace(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
-        with files._temporary(path, mode) as (file, temporary):
-            yield file
-            file.flush()
-            temporary.replace(path)
-            os.fsync(file.fileno())
-            files.sync_dir(path.parent)
-
-    rename = group.rename_written
-
-    def renamed(groups: Iterable[Group]) -> set[Path]:
-        each = list(groups)
-        paths = [path for one in each for _, path in one.written]
-        folders = rename(each)
-        group.sync(paths)
-        return folders
-
-    files.replace, group.rename_written, group.sync_written = replace, renamed, lambda groups: None
-
-
-CUTS = (
-    Plant("synchronous=NORMAL", synchronous_normal),
-    Plant("no fsync of files", no_file_fsync),
-    Plant("no fsync of directories", no_directory_fsync),
-    Plant("no sync of many files at once", no_file_system_sync),
-    Plant("claim removed before the commit", unlink_before_commit),
-    Plant("rename before fsync", rename_before_fsync),
-)
-
-
-def disk_blamed_on_the_document() -> None:
-    """What the machine refuses goes to `failed/`, as if the document were bad."""
-    end_of = Pipeline._end_of
-
-    def ended(self: Pipeline, claim: taking.Claim, sealed: Any) -> Any:
-        try:
-            return end_of(self, claim, sealed)
-        except OSError as error:
-            self._read = _refusing(error)  # type: ignore[method-assign]
-            return end_of(self, claim, sealed)
-
-    Pipeline._end_of = ended  # type: ignore[method-assign]
-
-
-def _refusing(error: OSError) -> Callable[..., Any]:
-    def read(*_: Any) -> Any:
-        raise BadFile(str(error.strerror))
-
-    return read
-
-
-def seal_given_up() -> None:
-    """An error while the sealed files are put in place is passed over: the ending is committed all the same."""
-    seal = sealing.commit
-
-    def committed(shelf: Any, sealings: Any) -> None:
-        with suppress(OSError):
-            seal(shelf, sealings)
-
-    sealing.commit = committed
-
-
-def taken_in_vain() -> None:
-    """What was taken before the rename that failed stays where it is."""
-    Claims._give_back = lambda self, folder: None  # type: ignore[method-assign]
-
-
-def slots_out_of_order() -> None:
-    """Claims that the database refused their slots get them in another order."""
-    admit = Ingest._admit
-
-    def admitted(self: Ingest, claims: Sequence[taking.Claim]) -> bool:
-        done = admit(self, claims)
-        self._slotless.reverse()
-        return done
-
-    Ingest._admit = admitted  # type: ignore[method-assign]
-
-
-def ledger_given_up() -> None:
-    """After one failed append the ledger takes no other."""
-
-    def settle(self: Ledger) -> None:
-        if not self._usable:
-            raise LedgerBroken("an append failed")
-
-    Ledger._settle = settle  # type: ignore[method-assign]
-
-
-def another_step_back() -> None:
-    """A roll-back that is tried again begins anew: it goes back another version."""
-    roll_back = Serving.roll_back
-
-    def again(self: Serving, *given: Any) -> str:
-        self._begun = None
-        return roll_back(self, *given)
-
-    Serving.roll_back = again  # type: ignore[method-assign]
-
-
-def forgotten_already() -> None:
-    """A forgetting that the disk broke off is called done when it is asked for again, and is not gone on with."""
-    Erasure.finish = lambda self: 0  # type: ignore[method-assign]
-
-
-def says_nothing() -> None:
-    """The message of a command is the error's name alone."""
-    trouble.explain = lambda error, home: type(error).__name__
-
-
-FAULTS = (
-    Plant("the disk's trouble blamed on the document", disk_blamed_on_the_document, calls=("openat", "write")),
-    Plant("an error of sealing passed over", seal_given_up, calls=("rename",)),
-    Plant("labels taken in vain not put back", taken_in_vain, calls=("renameat",)),
-    Plant("slots in another order after a refusal", slots_out_of_order, calls=("pwrite64",)),
-    Plant("no entry after a failed append", ledger_given_up, "ledger", ("fsync",)),
-    Plant("a roll-back tried again goes back twice", another_step_back, "swap", ("fsync",)),
-    Plant("a forgetting broken off is not gone on with", forgotten_already, "forget", ("rename",), command=True),
-    Plant("a message without where and what to do", says_nothing, "rotate", ("fsync",), command=True),
 )

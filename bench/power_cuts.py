@@ -14,20 +14,14 @@ after a start, and all else whole or absent. Exits with 1 if it is not, or if a 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import mmap
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import pickle
 import random
 import shutil
 import signal
-import socket
-import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -40,221 +34,20 @@ from typing import Any
 import found
 import injecting
 import planted
-from crash_points import after_a_stop
-from daemon import retry
+import planted_cuts
+from crash_points import MEMORY, after_a_stop
 from daemon.home import open_home
-from driving import candidate, drain, new_home, opened, promote, put
+from driving import new_home
 from found import Verdict
-from injecting import Unavailable
+from images import call, copied, made, mounted
 from models import weights
-from privacy import files
-from sealed import MEMORY
+from privacy import files, syncfs
+from writing import Told, Writer
 
-IMAGE_BYTES = 40 << 20
 CUTS_A_RUN = 20
 """After so many the disk is made anew, so that a look through it stays short."""
 MOST_FOR_A_PLANT = 80
-PAGES = 16
-STEPS = ("fsync", "rename", "replace", "unlink", "rmdir", "link", "mkdir", "pwrite", "ftruncate")
 MOMENTS = ("at any time", "before a step", "after telling")
-WAIT = 120.0
-
-Told = tuple[str, ...]
-
-
-# The disk.
-
-
-def _call(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-
-
-@contextmanager
-def mounted(image: Path, at: Path) -> Iterator[Path]:
-    """An ext4 image at a folder, unmounted and detached however the block ends.
-
-    Raises:
-        Unavailable: loop mounts are not possible here.
-    """
-    at.mkdir(exist_ok=True)
-    done = _call("mount", "-t", "ext4", "-o", "loop,noauto_da_alloc,commit=300", image, at)
-    if done.returncode:
-        raise Unavailable(f"loop mounts are not possible here: {done.stderr.strip()}")
-    try:
-        yield at
-    finally:
-        for _ in range(600):
-            if not _call("umount", at).returncode:
-                break
-            time.sleep(0.1)
-        else:
-            print(f"{at} could not be unmounted", file=sys.stderr)
-
-
-def made(image: Path) -> None:
-    """Raises `Unavailable` where there is no mkfs.ext4."""
-    if shutil.which("mkfs.ext4") is None:
-        raise Unavailable("mkfs.ext4 is not here")
-    with image.open("wb") as file:
-        file.truncate(IMAGE_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-J", "size=4", image], check=True)
-
-
-def copied(image: Path, target: Path) -> None:
-    """Copies the image as it is at one moment: read again until it did not change meanwhile."""
-    before = image.read_bytes()
-    while (after := image.read_bytes()) != before:
-        before = after
-    target.write_bytes(after)
-
-
-# The writer.
-
-
-class Writer:
-    """A process that changes the state for ever, and can be frozen at a chosen moment."""
-
-    def __init__(self, home: Path, seed: int, plant: Callable[[], None] | None = None) -> None:
-        self._shared = mmap.mmap(-1, 8)
-        ours, theirs = socket.socketpair()
-        self.pid = os.fork()
-        if self.pid == 0:
-            ours.close()
-            try:
-                if plant is not None:
-                    plant()
-                _Writing(home, self._shared, theirs, seed).run()
-            except BaseException as error:
-                theirs.sendall(_packed(("error", f"{type(error).__name__}: {error}")))
-            os._exit(3)
-        theirs.close()
-        self._sock, self._data = ours, b""
-        self.told: list[Told] = []
-
-    def freeze(self, moment: str, chance: random.Random) -> None:
-        """Lets it run, and stops it at a moment of this kind."""
-        steps, tells = chance.randint(1, 90), chance.randint(1, 6)
-        plan = {"before a step": (steps, 0), "after telling": (0, tells)}.get(moment, (0, 0))
-        self._shared[:] = struct.pack("ii", *plan)
-        os.kill(self.pid, signal.SIGCONT)
-        if moment == "at any time":
-            self._read(time.monotonic() + chance.uniform(0.0, 0.4))
-            os.kill(self.pid, signal.SIGSTOP)
-        deadline = time.monotonic() + WAIT
-        while os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG) == (0, 0):
-            self._read(time.monotonic() + 0.002)
-            if time.monotonic() > deadline:
-                raise TimeoutError("the writer does not come to a stop")
-        self._read(0.0)
-
-    def _read(self, until: float) -> None:
-        """Takes what was told, for so long, and at least what is there."""
-        while True:
-            left = until - time.monotonic()
-            self._sock.settimeout(max(left, 0.0))
-            try:
-                part = self._sock.recv(65536)
-            except (TimeoutError, BlockingIOError):
-                break
-            if not part:
-                break
-            self._data += part
-        while len(self._data) >= 4 and len(self._data) >= 4 + (size := int.from_bytes(self._data[:4], "big")):
-            told = pickle.loads(self._data[4 : 4 + size])
-            self._data = self._data[4 + size :]
-            if told[0] == "error":
-                raise RuntimeError(f"the writer failed by itself: {told[1]}")
-            self.told.append(told)
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        self._sock.close()
-
-
-def _packed(told: Told) -> bytes:
-    data = pickle.dumps(told)
-    return len(data).to_bytes(4, "big") + data
-
-
-class _Writing:
-    """The writer's side."""
-
-    def __init__(self, home: Path, shared: mmap.mmap, sock: socket.socket, seed: int) -> None:
-        self._home, self._shared, self._sock = home, shared, sock
-        self._chance = random.Random(seed)
-        for name in STEPS:
-            setattr(os, name, self._stepping(getattr(os, name)))
-
-    def _stepping(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def stepped(*given: Any, **more: Any) -> Any:
-            self._count(0)
-            return call(*given, **more)
-
-        return stepped
-
-    def _count(self, which: int) -> None:
-        """Freezes this process if it was asked to stop at this step (0) or telling (1)."""
-        left = list(struct.unpack("ii", self._shared[:]))
-        if left[which] > 0:
-            left[which] -= 1
-            self._shared[:] = struct.pack("ii", *left)
-            if left[which] == 0:
-                signal.raise_signal(signal.SIGSTOP)
-
-    def tell(self, *told: str) -> None:
-        self._sock.sendall(_packed(told))
-        self._count(1)
-
-    def run(self) -> None:
-        signal.raise_signal(signal.SIGSTOP)
-        with opened(self._home) as state:
-            # SQLite then writes over its log from the start, as it does anyhow after 1,000 pages: such a commit does
-            # not take unsynced names along
-            state.database._connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES}")
-            forgets, number = self._chance.random() < 0.5, 0
-            while True:
-                self._take_in(state, number)
-                state.ledger.append("point", {"number": number})
-                self.tell("entry", str(number))
-                if forgets and number % 2:
-                    self._forget(state)
-                if number % 3 == 2:
-                    folder = candidate(self._home, f"model {number}")
-                    self.tell("serves", promote(state, folder, number))
-                    if self._chance.random() < 0.5:
-                        self.tell("serves", state.serving.roll_back())
-                if number % 5 == 4:
-                    state.operations.rotate()
-                    self.tell("generation", str(state.home.shelf.generation))
-                number += 1
-
-    def _take_in(self, state: Any, number: int) -> None:
-        kind = self._chance.choice(("page", "page", "page", "bad", "bad", "doubt"))
-        names = [(f"scan-{number}-.png", f"{kind} {number} ".encode() * self._chance.choice((1, 1, 9000)))]
-        if kind == "page" and self._chance.random() < 0.3:
-            names.append((f"copy-{number}-.png", names[0][1]))
-        for age, (name, content) in enumerate(names):
-            put(state.home.settings.inbox_dir, name, content, age=-float(number * 10 + age))
-            files.sync_file_system(state.home.settings.inbox_dir)
-            ending = {"page": "done", "bad": "failed", "doubt": "quarantined"}[kind]
-            self.tell("dropped", name, "duplicate" if age else ending, content.decode())
-        drain(state.home, state.database, lambda text: self.tell("ended", *text.split()))
-        for document in retry.failed(state.database)[-1:]:
-            state.operations.retry([document])
-            self.tell("retried", document)
-            drain(state.home, state.database, lambda text: self.tell("ended", *text.split()))
-
-    def _forget(self, state: Any) -> None:
-        """One of the documents that lie there, and its copies."""
-        rows = state.database.rows("SELECT id FROM documents WHERE state IN ('done', 'failed') ORDER BY slot")
-        if not rows:
-            return
-        chosen = self._chance.choice(rows)["id"]
-        self.tell("forgets", chosen)
-        state.operations.forget([chosen])
-        self.tell("forgotten", chosen)
 
 
 # What must be in the copy.
@@ -313,7 +106,7 @@ class Cuts:
             made(image)
             with mounted(image, disk):
                 shutil.copytree(self._folder / "new", disk / "home", symlinks=True)
-                files.sync_file_system(disk)
+                syncfs.sync_file_system(disk)
                 writer = Writer(disk / "home", self._chance.randrange(2**32), plant)
                 try:
                     os.waitpid(writer.pid, os.WUNTRACED)
@@ -333,7 +126,7 @@ class Cuts:
         told = tuple(writer.told)
         with mounted(copy, self._folder / "copy") as at:
             verdict = after_a_stop(at / "home", lambda: looked_through(at / "home", told))
-        if (checked := _call("e2fsck", "-fn", copy)).returncode:
+        if (checked := call("e2fsck", "-fn", copy)).returncode:
             raise RuntimeError(f"the copy is no sound file system: {checked.stdout}")
         return moment, sum(each[0] not in ("forgets",) for each in told), verdict
 
@@ -371,7 +164,7 @@ def main() -> int:
 
     def plant_shard(number: int) -> list[tuple[str, tuple[int, str]]]:
         with cuts_in_memory(folder, arguments.seed * 1000 + number) as cuts:
-            return [(plant.name, caught(cuts, plant)) for plant in planted.CUTS[number :: arguments.jobs]]
+            return [(plant.name, caught(cuts, plant)) for plant in planted_cuts.CUTS[number :: arguments.jobs]]
 
     for number, (moment, told, verdict) in enumerate(injecting.side_by_side(shard, arguments.jobs), 1):
         moments[moment] += 1

@@ -29,7 +29,7 @@ from daemon.home import Home
 from daemon.ingest import Ingest
 from daemon.pipeline import Pipeline
 from daemon.state import Database
-from privacy import files
+from privacy import files, syncfs
 
 BYTES = 3000
 _BLOBS = {"vault": ("key", "text", "lines", "page"), "originals": ("key", "name", "original")}
@@ -116,7 +116,7 @@ def _claimed(place: Path, database: sqlite3.Connection, some: Sequence[int]) -> 
     for n in some:
         os.mkdir(f"{place}/claimed/{n:016x}")
         os.rename(f"{place}/inbox/{n}.png", f"{place}/claimed/{n:016x}/{n}.png")
-    files.sync_file_system(place)
+    syncfs.sync_file_system(place)
     insert = (
         "INSERT INTO documents (id, slot, unit, pool, state, arrived, name_digest) VALUES (?, ?, ?, 'train', "
         "'claimed', 0, ?)"
@@ -172,7 +172,7 @@ def _write(path: str, data: bytes) -> str:
 
 def _put(place: Path, paths: Sequence[str]) -> None:
     """Synced, renamed, synced: two syncs of the file system for all."""
-    files.sync_file_system(place)
+    syncfs.sync_file_system(place)
     for path in paths:
         os.rename(f"{path}.part", path)
-    files.sync_file_system(place)
+    syncfs.sync_file_system(place)

@@ -30,7 +30,7 @@ from daemon import config, workers
 from daemon.errors import OcrdError, Refused
 from daemon.home import Home, open_home
 from daemon.state import Database
-from privacy import files, ledger, mirror
+from privacy import files, ledger, mirror, syncfs
 from privacy.errors import Punctured
 from privacy.keys import seal_small
 from privacy.ledger import Head, head_path
@@ -91,10 +91,10 @@ def _backup(home: Home, folder: Path) -> Written:
         "ledger": None if head is None else asdict(head),
     }
     files.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-    files.sync_file_system(folder)
+    syncfs.sync_file_system(folder)
     files.move(part, folder / "state.db")
     removed = sum(mirror.prune(folder / name, home.settings.home / name) for name in COPIED)
-    files.sync_file_system(folder)
+    syncfs.sync_file_system(folder)
     return Written(len(home.vault.ids()), copied, removed)
 
 

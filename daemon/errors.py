@@ -23,6 +23,10 @@ class AlreadyRunning(OcrdError):
     """Another process serves this state folder."""
 
 
+class HeldByCommand(AlreadyRunning):
+    """A command does its work in the state folder while no service runs."""
+
+
 class NotRunning(OcrdError):
     """The command needs the running service, and it does not run."""
 

@@ -17,7 +17,7 @@ from daemon import config, mounts
 from daemon.errors import AlreadyRunning, BadSetting, NotInitialised, NotMounted, NotOurs
 from models import weights
 from models.store import ModelStore
-from privacy import files
+from privacy import files, syncfs
 from privacy.keys import DigestKey, MasterKey
 from privacy.rotation import MASTER, NEXT_MASTER
 from privacy.shelf import Shelf
@@ -156,8 +156,9 @@ def open_home(home: Path) -> Home:
         NotMounted: the inbox or the outbox, which lies elsewhere, is.
         NotOurs: the folder belongs to another user.
     """
+    if home.exists():
+        check_owner(home)
     settings = config.load(home)
-    check_owner(settings.home)
     keys = settings.keys_dir
     masters = _masters(settings)
     needed = [keys / SHELF, keys / "signing.key", settings.claimed_dir, settings.outbox_dir]
@@ -221,7 +222,8 @@ def lock(settings: config.Settings) -> Iterator[None]:
     fd = os.open(settings.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _flock(fd, settings)
-        yield
+        with syncfs.hearing(settings.run_dir):
+            yield
     finally:
         os.close(fd)
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import taking, trouble
-from daemon.taking import SIDECARS, Ready, Seen
+from daemon import trouble, unchanged
+from daemon.taking import SIDECARS, Ready
+from daemon.unchanged import Seen
 
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 SETTLING, LABELS_SETTLING = "still settling", "its labels are still settling"
@@ -73,7 +74,7 @@ class Inbox:
                 unready.append(path)
                 seen[path] = before or (_UNSEEN, now)
                 continue
-            there_now = taking.seen(status)
+            there_now = unchanged.seen(status)
             if before is None or before[0] != there_now:
                 reason, last = self._unfit(path, status), (there_now, now)
             else:  # nothing about it has changed: it is as fit as it was

@@ -84,8 +84,10 @@ class Ingest:
             trouble.logged(partial(vault.sweep, (*claimed, *pending)), home.settings.home, log, _AT_START)
         trouble.logged(lambda: files.sweep(home.settings.outbox_dir), home.settings.home, log, _AT_START)
         claims = {claim.id: claim for claim in self._claims.left()}
-        for id in set(claimed) - set(claims):
+        for id in set(claimed) - {claim.id for claim in claims.values() if claim.name}:
             self._documents.withdraw(id, time.time())
+            if id in claims:  # its folder is there, and nothing in it
+                self._undo(claims.pop(id))
         for id in set(pending) - set(claims):
             self._waiting.put(self._claims.load(id))
         labels = {c.id for c in claims.values() if c.file is None and self._documents.find(c.id) is None}

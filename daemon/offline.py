@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon import taking, workers
+from daemon import unchanged, workers
 from daemon.config import Anonymise, Ingest, load
 from daemon.decoding import Decoder
 from daemon.errors import BadFile, OcrdError
@@ -114,7 +114,7 @@ def anonymise_files(
         for path in paths:
             name = path.stem if alike[path.stem] == 1 else path.name
             try:
-                done = offline.anonymise(taking.read(path, offline.max_file_bytes))
+                done = offline.anonymise(unchanged.read(path, offline.max_file_bytes))
             except BadFile as error:
                 yield path, f"not written: {error}"
                 continue

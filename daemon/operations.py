@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from daemon import config, control, retry, trouble, workers
+from daemon import config, control, restoring, retry, trouble, workers
 from daemon.erasure import Erasure
 from daemon.errors import NotRunning, Refused
 from daemon.home import Home, lock, open_home
@@ -70,6 +70,7 @@ class Operations:
         return (
             lambda: rotation.settle(keys, self._home.shelf),
             lambda: retry.sweep(self._home),
+            lambda: restoring.settle(self._home.settings.home),
             self._finish_forgetting,
             lambda: self.rotate() if rotation.pending(keys) else None,
         )

@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from daemon import decoding, receipts, taking, workers
+from daemon import decoding, receipts, taking, unchanged, workers
 from daemon.errors import BadFile, WorkerDied
 from daemon.home import Home
 from daemon.state import Arrival, Database, Documents, Ending
@@ -174,7 +174,7 @@ class Pipeline:
                     vault.shred(claim.id)
             labels = claim.sidecar if state == "duplicate" else None
             if labels is not None and labels.exists():  # sealed anew: a stop can halve it; gone only after it was
-                self._keep(home.failed, claim, b"", taking.read(labels, home.settings.ingest.max_file_bytes), late)
+                self._keep(home.failed, claim, b"", unchanged.read(labels, home.settings.ingest.max_file_bytes), late)
 
     def _keeps(self, vault: Vault, claim: taking.Claim, state: str) -> bool:
         return vault in self._kept.get(state, ()) and not self._outdated(claim, state)
@@ -192,13 +192,13 @@ class Pipeline:
         sidecar = b""
         try:
             if claim.sidecar is not None:
-                sidecar = taking.read(claim.sidecar, self._home.settings.ingest.max_file_bytes)
+                sidecar = unchanged.read(claim.sidecar, self._home.settings.ingest.max_file_bytes)
             if not claim.name:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(claim.folder))
             if claim.file is None:
                 self._keep(self._home.failed, claim, b"", sidecar, sealed)
                 return Ending("failed", reason="is a label file, and no image of its name came")
-            data = taking.read(claim.file, self._home.settings.ingest.max_file_bytes)
+            data = unchanged.read(claim.file, self._home.settings.ingest.max_file_bytes)
         except BadFile as error:
             self._keep_large(claim, sealed)
             return Ending("failed", reason=str(error))
@@ -213,7 +213,7 @@ class Pipeline:
         except BadFile as error:
             self._keep(self._home.failed, claim, data, sidecar, sealed)
             return Ending("failed", digest=digest, reason=str(error))
-        if taking.read(claim.file, self._home.settings.ingest.max_file_bytes) != data:
+        if unchanged.read(claim.file, self._home.settings.ingest.max_file_bytes) != data:
             raise BlockingIOError(errno.EAGAIN, "the file changed after it was read")
         return self._seal(claim, data, sidecar, digest, read, sealed)
 

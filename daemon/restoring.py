@@ -21,15 +21,15 @@ from daemon.errors import NotInitialised, Refused
 from daemon.home import VAULTS, Home, check_owner, lock, open_home
 from daemon.schema import COLUMNS
 from daemon.state import Database
-from privacy import files, ledger, mirror
+from privacy import files, ledger, mirror, syncfs
 from privacy.errors import SealBroken
 from privacy.keys import open_small
 from privacy.ledger import Head, Ledger, head_path
 from privacy.puncture import Range
 from privacy.shelf import PURPOSES, ROWS
 
-MARK = ".restoring"
-"""Lies in the state folder from before the database takes its place to the end."""
+MARK = "restoring"
+"""Lies in the state folder from before the database takes its place to the end, or to the next start."""
 _WITH_RECEIPT = ("done", "duplicate", "quarantined", "failed")
 
 
@@ -58,7 +58,8 @@ def restore(home_dir: Path, folder: Path) -> Read:
         raise NotInitialised(f"{home_dir} is not there. Make it, and put your copy of the keys folder into it.")
     if (home_dir / "state.db").exists():
         return _ended(home_dir)
-    files.sweep(home_dir, f".{config.FILE_NAME}.")  # of a restore that was broken off
+    for name in (config.FILE_NAME, MARK):
+        files.sweep(home_dir, f".{name}.")  # of a restore that was broken off
     if not (home_dir / config.FILE_NAME).exists():
         files.write_bytes(home_dir / config.FILE_NAME, (folder / config.FILE_NAME).read_bytes())
     settings = config.load(home_dir)
@@ -77,6 +78,12 @@ def restore(home_dir: Path, folder: Path) -> Read:
             )
         home.shelf.settle()
         return _restore(home, folder, manifest)
+
+
+def settle(home_dir: Path) -> None:
+    """At a start: the restore before it has ended, however it did."""
+    if (home_dir / MARK).exists():
+        files.remove_synced(home_dir / MARK)
 
 
 def _ended(home_dir: Path) -> Read:
@@ -119,7 +126,7 @@ def _restore(home: Home, folder: Path, manifest: dict[str, Any]) -> Read:
         database.copy_into(part, COLUMNS, partial(_unsealed, home, gone))
     finally:
         database.close()
-    files.sync_file_system(home.settings.home)
+    syncfs.sync_file_system(home.settings.home)
     files.write_bytes(home.settings.home / MARK, b"")
     files.move(part, home.settings.database_path)
     return _done(home, retired)

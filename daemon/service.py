@@ -19,10 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from daemon import cgroups, config, mounts, quarantine, trouble, walls, workers
+from daemon import cgroups, config, control, mounts, quarantine, trouble, walls, workers
 from daemon.control import Control
 from daemon.erasure import shred_originals
-from daemon.errors import DiskRefused
+from daemon.errors import AlreadyRunning, DiskRefused, HeldByCommand, NotRunning, Refused
 from daemon.hints import watch
 from daemon.home import lock, open_home
 from daemon.ingest import Ingest
@@ -37,6 +37,9 @@ log = logging.getLogger("ocrd.service")
 
 STOP_SECONDS = 6.0
 """How long a document that is being processed may take to end after SIGTERM; systemd allows 20 s."""
+
+
+PING_SECONDS = 5.0
 
 
 class Service:
@@ -56,13 +59,32 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         with ExitStack() as held, suppress(DiskRefused):  # it was stopped while it waited for the disk
-            for step in (self._check, lambda: held.enter_context(lock(config.load(self._folder))), self._open):
+            for step in (self._check, lambda: self._lock(held), self._open):
                 trouble.patiently(step, self._folder, self._stopping, log, self._cannot_start)
 
     def _check(self) -> None:
         settings = open_home(self._folder).settings  # whose it is, and whether it is whole
         mounts.refuse_network(self._folder)
         walls.insist(settings)
+
+    def _lock(self, held: ExitStack) -> None:
+        """Takes the state folder's lock; a command that holds it (a rotation takes minutes) is waited for.
+
+        Raises:
+            AlreadyRunning: a service holds it.
+            HeldByCommand: who holds it is none, or one that starts or stops.
+        """
+        settings = config.load(self._folder)
+        try:
+            held.enter_context(lock(settings))
+        except AlreadyRunning as error:
+            try:
+                control.ask(settings.run_dir, "ping", seconds=PING_SECONDS)
+            except NotRunning:
+                raise HeldByCommand(f"a command is at work in {self._folder}; it is waited for") from error
+            except (OSError, Refused):  # one that hangs, or does not like us
+                pass
+            raise
 
     @staticmethod
     def _cannot_start(why: str, delay: float) -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
 import shutil
-import signal
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,9 +21,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from daemon import wire
-from daemon.errors import BadFile, NotInitialised
-from privacy import files
+from daemon import unchanged
+from daemon.errors import NotInitialised
+from daemon.unchanged import Seen, seen
+from privacy import files, syncfs
 
 SIDECARS = (".txt", ".json")
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -33,11 +32,7 @@ _LONGEST = 255
 """Bytes of a name."""
 _FEW = 4
 """Up to so many claims have their folders synced one by one; for more, the file system is, once."""
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-Seen = tuple[int, int, int, int, int]
-"""Device, inode, size, modification time, change time (nanoseconds): a rename leaves all but the last as they were."""
 
 
 class Ready(NamedTuple):
@@ -65,10 +60,6 @@ class Claim:
         """The path the file had in the inbox."""
         chosen = self.file or self.sidecar
         return "" if chosen is None else chosen.relative_to(self.folder).as_posix()
-
-
-def seen(status: os.stat_result) -> Seen:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def is_sidecar(path: Path) -> bool:
@@ -124,13 +115,13 @@ class Claims:
         *folders, name = path.split("/")
         with self._parent(folders) as parent:
             try:
-                fd = os.open(name, _FILE, dir_fd=parent)
+                fd = os.open(name, unchanged.FILE, dir_fd=parent)
             except OSError as error:
                 if error.errno == errno.ELOOP:
                     raise FileNotFoundError(errno.ENOENT, "a link has taken its place") from error
                 raise
             try:
-                return _is_written(fd)
+                return unchanged.is_written(fd)
             finally:
                 os.close(fd)
 
@@ -149,7 +140,7 @@ class Claims:
         """Makes the claims durable. A name that is not comes back after a power cut, as a duplicate: no error."""
         if len(claims) > _FEW:
             with contextlib.suppress(OSError):
-                files.sync_file_system(self._claimed)
+                syncfs.sync_file_system(self._claimed)
             return
         folders = {self._claimed: None}
         for claim in claims:
@@ -278,47 +269,3 @@ def discard(claims: Sequence[Claim]) -> None:
                 shutil.rmtree(claim.folder)
     for folder in {claim.folder.parent for claim in claims}:
         files.sync_dir(folder)
-
-
-def read(path: Path, max_bytes: int) -> bytes:
-    """The file's bytes, read once and unchanged while they were read.
-
-    Raises:
-        BadFile: not a regular file with one link, or larger than `max_bytes`.
-        BlockingIOError: it is still being written, or changed while it was read; try again.
-    """
-    try:
-        fd = os.open(path, _FILE)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise BadFile("is a symbolic link") from error
-        raise
-    try:
-        before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode) or before.st_nlink != 1:
-            raise BadFile("is not a regular file with one link")
-        if before.st_size > max_bytes:
-            raise BadFile(f"has {before.st_size} bytes; at most {max_bytes} are taken (ingest.max_file_bytes)")
-        if _is_written(fd):
-            raise BlockingIOError(errno.EAGAIN, "the file is still open for writing")
-        data = wire.read_fd(fd, 2**62)
-        if seen(before)[:4] != seen(os.fstat(fd))[:4] or len(data) != before.st_size:
-            raise BlockingIOError(errno.EAGAIN, "the file changed while it was read")
-        return data
-    finally:
-        os.close(fd)
-
-
-def _is_written(fd: int) -> bool:
-    """Whether some process of this machine has the file open for writing, however long it has been silent.
-
-    The kernel grants a read lease on no such file (fcntl(2), F_SETLEASE). It tells owners alone: of a file of another
-    user nothing is known, nor on a file system without leases, and then holding still must do.
-    """
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # should the lease be broken at once: a signal that is ignored
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False

@@ -17,13 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from daemon.errors import DiskRefused, NotMounted
+from daemon.errors import DiskRefused, HeldByCommand, NotMounted
 
 T = TypeVar("T")
 
 FIRST_DELAY, MOST_DELAY = 1.0, 60.0
 """Seconds until the next try: 1, 2, 4 ... 60."""
 
+_OURS = (NotMounted, HeldByCommand)
+"""What a start waits for as well."""
 _ROOM = "make room on that file system"
 _RIGHTS = "give the service's user its rights back (`ocrd doctor` says which)"
 _DISK = "the disk or its controller fails: look into the kernel's log, and bring the state folder to a sound one"
@@ -63,7 +65,7 @@ def _number(error: BaseException) -> int | None:
 
 def is_trouble(error: BaseException) -> bool:
     """Whether it is the machine's, and may end by itself or by somebody's hand."""
-    return isinstance(error, NotMounted) or _number(error) is not None
+    return isinstance(error, _OURS) or _number(error) is not None
 
 
 def cause(error: BaseException) -> str:
@@ -102,7 +104,7 @@ class Told:
 
 def explain(error: BaseException, home: Path) -> str:
     """One sentence: where, what, what to do. Nothing private."""
-    if isinstance(error, NotMounted):
+    if isinstance(error, _OURS):
         return str(error)
     if isinstance(error, BlockingIOError):  # of a file that somebody writes, or that changed: our own words
         return str(error.strerror)
@@ -165,7 +167,7 @@ def patiently(
     while True:
         try:
             return work()
-        except (OSError, sqlite3.OperationalError, NotMounted) as error:
+        except (OSError, sqlite3.OperationalError, *_OURS) as error:
             if not is_trouble(error):
                 raise
             log.error("%s; again in %g s", explain(error, home), delay)

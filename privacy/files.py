@@ -24,15 +24,15 @@ import os
 import secrets
 import shutil
 import stat
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from privacy import syncfs
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _HERE, _NOREPLACE = -100, 1
-_syncing, _failed = threading.Lock(), [0]
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -221,13 +221,13 @@ def overwrite(path: Path, first: int | None = None, *, sync: bool = False) -> No
 
 def destroy_all(paths: Sequence[Path], within: Path) -> None:
     """`destroy` for many files on the file system of `within`, with two syncs for all. Missing ones are fine."""
-    before = failed_syncs()
+    before = syncfs.failed_syncs()
     for path in paths:
         overwrite(path)
-    sync_file_system(within, before)
+    syncfs.sync_file_system(within, before)
     for path in paths:
         path.unlink(missing_ok=True)
-    sync_file_system(within)
+    syncfs.sync_file_system(within)
 
 
 def replace_destroying(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -264,34 +264,6 @@ def settle(path: Path) -> None:
 
 def _before(path: Path) -> Path:
     return path.with_name(f".{path.name}.before")
-
-
-def failed_syncs() -> int:
-    """How many times `sync_file_system` has failed in this process."""
-    return _failed[0]
-
-
-def sync_file_system(path: Path, since: int | None = None) -> None:
-    """Everything written so far on the file system that holds `path` is on the medium: one sync for many files.
-
-    Args:
-        since: `failed_syncs` before the first of the writes. The kernel tells once that it lost something, the first
-            who asks, and that may be another thread: all who wrote before it hear of it here.
-
-    Raises:
-        OSError: the medium failed.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with _syncing:
-            number = ctypes.get_errno() or errno.EIO if _LIBC.syncfs(fd) != 0 else 0
-            _failed[0] += number != 0
-            if number == 0 and since not in (None, _failed[0]):
-                number = errno.EIO
-        if number != 0:
-            raise OSError(number, os.strerror(number), os.fspath(path))
-    finally:
-        os.close(fd)
 
 
 def sweep(folder: Path, prefix: str = ".") -> int:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from privacy import files
+from privacy import files, syncfs
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FEW = 8
@@ -35,7 +35,7 @@ class Group:
         """Temporary files, and what they are to become."""
         self.folders: set[str] = set()
         """In which a folder was made."""
-        self.begun = files.failed_syncs()
+        self.begun = syncfs.failed_syncs()
 
     def write(self, path: str, parts: Iterable[bytes], mode: int = 0o600) -> None:
         """As `files.replace`, but that `path` changes at `commit`."""
@@ -125,7 +125,7 @@ def rename_written(groups: Iterable[Group]) -> set[str]:
 def sync(paths: Iterable[str], since: int | None = None) -> None:
     """Files and folders reach the medium: each by itself if they are few, else all of their file systems.
 
-    `since` as in `files.sync_file_system`.
+    `since` as in `syncfs.sync_file_system`.
     """
     each = list(paths)
     if len(each) <= FEW:
@@ -139,4 +139,4 @@ def sync(paths: Iterable[str], since: int | None = None) -> None:
         return
     folders = {os.path.dirname(path) for path in each}
     for folder in {os.stat(folder).st_dev: folder for folder in folders}.values():
-        files.sync_file_system(Path(folder), since)
+        syncfs.sync_file_system(Path(folder), since)

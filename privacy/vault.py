@@ -38,7 +38,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from privacy import files, group
+from privacy import files, group, syncfs
 from privacy.errors import KeyRefused, NotSealed, SealBroken
 from privacy.group import Group
 from privacy.keys import KEY_BYTES, derive, open_small, seal_small
@@ -222,7 +222,7 @@ class Vault:
             for folder in folders:
                 with suppress(FileNotFoundError):
                     shutil.rmtree(folder)
-            files.sync_file_system(self.root)
+            syncfs.sync_file_system(self.root)
 
     def rewrap(self) -> int:
         """Wraps every data key under the shelf's newest generation; returns how many were not yet.

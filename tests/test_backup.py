@@ -211,7 +211,7 @@ def test_a_restore_cut_short_is_done_again(live, shm, monkeypatch):
     backup.backup(home.settings.home, shm / "backup")
     path = shut(live)
     lose_all_but(home, "keys")
-    for module, step in ((backup.mirror, "mirror"), (backup.files, "sync_file_system"), (backup.files, "move")):
+    for module, step in ((backup.mirror, "mirror"), (backup.syncfs, "sync_file_system"), (backup.files, "move")):
         with monkeypatch.context() as planted:
             planted.setattr(module, step, lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
@@ -356,6 +356,14 @@ def test_a_restore_that_the_disk_broke_off_at_its_last_step_is_gone_on_with(live
     with pytest.raises(OSError, match="error"):
         restoring.restore(home.settings.home, shm / "backup")
     assert restoring.restore(home.settings.home, shm / "backup") == restoring.Read(3, 0, 0, True)
+    with pytest.raises(Refused, match="is in use"):
+        restoring.restore(home.settings.home, shm / "backup")
+    files.write_bytes(home.settings.home / restoring.MARK, b"")
+    again = open_home(home.settings.home)
+    database = Database(again.settings.database_path)
+    with Ledger(again.settings.ledger_path, again.signing) as book:
+        Operations(again, database, book).start()
+    database.close()
     with pytest.raises(Refused, match="is in use"):
         restoring.restore(home.settings.home, shm / "backup")
 

@@ -11,12 +11,15 @@ sys.path.append(str(Path(__file__).parents[1] / "bench"))
 
 import crash_points
 import disk_faults
+import images
 import injecting
 import planted
+import planted_cuts
+import planted_faults
 import power_cuts
 from journeys import JOURNEYS
 
-PLANTS = {plant.name: plant for plant in (*planted.CUTS, *planted.KILLS, *planted.FAULTS)}
+PLANTS = {plant.name: plant for plant in (*planted_cuts.CUTS, *planted.KILLS, *planted_faults.FAULTS)}
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +46,10 @@ def cuts(tmp_path_factory, weights_dir):
         pytest.skip("loop mounts need root")
     folder = tmp_path_factory.mktemp("cuts")
     try:
-        power_cuts.made(folder / "try.img")
-        with power_cuts.mounted(folder / "try.img", folder / "try"):
+        images.made(folder / "try.img")
+        with images.mounted(folder / "try.img", folder / "try"):
             pass
-    except power_cuts.Unavailable as error:
+    except injecting.Unavailable as error:
         pytest.skip(str(error))
     with power_cuts.cuts_in_memory(weights_dir, seed=1) as cuts:
         yield cuts
@@ -62,6 +65,11 @@ POINTS = [
     ("rotate", "rename", 3),
     ("ledger", "write", 3),
     ("swap", "rename", 6),
+    ("retry", "rename", 3),
+    ("retry", "fsync", 20),
+    ("backup", "rename", 4),
+    ("restore", "rename", 9),
+    ("restore", "mkdir", 5),
 ]
 
 
@@ -73,7 +81,10 @@ def test_a_kill_loses_doubles_and_tears_nothing(bench, journey, call, number):
     assert verdict.problems == ()
 
 
-@pytest.mark.parametrize("name", ["claim removed before the commit", "head before entry", "pointer in two steps"])
+@pytest.mark.parametrize(
+    "name",
+    ["claim removed before the commit", "head before entry", "pointer in two steps", "a retry's row before its claim"],
+)
 def test_a_planted_fault_is_seen_at_some_kill(bench, name):
     plant = PLANTS[name]
     assert crash_points.caught(bench, plant, bench.prepared(JOURNEYS[plant.journey]))[1]
@@ -112,11 +123,41 @@ def test_it_goes_on_when_the_fault_ends(bench, journey, call, number, error):
     assert verdict.problems == ()
 
 
-@pytest.mark.parametrize("call", ["fsync", "pwrite64"])
-@pytest.mark.parametrize("journey", sorted(disk_faults.COMMANDS))
-def test_a_command_says_where_and_what_to_do(bench, journey, call):
+LOOKS = [
+    ("ingest", "newfstatat"),
+    ("ingest", "getdents64"),
+    ("swap", "newfstatat"),
+    ("forget", "getdents64"),
+    ("backup", "newfstatat"),
+    ("restore", "newfstatat"),
+]
+
+
+@pytest.mark.parametrize(("journey", "call"), LOOKS)
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(bench, journey, call):
+    """Half way through the calls of this kind that are about the state folder."""
     prepared = bench.prepared(JOURNEYS[journey])
-    injected, verdict = disk_faults.command(bench, JOURNEYS[journey], prepared, call, 2, "ENOSPC")
+    found = [task for task in disk_faults.tasks(bench, JOURNEYS[journey], 1, 0, False) if task[0] == call]
+    injected, verdict = disk_faults.fault(bench, JOURNEYS[journey], prepared, *found[len(found) // 2])
+    assert injected
+    assert verdict.problems == ()
+
+
+COMMANDS = [
+    ("forget", "fsync", "ENOSPC"),
+    ("forget", "pwrite64", "ENOSPC"),
+    ("rotate", "fsync", "ENOSPC"),
+    ("rotate", "pwrite64", "ENOSPC"),
+    ("retry", "fsync", "EIO"),
+    ("backup", "fsync", "ENOSPC"),
+    ("restore", "rename", "EIO"),
+]
+
+
+@pytest.mark.parametrize(("journey", "call", "error"), COMMANDS)
+def test_a_command_says_where_and_what_to_do(bench, journey, call, error):
+    prepared = bench.prepared(JOURNEYS[journey])
+    injected, verdict = disk_faults.command(bench, JOURNEYS[journey], prepared, call, 2, error)
     assert injected
     assert verdict.problems == ()
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from daemon import inbox, taking
+from daemon import inbox, taking, unchanged
 from daemon.errors import BadFile, NotInitialised
 from privacy import files
 from sealed import in_memory
@@ -173,15 +173,15 @@ def test_the_oldest_file_comes_first(box, folder):
 
 def test_take_refuses_what_is_not_one_plain_file(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
-    assert taking.read(tmp_path / "a", 5) == b"12345"
+    assert unchanged.read(tmp_path / "a", 5) == b"12345"
     with pytest.raises(BadFile, match="has 5 bytes; at most 4"):
-        taking.read(tmp_path / "a", 4)
+        unchanged.read(tmp_path / "a", 4)
     (tmp_path / "link").symlink_to("a")
     with pytest.raises(BadFile, match="symbolic link"):
-        taking.read(tmp_path / "link", 5)
+        unchanged.read(tmp_path / "link", 5)
     os.link(tmp_path / "a", tmp_path / "b")
     with pytest.raises(BadFile, match="one link"):
-        taking.read(tmp_path / "b", 5)
+        unchanged.read(tmp_path / "b", 5)
 
 
 def test_a_folder_that_became_a_link_takes_nothing_from_elsewhere(box, folder, claims, tmp_path):

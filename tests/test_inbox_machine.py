@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from daemon import pipeline, receipts, taking
+from daemon import pipeline, receipts, taking, unchanged
 from daemon.pipeline import Pipeline
 from daemon.state import Documents
 from daemon.taking import Claims
@@ -36,6 +36,7 @@ def machine(weights_dir):
     InboxMachine.weights = weights_dir
 
 
+@pytest.mark.timeout(0 if LONG else 300)
 def test_whatever_happens_every_file_has_exactly_one_receipt():
     run_state_machine_as_test(InboxMachine, settings=SOUND)
 
@@ -64,7 +65,7 @@ def plant(monkeypatch, bug):
 
         monkeypatch.setattr(Pipeline, "finish", finish)
     elif bug == "a file that is still open for writing is taken for whole":
-        monkeypatch.setattr(taking, "_is_written", lambda fd: False)
+        monkeypatch.setattr(unchanged, "is_written", lambda fd: False)
     elif bug == "a copy is not known as one":
         monkeypatch.setattr(Documents, "original_of", lambda self, id, digest: None)
     elif bug == "a new start gives a claim a new document":

@@ -357,6 +357,25 @@ def test_a_disk_that_goes_while_claims_wait_loses_none(opened, monkeypatch, ther
     assert [home.failed.get(row["id"], ORIGINAL_BLOB) for row in rows] == [b"%d" % number for number in range(6)]
 
 
+def test_a_claim_of_which_somebody_removed_the_file_is_withdrawn_at_the_next_start(opened):
+    """Not a document without a byte, and not tried for ever."""
+    home, database = opened
+    ingest = Ingest(home, database)
+    drop(home.settings.home, "a.png", b"x")
+    ingest.inbox.scan(time.monotonic() - 3600)
+    ingest.tick()
+    (folder,) = home.settings.claimed_dir.iterdir()
+    (folder / "a.png").unlink()
+    with pytest.raises(FileNotFoundError):
+        ingest._pipelines[0].process(ingest._queue.get())
+    for _ in range(2):
+        again = Ingest(home, database)
+        again._recover()
+        assert again.backlog() == 0
+    assert [row["state"] for row in database.rows("SELECT state FROM documents")] == ["withdrawn"]
+    assert list(home.settings.claimed_dir.iterdir()) == []
+
+
 def test_an_inbox_that_is_gone_is_said_once_and_by_status(opened, caplog):
     home, database = opened
     service, ingest = Service(home.settings.home), Ingest(home, database)

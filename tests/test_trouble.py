@@ -8,6 +8,7 @@ import re
 import sqlite3
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from click.testing import CliRunner
 
 from daemon import taking, trouble
 from daemon.cli import main
-from daemon.errors import EXIT_CODES, DiskRefused, NotInitialised, NotMounted, NotOurs, exit_code
-from daemon.home import open_home
+from daemon.control import Control
+from daemon.errors import EXIT_CODES, AlreadyRunning, DiskRefused, NotInitialised, NotMounted, NotOurs, exit_code
+from daemon.home import lock, open_home
 from daemon.service import Service, _thread_ended
 from daemon.taking import Claims, Ready
 from sealed import in_memory, state_folder
@@ -177,24 +179,60 @@ def test_a_key_that_others_may_read_has_an_exit_code_that_no_restart_follows(shm
     assert (done.exit_code, "chmod 600" in done.output) == (12, True)
 
 
+def _as_nobody(arguments):
+    """The exit code of the command as another user runs it."""
+    importlib.import_module("daemon.recovery")  # which the other user may not be let to
+    pid = os.fork()
+    if pid == 0:
+        code = MAY_NOT
+        try:
+            os.setresuid(65534, 65534, 65534)
+            code = CliRunner().invoke(main, arguments).exit_code
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code == MAY_NOT:
+        pytest.skip("root may not become another user here")
+    return code
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_another_user_is_told_whose_it_is_even_where_the_folder_may_not_be_listed(weights_dir):
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o711)
         home = state_folder(Path(folder) / "home", weights_dir).settings.home
         home.chmod(0o711)
-        for path in home.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        importlib.import_module("daemon.recovery")  # which the other user may not be let to
-        pid = os.fork()
-        if pid == 0:
-            code = MAY_NOT
-            try:
-                os.setresuid(65534, 65534, 65534)
-                code = CliRunner().invoke(main, ["--home", str(home), "find", "scan.png"]).exit_code
-            finally:
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if code == MAY_NOT:
-            pytest.skip("root may not become another user here")
-        assert code == EXIT_CODES[NotOurs]
+        for command in (["find", "scan.png"], ["start"]):
+            assert _as_nobody(["--home", str(home), *command]) == EXIT_CODES[NotOurs]
+
+
+def test_a_start_without_a_state_folder_does_not_wait_for_one(tmp_path):
+    done = CliRunner().invoke(main, ["--home", str(tmp_path / "nowhere"), "start"])
+    assert done.exit_code == EXIT_CODES[NotInitialised]
+
+
+def test_a_start_waits_for_a_command_and_not_for_another_service(shm, weights_dir):
+    """systemd does not start it again after exit code 6; a rotation at boot would have kept it down."""
+    home = state_folder(shm / "home", weights_dir)
+    path, told = home.settings.home, []
+    service = Service(path)
+    command = ExitStack()
+    command.enter_context(lock(home.settings))
+
+    class Ending(threading.Event):
+        def wait(self, seconds=None):
+            command.close()
+            return False
+
+    with ExitStack() as held:
+        waiting = lambda why, delay: told.append(why)  # noqa: E731
+        trouble.patiently(lambda: service._lock(held), path, Ending(), LOG, waiting)
+        assert told == [f"a command is at work in {path}; it is waited for"]
+        served = Control(home.settings.run_dir, {"ping": lambda: {}})
+        served.start()
+        try:
+            with pytest.raises(AlreadyRunning) as refused:
+                trouble.patiently(lambda: Service(path)._lock(held), path, threading.Event(), LOG)
+            assert exit_code(refused.value) == 6
+        finally:
+            served.stop()
