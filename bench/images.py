@@ -33,7 +33,7 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
     try:
         yield at
     finally:
-        for _ in range(50):
+        for _ in range(600):
             if not call("umount", at).returncode:
                 break
             time.sleep(0.1)
