@@ -19,7 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from daemon.errors import BadSetting, NotInitialised
+from daemon.errors import BadSetting, NotInitialised, NotOurs
 from privacy.fictions import KINDS
 from privacy.policy import Policy
 
@@ -210,12 +210,16 @@ def load(home: Path) -> Settings:
 
     Raises:
         NotInitialised: there is no `ocrd.toml` in it.
+        NotOurs: another user's, who alone may read it.
         BadSetting: the file or an environment variable holds a value that cannot be used.
     """
-    if not (home / FILE_NAME).is_file():
-        raise NotInitialised(f"No {FILE_NAME} in {home}. Make the state folder with: ocrd --home {home} init")
     try:
+        if not (home / FILE_NAME).is_file():
+            raise NotInitialised(f"No {FILE_NAME} in {home}. Make the state folder with: ocrd --home {home} init")
         return Settings(home=home.absolute())
+    except PermissionError:
+        check_owner(home)
+        raise
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))} = {_shown(e['input'])}: {_why(e)}" for e in error.errors()]
         raise BadSetting(
@@ -223,6 +227,13 @@ def load(home: Path) -> Settings:
         ) from error
     except ValueError as error:  # not TOML
         raise BadSetting(f"{home / FILE_NAME} is not valid TOML: {error}") from error
+
+
+def check_owner(home: Path) -> None:
+    """Raises NotOurs unless this process's user owns the state folder."""
+    owner = home.stat().st_uid
+    if owner != os.geteuid():
+        raise NotOurs(f"{home} belongs to user {owner}, and this is user {os.geteuid()}. Run ocrd as its owner.")
 
 
 def _why(error: Any) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from daemon import config, decoding, escapes, mounts, trouble, walls
 from daemon.decoder import FORMATS
 from daemon.errors import OcrdError
-from daemon.home import check_owner
 from daemon.schedule import calendar
 from models import weights
 from privacy import landlock, ledger, sandbox
@@ -65,7 +64,7 @@ def examine(home: Path) -> Iterator[Finding]:
     """Every check, in the order in which one would mend things."""
     try:
         settings = config.load(home)
-        check_owner(settings.home)
+        config.check_owner(settings.home)
         calendar(settings.learning.calendar)
     except OcrdError as error:
         yield Finding(BROKEN, str(error))

@@ -157,7 +157,7 @@ def open_home(home: Path) -> Home:
         NotOurs: the folder belongs to another user.
     """
     if home.exists():
-        check_owner(home)
+        config.check_owner(home)
     settings = config.load(home)
     keys = settings.keys_dir
     masters = _masters(settings)
@@ -180,13 +180,6 @@ def open_home(home: Path) -> Home:
         failed=Vault(root / "failed", shelf, "failed"),
         quarantine=Vault(root / "quarantine", shelf, "quarantine"),
     )
-
-
-def check_owner(home: Path) -> None:
-    """Raises NotOurs unless this process's user owns the state folder."""
-    owner = home.stat().st_uid
-    if owner != os.geteuid():
-        raise NotOurs(f"{home} belongs to user {owner}, and this is user {os.geteuid()}. Run ocrd as its owner.")
 
 
 def _master_files(settings: config.Settings) -> list[tuple[Path, bool]]:

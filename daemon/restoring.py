@@ -18,7 +18,7 @@ from daemon.backup import CLEAR, COPIED, MANIFEST, VERSION
 from daemon.budget import RETIRE
 from daemon.erasure import forgotten_slots
 from daemon.errors import NotInitialised, Refused
-from daemon.home import VAULTS, Home, check_owner, lock, open_home
+from daemon.home import VAULTS, Home, lock, open_home
 from daemon.schema import COLUMNS
 from daemon.state import Database
 from privacy import files, ledger, mirror, syncfs
@@ -63,7 +63,7 @@ def restore(home_dir: Path, folder: Path) -> Read:
     if not (home_dir / config.FILE_NAME).exists():
         files.write_bytes(home_dir / config.FILE_NAME, (folder / config.FILE_NAME).read_bytes())
     settings = config.load(home_dir)
-    check_owner(settings.home)
+    config.check_owner(settings.home)
     for name in (*VAULTS, "ledger", "models", "run", "keys"):
         files.make_dir(settings.home / name)
     for place in (settings.claimed_dir, settings.outbox_dir):

@@ -202,7 +202,7 @@ def test_another_user_is_told_whose_it_is_even_where_the_folder_may_not_be_liste
         Path(folder).chmod(0o711)
         home = state_folder(Path(folder) / "home", weights_dir).settings.home
         home.chmod(0o711)
-        for command in (["find", "scan.png"], ["start"]):
+        for command in (["find", "scan.png"], ["start"], ["status"], ["train"], ["rollback"]):
             assert _as_nobody(["--home", str(home), *command]) == EXIT_CODES[NotOurs]
 
 
