@@ -211,8 +211,8 @@ def print_planted(mutants: dict[str, tuple[int, str]]) -> None:
         )
 
 
-def figures(count: Counter[str]) -> str:
-    return f"{count['points']:7} {count['lost']:6} {count['doubled']:8} {count['torn']:6}"
+def figures(count: Counter[str], tries: str = "points") -> str:
+    return f"{count[tries]:7} {count['lost']:6} {count['doubled']:8} {count['torn']:6}"
 
 
 def arguments_of(description: str | None, seed: str) -> argparse.Namespace:

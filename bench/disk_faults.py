@@ -228,8 +228,8 @@ def main() -> int:
     total: Counter[str] = Counter()
     for (label, error), count in sorted(table.items()):
         total.update(count)
-        print(f"{label:12} {error:7} " + figures(count))
-    print(f"{'all':12} {'':7} " + figures(total))
+        print(f"{label:12} {error:7} " + figures(count, "faults"))
+    print(f"{'all':12} {'':7} " + figures(total, "faults"))
     for text, times in Counter(wrong).most_common(30):
         print(f"WRONG {times} times: {text}")
     print_planted(mutants)

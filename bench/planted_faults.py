@@ -13,6 +13,7 @@ from daemon.errors import BadFile
 from daemon.ingest import Ingest
 from daemon.pipeline import Pipeline
 from daemon.serving import Serving
+from daemon.state import Database
 from daemon.taking import Claims
 from planted import Plant
 from privacy import mirror, sealing
@@ -23,6 +24,11 @@ from privacy.ledger import Ledger
 def not_there() -> None:
     """What can't be looked at is taken for gone: it is pruned from the backup."""
     mirror._there = lambda path: path.exists() if _looked(path) else False
+
+
+def refused_commit() -> None:
+    """A commit that the disk refused is taken for one that never was: its claim is removed."""
+    Database.settle = lambda self: None  # type: ignore[method-assign]
 
 
 def _looked(path: Path) -> bool:
@@ -122,5 +128,6 @@ FAULTS = (
     Plant("a roll-back tried again goes back twice", another_step_back, "swap", ("fsync",)),
     Plant("a forgetting broken off is not gone on with", forgotten_already, "forget", ("rename",), command=True),
     Plant("what can't be looked at taken for gone", not_there, "backup", ("newfstatat",)),
+    Plant("a refused commit taken for none", refused_commit, "retry", ("fdatasync",), command=True),
     Plant("a message without where and what to do", says_nothing, "rotate", ("fsync",), command=True),
 )

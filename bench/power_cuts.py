@@ -46,7 +46,7 @@ from writing import Told, Writer
 
 CUTS_A_RUN = 20
 """After so many the disk is made anew, so that a look through it stays short."""
-MOST_FOR_A_PLANT = 80
+MOST_FOR_A_PLANT = 240
 MOMENTS = ("at any time", "before a step", "after telling")
 
 

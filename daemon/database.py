@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import sqlite3
 import threading
 import time
@@ -19,6 +20,7 @@ from daemon import copying, scrubbing
 from daemon.errors import NotInitialised
 from daemon.schema import SCHEMA_VERSION, create, durable
 
+_SETTLED = "settled"
 BUSY_SECONDS, SCRUB_SECONDS = 10.0, 5.0
 """How long a statement waits for another process, and `scrub` for readers."""
 _SEARCHED_BYTES, _SEARCHED_NEEDLES = 2**30, 3
@@ -105,6 +107,13 @@ class Database:
                 "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 (key, value),
             )
+
+    def settle(self) -> None:
+        """After a commit that the disk refused: what is read from here on is what a stop would leave too.
+
+        Until another commit has succeeded, the refused one may be in the log, and count at the next opening.
+        """
+        self.set(_SETTLED, secrets.token_hex(8))
 
     def scrub(self, needles: Sequence[bytes] = (), seconds: float | None = None) -> bool:
         """Leaves nothing in the database's files of what was deleted or overwritten; False if that could not be yet.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -205,7 +206,8 @@ def _as_restored(home: Home, row: Any) -> dict[str, Any]:
 
 def _done(home: Home, retired: bool) -> Read:
     found = _count(home, retired)
-    files.remove_synced(home.settings.home / MARK)
+    with suppress(OSError):  # the next start does
+        files.remove_synced(home.settings.home / MARK)
     return found
 
 

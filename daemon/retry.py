@@ -62,6 +62,7 @@ def take_up(home: Home, database: Database, document: str) -> Claim:
         reopened = Documents(database).reopen(document)
     except Exception:
         with suppress(OSError, sqlite3.Error):  # no copy in clear is left, unless it is a claim after all
+            database.settle()
             if Documents(database).find(document) == found:
                 files.remove_tree(target)
         raise

@@ -162,7 +162,23 @@ def test_a_command_says_where_and_what_to_do(bench, journey, call, error):
     assert verdict.problems == ()
 
 
-@pytest.mark.parametrize("name", ["no entry after a failed append", "a forgetting broken off is not gone on with"])
+@pytest.mark.parametrize("number", [4, 5])
+def test_a_commit_that_the_disk_refused_may_count_at_the_next_opening(bench, number):
+    """So the claim that it was to make is not taken back: the document was lost with it."""
+    prepared = bench.prepared(JOURNEYS["retry"])
+    injected, verdict = disk_faults.command(bench, JOURNEYS["retry"], prepared, "fdatasync", number, "EIO")
+    assert injected
+    assert verdict.problems == ()
+
+
+REFUSALS = [
+    "no entry after a failed append",
+    "a forgetting broken off is not gone on with",
+    "a refused commit taken for none",
+]
+
+
+@pytest.mark.parametrize("name", REFUSALS)
 def test_a_planted_fault_is_seen_at_some_refusal(bench, name):
     plant = PLANTS[name]
     assert disk_faults.caught(bench, plant, bench.prepared(JOURNEYS[plant.journey]))[1]
