@@ -24,12 +24,14 @@ from privacy.detectors.registry import RULES
 from privacy.page import Box, Image, Line, Quad, Region
 
 BLOCK = 8
-MARGIN = 3  # pixels added to either end of a region before it grows to blocks; above and below it has slack
+MARGIN = 3  # pixels added to either end of a region before it grows to blocks;
+TRIM = 0.08  # of its height, above and below, is taken off what was read: less than the reader's allowance (EDGE)
 RING = 6  # pixels around a fill whose median is its colour
 SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
 EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
 ONCE = ("unread",)  # whatever ink these look for, a flat fill holds none
 UNKNOWN = "unknown"
+PIXELS = ("face", "code", "unread")  # found in the image, with no allowance about them
 ALONE = ("face", "code", "unread", "leftover", UNKNOWN)  # what stands beside these is no part of them
 NEXT = 2  # pixels around a line that its straightened crop is made of as well
 STRIP = 4  # pixels read again above and below a fill
@@ -150,11 +152,12 @@ def _on_page(region: Region, mask: Mask) -> bool:
 
 
 def _blocks(image: Image, regions: Sequence[Region]) -> Mask:
-    """The regions, a margin around them, and the rest of every block they touch."""
+    """The regions, longer by a margin, without most of a reader's allowance, and the rest of every block they touch."""
     height, width = image.shape[:2]
     mask = np.zeros((height + -height % BLOCK, width + -width % BLOCK), dtype=np.uint8)
     for region in regions:
-        _paint(mask, _longer(region.quad, MARGIN), Box(0, 0, 0, 0))
+        quad = region.quad if region.kind in PIXELS else _shrunk(region.quad, TRIM)
+        _paint(mask, _longer(quad, MARGIN), Box(0, 0, 0, 0))
     touched = mask.reshape(mask.shape[0] // BLOCK, BLOCK, mask.shape[1] // BLOCK, BLOCK).any(axis=(1, 3))
     whole: Mask = np.repeat(np.repeat(touched, BLOCK, axis=0), BLOCK, axis=1)[:height, :width]
     return whole

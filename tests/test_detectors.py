@@ -126,7 +126,7 @@ FOUND = [
     (names, "Dr Alice van der Berg", ["Alice van der Berg"]),
     (names, "Herr Müller", ["Müller"]),
     (names, "王小明先生", ["王小明"]),
-    (names, "Dear Ms Jones,", ["Ms Jones"]),
+    (names, "Dear Ms Jones,", ["Jones"]),
     (names, "尊敬的黎女士", ["黎"]),
     (names, "Mit freundlichen Grüßen\nMax Mustermann", ["Max Mustermann"]),
 ]

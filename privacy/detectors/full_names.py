@@ -7,7 +7,9 @@ another word. What bears the mark of a firm ("Smith Ltd") is a firm's. Lost spac
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from privacy.detectors import labels
 from privacy.detectors.gazetteer import Gazetteer, gazetteer, plain
 from privacy.detectors.interface import Rule, Span, moved, spread
 from privacy.detectors.words import common
@@ -28,9 +30,18 @@ _FIRM = re.compile(
     r"|Group|Holding|SARL|S\.?A\.?R\.?L|SAS|S\.?A\.?|S\.?p\.?A\.?|SPA|SpA|S\.?R\.?L\.?|s\.c|Stichting|Koninklijke|S\.?r\.?l\.?|Srl|SRL|S\.?L\.?|S\.?L\.?L\.?|S\.?C\.?P|B\.?V\.?|N\.?V\.?|V\.?O\.?F"
     r"|Sp\.? ?z|S\.? ?K\.? ?A|P\.?P\.?O\.?F|Stiftung|Fundacja|FPUH|PPUH|Stowarzyszenie|Gabinety?|Grupa|Spółka|and"
     r" Sons|& ?Sons"
-    r"|et Fils|& ?Söhne|Hermanos|Bank|Sdn|Bhd|Restaurant|Hotel|Enterprise|Trading|Compagnia|Cooperativa|Industrias"
+    r"|et Fils|(?:&|und) ?Söhne|[e&] ?figli|[ye&] ?Hijos|[y&] ?Asociados|(?:&|et) ?Cie|Frères|Gebr(?:üder)?\.?|[&n] ?Zonen|en Zn"
+    r"|(?:&|und) ?Partner|Partners|SNC|snc|Srls|Hermanos|Bank|Sdn|Bhd|Restaurant|Hotel|Enterprise|Trading|Compagnia|Cooperativa|Industrias"
     r"|Asociados|Familia)(?![A-Za-z])"
 )
+_ITS_END = re.compile(r"(?:S\. ?(?:Com|A|L|C|n\. ?c|a\. ?s|r\. ?l|p\. ?A)|[BN]\. ?V)[. ]*$")
+_CHINESE_FIRM = re.compile(r"[\u4e00-\u9fff()]{2,20}(?:公司|集团|集團|企业|企業)")
+_OPENING = re.compile(
+    r"(?:(?:Dear|Hello|Hi|Guten Tag|Tag|Liebe[rs]?|Sehr geehrte[rs]?|Geehrte[rs]?|Cher|Chère|Chere|Bonjour|Estimad[oa]|Querid[oa]"
+    r"|Gentile|Egregio|Geachte|Szanown[aey]|Drog[ia]|Monsieur|Madame|Mr|Mrs|Ms|Herrn?|Frau|Se[nñ]ora?|Signora?"
+    r"|Sig|Sra?|Dhr|Mevr|Pan[ií]?)\.? )+"
+)
+"""What greets or titles is no part of a name."""
 _PARTNERS = re.compile(rf"[\w'’\-]+(?:, [\w'’\-]+)* ?(?:,|and|und|et|y|e|en|&|och|og|i) ?[{_UP}][\w'’\-]+$")
 
 
@@ -39,19 +50,47 @@ def search(text: str, lists: Gazetteer) -> list[Span]:
     spaced, at = spread(text)
     spans = []
     for match in _SEQUENCE.finditer(spaced):
-        before = max(spaced.rfind("\n", 0, match.start()), spaced.rfind("\t", 0, match.start())) + 1
-        rest = re.compile(r"[^\n\t]*").match(spaced, match.end())
-        cell = spaced[before : rest.end() if rest else match.end()]
-        if _FIRM.search(cell) or (match.group().count(",") and _PARTNERS.fullmatch(cell.partition(": ")[2] or cell)):
+        before, after = _cell(spaced, match)
+        cell = spaced[before:after]
+        if _of_a_firm(spaced, match, before, after) or _of_a_firm(text, match, before, after, at):
+            continue
+        if match.group().count(",") and _PARTNERS.fullmatch(cell.partition(": ")[2] or cell):
             continue
         original = text[at[match.start()] : at[match.end() - 1] + 1]
         if " " not in original.strip() and len(original) > 2 * LONGEST:
             continue  # a line whose spaces were lost: the other reading tells more
         alone = len(cell.strip(" .,:;*-_|")) <= match.end() - match.start() + 2
-        for start, end, why in _names(match.group(), alone, lists):
-            span = Span(match.start() + start, match.start() + end, KIND, 0.6, why)
-            spans.append(moved(span, at))
+        for start, end in labels.parted(spaced, *match.span()):
+            opened = _OPENING.match(spaced, start, end)
+            start = opened.end() if opened else start
+            found = _names(spaced[start:end], alone, lists)
+            spans += [moved(Span(start + a, start + b, KIND, 0.6, why), at) for a, b, why in found]
     return spans
+
+
+def is_firm(text: str) -> bool:
+    """Is it the name of one firm, with its mark at the end?"""
+    shown = text.strip(" .,;")
+    ends = any(m.end() == len(shown) for m in _FIRM.finditer(shown)) or _ITS_END.search(shown) is not None
+    return (ends and "," not in shown) or _CHINESE_FIRM.fullmatch(shown) is not None
+
+
+def _cell(text: str, match: re.Match[str]) -> tuple[int, int]:
+    before = max(text.rfind("\n", 0, match.start()), text.rfind("\t", 0, match.start())) + 1
+    rest = re.compile(r"[^\n\t]*").match(text, match.end())
+    return before, rest.end() if rest else match.end()
+
+
+def _of_a_firm(
+    text: str, match: re.Match[str], before: int, after: int, at: Sequence[int] | None = None
+) -> bool:
+    """Does the part of the cell between commas that the match stands in bear the mark of a firm?"""
+    start, end = match.span()
+    if at is not None:  # the same places in the text before it was spread
+        before, start, end, after = at[before], at[start], at[end - 1] + 1, at[after - 1] + 1
+    left, right = text[before:start].rpartition(", ")[2], text[end:after].partition(", ")[0]
+    shown = left + text[start:end] + right
+    return _FIRM.search(shown) is not None or _ITS_END.search(shown) is not None
 
 
 def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int, str]]:
