@@ -187,4 +187,4 @@ def _without_labels(span: Span, text: str) -> list[Span]:
 
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the towns of held-out pages."""
-    return Rule("address", "1", lambda text: search(text, gazetteer(half)), blocks=True)
+    return Rule("address", "2", lambda text: search(text, gazetteer(half)), blocks=True)

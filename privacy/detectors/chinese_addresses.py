@@ -68,4 +68,4 @@ def _packed(text: str, gaps: str) -> tuple[str, list[int]]:
     return "".join(text[i] for i in kept), kept
 
 
-RULE = Rule("chinese_address", "1", search, blocks=True)
+RULE = Rule("chinese_address", "2", search, blocks=True)

@@ -90,4 +90,4 @@ def _alone(text: str, run: re.Match[str]) -> bool:
     return not before.isalnum() and not after.isalnum() and before not in "¥$%" if before else not after.isalnum()
 
 
-RULE = Rule("chinese_name", "1", search)
+RULE = Rule("chinese_name", "2", search)

@@ -50,7 +50,8 @@ def _names(text: str) -> list[Span]:
             continue
         value = _PERSONAL.match(text, match.end())
         end = _value_end(text, match.end(), value.end()) if value else match.end()
-        if end - match.end() < 2 or _OF_A_SHEET.match(text, match.end()) or not _announced(text, match, text[match.end() : end]):
+        shown = text[match.end() : end]
+        if len(shown) < 2 or _OF_A_SHEET.match(shown) or not _announced(text, match, shown):
             continue
         spans.append(Span(match.end(), end, NAME, 0.85, "value of a label"))
     return spans
@@ -97,4 +98,4 @@ def _announced(text: str, match: re.Match[str], value: str) -> bool:
     return bool(re.match(r"[A-ZÀ-Þ][\w'\-]+ [A-ZÀ-Þ]|\d+[\w\-/]*,? [A-Z]", value))
 
 
-RULE = Rule("labelled_field", "1", search)
+RULE = Rule("labelled_field", "2", search)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from privacy.detectors import record_labels
+
 _LETTER = "A-Za-zÀ-ÖØ-öø-žА-яЁё"
 
 
@@ -134,66 +136,8 @@ TAX = _words(
     纳税人识别号, 统一社会信用代码, 社会信用代码, 税号, 統一編號, 統編
     """
 )
-RECORD = _words(
-    """
-    hospital number, hospital no, chart no, chart number, encounter no, visit no, accession no, specimen no, sample no,
-    case no, case number, case id, file ref, file no, file number, docket no, docket number, claim no, claim number,
-    policy no, our reference, patientennummer, patienten-nr, patient-nr, fallnummer, fall-nr, befundnummer,
-    aktenzeichen,
-    az, geschäftszeichen, versicherungsnummer, schadennummer, n° de dossier médical, n° de dossier, n° dossier,
-    n° patient, numéro de patient, n° d'affaire, n° rg, n° rôle, n° de sinistre, n° de contrat,
-    n.º de historia clínica, historia clínica, nhc, n.º de expediente, expediente, exp. n.º, procedimiento n.º,
-    n. cartella clinica, cartella clinica, n. paziente, n. pratica, r.g. n, n. sinistro, patiëntnummer, dossiernummer,
-    zaaknummer, rolnummer, polisnummer, nr karty pacjenta, nr historii choroby, sygn. akt, sygnatura akt, sygnatura,
-    nr sprawy, nr polisy, nr szkody, record no, record number, patient ref, patient reference, hospital ref,
-    case ref, case reference, matter no, matter number, unit number, episode no, episode number, referral no, lab no,
-    lab number, lab id, request no, requisition no, study id, admission no, admission number, claim ref, claim reference,
-    policy ref, incident no, incident number, crime reference, crime ref, application no, application number, application ref,
-    agreement no, agreement number, contract no, contract number, loan no, loan number, mortgage no, cause no, index no, suit no,
-    proceeding no, your ref, our ref, your reference, file reference, patientennr, pat.-nr, pat-nr, pat.-id, patienten-id, fallnr,
-    aufnahmenummer, aufnahme-nr, labornummer, labor-nr, probennummer, proben-nr, vorgangsnummer, vorgangs-nr, geschäftsnummer,
-    gesch.-nr, gesch.-z, gz, unser zeichen, ihr zeichen, mein zeichen, versicherungsschein-nr, versicherungsschein, vs-nr,
-    versicherungs-nr, vertragsnummer, vertrags-nr, vertragskonto, policennummer, policen-nr, police nr, schaden-nr, aktennummer,
-    akten-nr, registernummer, register-nr, krankenakte, darlehensnummer, darlehens-nr, depotnummer, depot-nr, antragsnummer,
-    antrags-nr, bearbeitungsnummer, ipp, iep, n° ipp, n° iep, n° de séjour, n° séjour, n° d'admission, n° d'hospitalisation,
-    numéro de dossier, dossier n°, dossier médical, dossier, n° répertoire général, rg n°, n° parquet, n° de police, police n°,
-    n° d'adhérent, n° adhérent, n° allocataire, n° d'allocataire, n° d'assuré, réf. dossier, notre référence, votre référence,
-    nos réf, vos réf, v/réf, n/réf, numéro de contrat, contrat n°, n° contrat, sinistre n°, n° sinistre, numéro de sinistre,
-    n° de prêt, prêt n°, n° d'examen, n° de prélèvement, n° de demande, affaire n°, numéro d'affaire, nº historia,
-    nº historia clínica, nº de historia clínica, número de historia clínica, nº de historia, n.h.c, nº expediente, nº de expediente,
-    número de expediente, expediente n.º, autos n.º, autos, n.i.g, nig, procedimiento, diligencias previas, nº póliza,
-    n.º de póliza, nº de póliza, número de póliza, póliza n.º, póliza, nº siniestro, n.º de siniestro, nº de siniestro, siniestro,
-    nº afiliado, número de afiliado, nº de afiliado, nº episodio, episodio, nº de muestra, nº petición, nº paciente,
-    n.º de paciente, id paciente, nº contrato, n.º de contrato, número de contrato, contrato n.º, nº préstamo, nº de préstamo,
-    cartella n, numero cartella, cartella, codice paziente, id paziente, numero paziente, n. ricovero, n. nosologico, nosologico,
-    pratica n, pratica, numero pratica, fascicolo n, n. fascicolo, fascicolo, r.g, rg, n.r.g, n. r.g, r.g.n.r, polizza n,
-    n. polizza, numero polizza, polizza, sinistro n, numero sinistro, contratto n, n. contratto, numero contratto,
-    n. accettazione, n. referto, n. richiesta, protocollo n, prot. n, n. protocollo, procedimento n, causa n, mutuo n, n. mutuo,
-    patiëntnr, patiënt-id, patientnummer, dossiernr, dossier nr, zaaknr, zaak nr, parketnummer, polisnr, polis nr, schadenummer,
-    schadenr, contractnummer, contractnr, opnamenummer, kenmerk, ons kenmerk, uw kenmerk, leningnummer, aanvraagnummer, labnummer,
-    registratienummer, verzekerdennummer, nr pacjenta, numer pacjenta, id pacjenta, nr historii, nr księgi głównej, nr księgi,
-    księga główna, nr akt, akta, numer sprawy, sprawa nr, numer polisy, polisa nr, numer szkody, szkoda nr, nr umowy, numer umowy,
-    umowa nr, nr badania, nr próbki, nr wniosku, numer wniosku, nr kredytu, znak sprawy, nr kartoteki, kartoteka, 登记号, 登記號,
-    档案号, 檔案號, 档案编号, 檔案編號, 影像号, 影像號, 检查号, 檢查號, 报告号, 標本號, 标本号, 申请号, 申請號, 受理号, 立案号,
-    合同编号, 合同号, 合約編號, 契約編號, 赔案号, 報案號, 报案号, 理赔号, 理賠案號, 個案編號, 案卷号, 贷款合同号, 貸款帳號, 病案号, 就诊号, 就診號, 诊疗卡号, 检验号, 样本号, 病历编号, 案号, 案件编号,
-    案件號碼,
-    案號, 案件編號, 保单号, 保單號碼, 卷宗号
-    """
-)
-CUSTOMER = _words(
-    """
-    customer no, customer number, customer id, client no, client number, client id, account ref, loyalty no,
-    kundennummer, kunden-nr, kd.-nr, mitgliedsnummer, n° client, réf. client, n.º de cliente, cliente n.º, n. cliente,
-    cod. cliente, customer ref, customer reference, client ref, client reference, membership no, membership number,
-    member number, subscriber no, subscriber id, subscriber number, beneficiary id, portfolio no, investor no, cif no, cif number,
-    loyalty number, booking ref, booking reference, reservation no, user id, login, kundenkonto, mitglieds-nr, mitglied nr,
-    teilnehmernummer, n° de client, numéro client, numéro de client, code client, référence client, client n°, n° de membre,
-    n° d'abonné, n° abonné, código de cliente, número de cliente, nº cliente, nº de cliente, n.º cliente, n.º de socio, nº de socio,
-    nº socio, numero cliente, codice cliente, cliente n, n. tessera, tessera n, n. socio, lidnummer, lidmaatschapsnummer,
-    relatienummer, relatienr, cliëntnummer, cliëntnr, deelnemersnummer, nr członkowski, numer członkowski, numer abonenta,
-    klient nr, 客户号, 客戶號, 客戶號碼, 客户代码, 会员编号, 會員編號, 會員卡號, klantnummer, klantnr, nr klienta, numer klienta, 客户编号, 客戶編號, 会员号, 會員號, 会员卡号
-    """
-)
+RECORD = _words(record_labels.RECORD)
+CUSTOMER = _words(record_labels.CUSTOMER)
 PLATE = _words(
     """
     licence plate, license plate, plate no, plate number, number plate, registration mark, registration number,
@@ -300,12 +244,14 @@ def whole(group: tuple[str, ...]) -> re.Pattern[str]:
 def parted(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """What `text[start:end]` holds beside labels that can't be values: those of several words, or with a colon."""
     pieces, begin = [], start
-    for match in ANY.finditer(text, start, end):
+    for match in ANY.finditer(text, start):
+        if match.start() >= end:
+            break
         if " " in match.group().strip() or text[match.end() :].lstrip(" ")[:1] == ":":
             pieces.append((begin, match.start()))
             begin = match.end()
     pieces.append((begin, end))
-    shown = ((a + len(text[a:b]) - len(text[a:b].lstrip(" ,.:;")), a + len(text[a:b].rstrip(" ,:;"))) for a, b in pieces)
+    shown = [(b - len(text[a:b].lstrip(" ,.:;")), a + len(text[a:b].rstrip(" ,:;"))) for a, b in pieces]
     return [(a, b) for a, b in shown if a < b]
 
 

@@ -23,7 +23,7 @@ class LeftoverDetector:
     """Finds nothing on a page without fills, that is on a first look."""
 
     name = KIND
-    version = "1"
+    version = "2"
     pixels = False
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:

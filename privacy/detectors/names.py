@@ -76,4 +76,4 @@ def search(text: str) -> list[Span]:
     ]
 
 
-RULE = Rule("name", "1", search)
+RULE = Rule("name", "2", search)

@@ -46,4 +46,4 @@ def search(text: str) -> list[Span]:
     return spans
 
 
-RULE = Rule("record", "1", search)
+RULE = Rule("record", "2", search)

@@ -48,7 +48,7 @@ class UnreadDetector:
     """Finds patches of ink outside the lines it is given."""
 
     name = KIND
-    version = "2"
+    version = "3"
     pixels = True
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
