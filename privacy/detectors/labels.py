@@ -250,7 +250,7 @@ def parted(text: str, start: int, end: int) -> list[tuple[int, int]]:
         if " " in match.group().strip() or text[match.end() :].lstrip(" ")[:1] == ":":
             pieces.append((begin, match.start()))
             begin = match.end()
-    pieces.append((begin, end))
+    pieces.append((min(begin, end), end))
     shown = [(b - len(text[a:b].lstrip(" ,.:;")), a + len(text[a:b].rstrip(" ,:;"))) for a, b in pieces]
     return [(a, b) for a, b in shown if a < b]
 
