@@ -27,6 +27,7 @@ import running
 from daemon.redacting import Redactor
 from learners import synthesis
 from models import weights
+from models.orientation import placement
 from models.reader import NARROW, Reader
 from privacy.detectors import registry
 
@@ -51,8 +52,11 @@ def measure(redactor: Redactor, sort: str, many: int, seed: int) -> dict[str, An
         touched, refused = touched + bool(found), refused + bool(reason)
         gray = cv2.cvtColor(document.image, cv2.COLOR_RGB2GRAY)
         ink = gray < np.median(gray) - DARKER
-        if result.turn == 0:
-            lost, inked = lost + int((ink & result.redaction.mask).sum()), inked + int(ink.sum())
+        there = placement(result.shape, result.turn, result.slope)
+        there[:, 2] += there[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from the middle of a pixel
+        filled, size = result.redaction.mask.astype(np.uint8), (ink.shape[1], ink.shape[0])
+        mask = cv2.warpAffine(filled, there, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
+        lost, inked = lost + int((ink & mask).sum()), inked + int(ink.sum())
     print(f"{sort}: {many} documents, {touched} with a false find, {sum(kinds.values()) / many:.3f} a document,"
           f" ink removed {lost / inked:.4f} (codes included), quarantined {refused}")  # fmt: skip
     for kind, times in kinds.most_common():

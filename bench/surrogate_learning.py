@@ -27,7 +27,7 @@ from learners.public import public_documents
 from models import recogniser, weights
 from models.ctc import Alphabet
 from models.reader import Reader, crop
-from privacy.anonymise import anonymise
+from privacy.anonymise import EDGE, _shrunk, anonymise
 from privacy.fictions import KINDS
 from privacy.noise import Debit, NoiseSource
 from privacy.page import Image, Quad
@@ -52,7 +52,8 @@ class Learning:
 
     def _page(self, index: int, page: yardstick.Page) -> None:
         """One page three ways."""
-        redaction = anonymise(page.image, [page.lines], [Fixed(*page.items)])
+        found = [replace(item, quad=_shrunk(item.quad, -EDGE)) for item in page.items]  # as high as readers make them
+        redaction = anonymise(page.image, [page.lines], [Fixed(*found)])
         clear = [line for line in page.lines if not redaction.touches(line)]
         drawn = self._substituter.page(redaction, page.lines, clear)
         wide = replace(redaction, mask=drawn.plots)

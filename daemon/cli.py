@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from daemon.cli_documents import DOCUMENT_COMMANDS
+from daemon.cli_options import OUT
 from daemon.errors import EXIT_CODES, BadKeys, OcrdError, Unhealthy, exit_code
 from daemon.quarantine_commands import group as quarantine
 
@@ -210,12 +211,7 @@ def doctor(home: Path) -> None:
 
 @main.command()
 @click.argument("document")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="Folder to write to.",
-)
+@OUT
 @click.pass_obj
 def recover(home: Path, document: str, out: Path) -> None:
     """Give a sealed original back, by its document id, from originals, quarantine or failed."""
@@ -227,7 +223,7 @@ def recover(home: Path, document: str, out: Path) -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--out", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder.")
+@OUT
 @click.option("--preview", is_flag=True, help="Also pictures of before and after: they hold what was personal.")
 @click.option("--surrogates", is_flag=True, help="Draw made-up values where names, numbers and so on were filled.")
 @click.pass_obj

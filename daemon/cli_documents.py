@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from daemon.cli_options import OUT
 from daemon.errors import Refused
 
 _AT_ONCE = 500
@@ -68,7 +69,7 @@ def _tell_forgotten(answer: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("document")
-@click.option("--out", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Into here.")
+@OUT
 @click.pass_obj
 def export(home: Path, document: str, out: Path) -> None:
     """Write all that is kept of a DOCUMENT into a new folder, to answer an access request."""

@@ -7,6 +7,7 @@ The service alone changes its records: it is asked to close a case, and destroys
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from daemon.home import Home, open_home
 from daemon.pipeline import ORIGINAL_BLOB
 from daemon.state import Database, Documents
 
+Box = tuple[int, int, int, int, int]
+"""A page, from 1, and x0, y0, x1, y1 on it, upright."""
 HOW = ("released", "redacted", "discarded")
 
 
@@ -52,21 +55,41 @@ def show(home_dir: Path, document: str, out: Path) -> tuple[list[Path], list[str
     return offline.write_all(out, f"{document}-preview", done.previews), offline.summary(done.audit)
 
 
-def let_out(
-    home_dir: Path, document: str, out: Path, boxes: Sequence[tuple[int, int, int, int, int]] = ()
-) -> list[Path]:
+def let_out(home_dir: Path, document: str, out: Path, boxes: Sequence[Box] = ()) -> list[Path]:
     """Writes the filled pages, with `boxes` filled besides, and closes the case: the original is destroyed.
 
     Raises:
         NotRunning: the service does not run.
-        OcrdError: the document is not in quarantine, or a file is in the way.
+        OcrdError: the document is not in quarantine, a box fills nothing of it, or a file is in the way. Then nothing
+            is written or destroyed.
     """
     settings = open_home(home_dir).settings
     control.ask(settings.run_dir, "ping")
     done = _again(home_dir, document, boxes)
+    check_boxes(boxes, done.pages)
     written = offline.write_all(out, document, done.pages)
     control.ask(settings.run_dir, "quarantine", document=document, how="redacted" if boxes else "released")
     return written
+
+
+def check_boxes(boxes: Sequence[Box], pages: Sequence[bytes]) -> None:
+    """Returns only if each box holds a part of its page: else a slip of the pen would let out what it was to fill.
+
+    Args:
+        pages: as PNG.
+
+    Raises:
+        OcrdError: one does not.
+    """
+    for page, x0, y0, x1, y1 in boxes:
+        if not 1 <= page <= len(pages):
+            raise OcrdError(f"Expected a box on a page from 1 to {len(pages)}, got page {page}; nothing was let out.")
+        width, height = struct.unpack(">II", pages[page - 1][16:24])
+        if not (max(x0, 0) < min(x1, width) and max(y0, 0) < min(y1, height)):
+            raise OcrdError(
+                f"Expected a box X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1 on page {page} of {width} x {height} pixels, got "
+                f"{x0} {y0} {x1} {y1}; nothing was let out."
+            )
 
 
 def discard(home_dir: Path, document: str) -> None:
@@ -101,7 +124,7 @@ def close(home: Home, database: Database, document: str, how: str) -> dict[str, 
     return {"document": document, "how": how}
 
 
-def _again(home_dir: Path, document: str, boxes: Sequence[tuple[int, int, int, int, int]]) -> offline.Anonymised:
+def _again(home_dir: Path, document: str, boxes: Sequence[Box]) -> offline.Anonymised:
     workers.harden_memory()
     home = open_home(home_dir)
     _check(home, document)

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-_OUT = click.option(
-    "--out", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder to write to."
-)
+from daemon.cli_options import OUT
 
 
 @click.group(name="quarantine")
@@ -28,7 +26,7 @@ def show_list(home: Path) -> None:
 
 @group.command()
 @click.argument("document")
-@_OUT
+@OUT
 @click.pass_obj
 def show(home: Path, document: str, out: Path) -> None:
     """Write each page of DOCUMENT before and after, side by side. The pictures hold what is personal."""
@@ -41,7 +39,7 @@ def show(home: Path, document: str, out: Path) -> None:
 
 @group.command()
 @click.argument("document")
-@_OUT
+@OUT
 @click.pass_obj
 def release(home: Path, document: str, out: Path) -> None:
     """Write the pages of DOCUMENT as they were filled, and destroy the sealed original. It is not learned from."""
@@ -62,7 +60,7 @@ def release(home: Path, document: str, out: Path) -> None:
     metavar="PAGE X0 Y0 X1 Y1",
     help="Also fill this, in pixels of the upright page; may be given often.",
 )
-@_OUT
+@OUT
 @click.pass_obj
 def redact(home: Path, document: str, boxes: tuple[tuple[int, int, int, int, int], ...], out: Path) -> None:
     """As release, with more boxes filled."""

@@ -24,12 +24,14 @@ from privacy.detectors.registry import RULES
 from privacy.page import Box, Image, Line, Quad, Region
 
 BLOCK = 8
-MARGIN = 3  # pixels added to either end of a region before it grows to blocks; above and below it has slack
+MARGIN = 3  # pixels added to either end of a region before it grows to blocks;
+TRIM = 0.08  # of its height, above and below, is taken off it close to other lines: less than EDGE
 RING = 6  # pixels around a fill whose median is its colour
 SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
 EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
 ONCE = ("unread",)  # whatever ink these look for, a flat fill holds none
 UNKNOWN = "unknown"
+PIXELS = ("face", "code", "unread")  # found in the image, with no allowance about them
 ALONE = ("face", "code", "unread", "leftover", UNKNOWN)  # what stands beside these is no part of them
 NEXT = 2  # pixels around a line that its straightened crop is made of as well
 STRIP = 4  # pixels read again above and below a fill
@@ -86,7 +88,7 @@ def anonymise(
     for detector in detectors:
         for lines in (everything,) if detector.pixels else readings:
             found += detector.find(image, lines)
-    mask = _blocks(image, found)
+    mask = _blocks(image, found, [line.box for line in everything])
     return Redaction(
         image=fill(image, mask),
         regions=tuple(_known(_merged(found))),
@@ -149,15 +151,26 @@ def _on_page(region: Region, mask: Mask) -> bool:
     return box.area > 0 and bool(mask[box.y0 : box.y1, box.x0 : box.x1].any())
 
 
-def _blocks(image: Image, regions: Sequence[Region]) -> Mask:
-    """The regions, a margin around them, and the rest of every block they touch."""
+def _blocks(image: Image, regions: Sequence[Region], lines: Sequence[Box] = ()) -> Mask:
+    """The regions, longer by a margin, and the rest of every block they touch.
+
+    Where a line stands close above or below, a region that was read goes without a part of its reader's allowance.
+    """
     height, width = image.shape[:2]
     mask = np.zeros((height + -height % BLOCK, width + -width % BLOCK), dtype=np.uint8)
     for region in regions:
-        _paint(mask, _longer(region.quad, MARGIN), Box(0, 0, 0, 0))
+        yields = region.kind not in PIXELS and any(_close(region.box, line) for line in lines)
+        quad = _shrunk(region.quad, TRIM) if yields else region.quad
+        _paint(mask, _longer(quad, MARGIN), Box(0, 0, 0, 0))
     touched = mask.reshape(mask.shape[0] // BLOCK, BLOCK, mask.shape[1] // BLOCK, BLOCK).any(axis=(1, 3))
     whole: Mask = np.repeat(np.repeat(touched, BLOCK, axis=0), BLOCK, axis=1)[:height, :width]
     return whole
+
+
+def _close(a: Box, b: Box) -> bool:
+    """Does `b` stand above or below `a`, so close that a block may hold ink of both?"""
+    common = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return -BLOCK < common < min(a.y1 - a.y0, b.y1 - b.y0) / 2 and min(a.x1, b.x1) > max(a.x0, b.x0)
 
 
 def _paint(mask: npt.NDArray[np.uint8], quad: Quad, origin: Box) -> None:

@@ -6,7 +6,7 @@ The mutants at the end switch off what the guarantee rests on, and see to it tha
 import numpy as np
 import pytest
 import zxingcpp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFilter, ImageFont
@@ -16,7 +16,7 @@ from models import weights
 from models.orientation import upright
 from models.reader import Reader, unseen
 from privacy import anonymise as module
-from privacy.anonymise import BLOCK, anonymise, redact_text, verify
+from privacy.anonymise import BLOCK, EDGE, TRIM, anonymise, redact_text, verify
 from privacy.detectors import registry
 from privacy.detectors.interface import TextDetector
 from privacy.errors import BadPage
@@ -174,6 +174,7 @@ def line(text, x0, y0, x1, y1):
     st.tuples(st.integers(1, 90), st.integers(1, 60)),
     st.tuples(st.integers(1, 131), st.integers(1, 77)),
 )
+@settings(deadline=None)
 def test_a_fill_is_whole_blocks_that_hold_the_region(at, size, shape):
     image = np.random.default_rng(0).integers(0, 256, (shape[1], shape[0], 3), dtype=np.uint8)
     before = image.copy()
@@ -188,6 +189,20 @@ def test_a_fill_is_whole_blocks_that_hold_the_region(at, size, shape):
             assert block.all() or not block.any()
     if redaction.mask.any():
         assert len(np.unique(redaction.image[redaction.mask], axis=0)) == 1
+
+
+def below(y, kind="email"):
+    """How far down a find from 4 to 48 is filled, with another line at `y`."""
+    image = np.full((120, 200, 3), 255, np.uint8)
+    lines = [line("a@example.org", 20, 4, 150, 48), line("others", 20, y, 150, y + 30)]
+    return int(np.nonzero(anonymise(image, [lines], [Found(region(20, 4, 150, 48, kind))]).mask)[0].max()) + 1
+
+
+def test_a_find_takes_less_of_its_allowance_close_to_another_line_only():
+    assert below(51) == 48  # 48 is in the next block
+    assert below(47) == below(55) == 48
+    assert below(90) == below(47, "face") == 56
+    assert 0 < TRIM < EDGE
 
 
 def test_a_fill_takes_the_colour_around_it_and_none_from_inside():

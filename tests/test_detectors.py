@@ -1,5 +1,6 @@
 """The rules one by one, on texts of several countries and on what must stay; faces and codes on planted ones."""
 
+import cv2
 import numpy as np
 import pytest
 import zxingcpp
@@ -24,9 +25,10 @@ from privacy.detectors.codes import CodeDetector
 from privacy.detectors.faces import FaceDetector, decode, network_input
 from privacy.detectors.interface import Span, TextDetector
 from privacy.detectors.passages import FILLED, Passage, passages
+from privacy.detectors.pictures import pictures
 from privacy.detectors.registry import NAMES, RULES, default_detectors, versions
 from privacy.errors import BadPage
-from privacy.page import Line
+from privacy.page import Box, Line
 
 MRZ = "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10"
 
@@ -126,7 +128,7 @@ FOUND = [
     (names, "Dr Alice van der Berg", ["Alice van der Berg"]),
     (names, "Herr Müller", ["Müller"]),
     (names, "王小明先生", ["王小明"]),
-    (names, "Dear Ms Jones,", ["Ms Jones"]),
+    (names, "Dear Ms Jones,", ["Jones"]),
     (names, "尊敬的黎女士", ["黎"]),
     (names, "Mit freundlichen Grüßen\nMax Mustermann", ["Max Mustermann"]),
 ]
@@ -332,6 +334,44 @@ def test_what_the_network_marks_is_a_region_on_the_page(face_model, monkeypatch)
     (region,) = detector.find(np.zeros((200, 300, 3), np.uint8), [])
     assert region.kind == "face"
     assert np.allclose(region.quad[0], (34 - 6.4, 22 - 8), atol=1e-4)
+
+
+class Brightest:
+    """A network that sees one face, 32 wide and 40 high, where what it is shown is brightest."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def run(self, names, feed):
+        self.looks += 1
+        view = feed["input.1"][0, 0]
+        y, x = np.unravel_index(view.argmax(), view.shape)
+        return planted([(int(y) // 4, int(x) // 4, 40, 32, 0.9)], (view.shape[0] // 4, view.shape[1] // 4))
+
+
+def test_a_picture_is_looked_at_in_four_rotations_and_each_face_is_where_it_is(face_model, monkeypatch):
+    detector = FaceDetector(face_model)
+    image = np.full((600, 800, 3), 240, np.uint8)
+    image[200:360, 300:500] = np.random.default_rng(0).integers(20, 120, (160, 200, 1), dtype=np.uint8)
+    image[260:268, 380:388] = 255
+    monkeypatch.setattr(detector, "_session", Brightest())
+    found = detector.find(image, [])
+    assert len(found) == 4
+    for face in found:
+        assert abs((face.box.x0 + face.box.x1) / 2 - 384) < 8
+        assert abs((face.box.y0 + face.box.y1) / 2 - 264) < 8
+    assert len({face.box.x1 - face.box.x0 > face.box.y1 - face.box.y0 for face in found}) == 2  # it lies on its side
+
+
+def test_print_is_no_picture():
+    image = np.full((600, 800, 3), 240, np.uint8)
+    for y in range(40, 600, 40):
+        cv2.putText(image, "nothing but words on paper", (30, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (20, 20, 20), 2)
+    assert pictures(image) == []
+    image[200:360, 300:500] = np.random.default_rng(0).integers(20, 120, (160, 200, 1), dtype=np.uint8)
+    (box,) = pictures(image)
+    assert box.intersect(Box(300, 200, 500, 360)) == 200 * 160
+    assert box.area < 4 * 200 * 160
 
 
 # --- codes ---

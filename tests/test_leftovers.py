@@ -54,6 +54,11 @@ def test_nothing_is_left_on_a_page_without_fills_nor_beside_a_face():
     assert left(fill(0, 0, 100, 20, FILLED_ALONE), line("Tapia 8", 106, 0)) == []
 
 
+def test_a_label_of_several_words_against_a_fill_stays():
+    assert left(fill(0, 0, 100, 20), line("Aufgenommen am 3", 106, 0)) == []
+    assert left(fill(0, 0, 100, 20), line("Xyzzy Date of birth", 106, 0)) == [(106, 156)]
+
+
 class Half:
     """A detector that finds the first half of a line."""
 
@@ -119,6 +124,24 @@ def test_a_name_above_its_label_that_was_read_poorly_is_a_signature():
     label = line("Signature", 100, 104)
     assert scrawl(over("Wills", 0.95), over("Wills", 0.95), label)
     assert not scrawl(over("Wills", 0.95), over("Wills", 0.95))
+
+
+def night(ink):
+    """A screen at night: lighter bubbles, a line of print that was read in the first, and a stroke below them."""
+    image = np.full((600, 600, 3), 30, np.uint8)
+    for top in (60, 130, 200, 270):
+        image[top : top + 50, 60:500] = 46
+    cv2.putText(image, "Some words", (80, 95), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (220,) * 3, 2)
+    points = np.array([[100 + 8 * k, 400 + (30 if k % 2 else 0)] for k in range(8)])
+    cv2.polylines(image, [points], False, (ink,) * 3, 3)
+    return [r.box.y0 for r in UnreadDetector().find(image, [Line("Some words", quad(75, 72, 235, 104), 0.99, 0.99)])]
+
+
+def test_on_a_dark_page_ink_is_what_is_light(monkeypatch):
+    assert night(30) == []
+    assert [y > 350 for y in night(230)] == [True]
+    monkeypatch.setattr(unread, "DARK", 0)  # mutant: ink is dark everywhere
+    assert night(30) != []
 
 
 def test_a_short_rule_goes_with_the_ink_upon_it(monkeypatch):

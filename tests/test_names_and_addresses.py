@@ -8,13 +8,16 @@ from privacy.detectors import (
     chinese_names,
     event_dates,
     full_names,
+    labels,
     plates,
     records,
     tax_numbers,
     urls,
     vehicles,
 )
+from privacy.detectors.passages import passages
 from privacy.detectors.words import chinese_word, common, cut, simplified
+from privacy.page import Line
 
 FULL, STREET = full_names.rule(), addresses.rule()
 FOUND = [
@@ -24,6 +27,11 @@ FOUND = [
     (FULL, "Lizzy de Haan", ["Lizzy de Haan"]),
     (FULL, "Xylda Vorthagen", ["Xylda Vorthagen"]),
     (FULL, "J. Robinson", ["J. Robinson"]),
+    (FULL, "Robinson, Matthew", ["Robinson, Matthew"]),
+    (FULL, "Matthew Robinson, Robinson GmbH", ["Matthew Robinson"]),
+    (FULL, "Matthew Robinson, Date of birth 01/02/1980", ["Matthew Robinson"]),
+    (FULL, "Guten Tag Anneliese Trubin", ["Anneliese Trubin"]),
+    (STREET, "Cameron, MH 35011, Date of admission 11/03/2024", ["Cameron, MH 35011"]),
     (STREET, "04 Cook Shores", ["04 Cook Shores"]),
     (STREET, "Schleichstraße 19\n48337 Lichtenfels", ["Schleichstraße 19", "48337 Lichtenfels"]),
     (STREET, "98, avenue Lucie Fernandes\n29750 Barbe", ["98, avenue Lucie Fernandes", "29750 Barbe"]),
@@ -37,12 +45,16 @@ FOUND = [
     (chinese_names.RULE, "張志明", ["張志明"]),
     (chinese_names.RULE, "本合同由陈淑华签订", ["陈淑华"]),
     (chinese_addresses.RULE, "上海市西安县蓟州马街12号", ["上海市西安县蓟州马街12号"]),
+    (chinese_addresses.RULE, "台灣鐵高\n李志明\n屏東信義街\n68號8樓", ["屏東信義街\n68號8樓"]),
     (chinese_addresses.RULE, "員林象山街4段45號4樓", ["員林象山街4段45號4樓"]),
     (plates.RULE, "Kennzeichen: B-AB 1234", ["B-AB 1234"]),
     (plates.RULE, "parked: AB-123-CD", ["AB-123-CD"]),
     (plates.RULE, "车牌号 京A·12345", ["京A·12345"]),
     (vehicles.RULE, "VIN WVWZZZ1JZXW000001", ["WVWZZZ1JZXW000001"]),
     (records.RULE, "Aktenzeichen: 12 C 3456/24", ["12 C 3456/24"]),
+    (records.RULE, "Policennummer: 4711-2280", ["4711-2280"]),
+    (records.RULE, "Riferimento interno: AB-12345", ["AB-12345"]),
+    (records.RULE, "Dossier n° 24/00123", ["24/00123"]),
     (records.RULE, "就诊号：223969-34", ["223969-34"]),
     (tax_numbers.RULE, "Steuernummer: 12/345/67890", ["12/345/67890"]),
     (tax_numbers.RULE, "seller DE136695976 paid", ["DE136695976"]),
@@ -54,6 +66,10 @@ FOUND = [
 STAYS = [
     "Total Amount", "Thank you for your visit", "Orange juice 72,44", "INVOICE 18337\nTea", "Rechnung Nr. 4471",
     "Vielen Dank für Ihren Besuch", "Webster Inc", "Köhler e.V.", "1 x Batterien", "Morning Meeting of the Board",
+    "Robinson GmbH", "Poulain S.A.", "Robinson Zabala S.Com.", "Randazzo, Bocca e Beccheria e figli", "Teléfono",
+    "2x鲜鸡蛋", "患者信息表", "任何电话同时", "Sender: Robinson Trubin SRL", "寄件方:联软信息有限公司",
+    "Terminal ID: 12345678",
+    "Numéro de commande: 449121",
     "谢谢惠顾", "红富士苹果", "合计金额", "购物小票", "此致敬礼", "敬祝安康", "有限公司",
 ]  # fmt: skip
 
@@ -67,6 +83,34 @@ def test_found_whole_and_nothing_else(rule, text, wanted):
 def test_what_is_nobodys_stays(text):
     rules = (FULL, STREET, chinese_names.RULE, chinese_addresses.RULE, plates.RULE, vehicles.RULE)
     assert [text[span.start : span.end] for rule in rules for span in rule.find(text)] == []
+
+
+def test_what_is_parted_from_a_value_are_labels_of_several_words_or_with_a_colon():
+    text = "Jane Price, Date of birth 01/02/1980 Phone: 5"
+    assert [text[a:b] for a, b in labels.parted(text, 0, len(text))] == ["Jane Price", "01/02/1980", "5"]
+    assert labels.parted("Jane Price", 0, 10) == [(0, 10)]  # a surname too
+    assert [text[a:b] for a, b in labels.parted(text, 0, 16)] == ["Jane Price"]  # a label that goes on beyond
+
+
+def test_the_line_under_a_street_is_a_town_and_no_label():
+    for below, found in (("Hasselt", True), ("Telefoon", False), ("Geboortedatum", False)):
+        text = f"Sarastraat 9\n{below}"
+        assert (below in [text[s.start : s.end] for s in STREET.find(text)]) == found
+
+
+def at(row, text, wide=10):
+    y = 30 * row
+    box = (0, y), (wide * len(text), y), (wide * len(text), y + 20), (0, y + 20)
+    return Line(text, box, 1.0, 1.0)
+
+
+def test_a_field_is_no_line_of_a_paragraph():
+    fields = ["Grazie per la vostra visita oggi", "Nome e cognome: Matteo Robinson"]
+    prose = ["what was said to the whole board by", "Matthew Robinson, who did not agree"]
+    assert " ".join(prose) in [p.text for p in passages([at(i, t) for i, t in enumerate(prose)])]
+    assert not any(" ".join(fields) in p.text for p in passages([at(i, t) for i, t in enumerate(fields)]))
+    short = ["Robinson Trubin GmbH", "Matthew Robinson"]
+    assert not any(" ".join(short) in p.text for p in passages([at(i, t) for i, t in enumerate(short)]))
 
 
 def test_a_list_without_the_name_finds_it_by_its_shape_and_a_common_word_is_no_name():

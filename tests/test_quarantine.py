@@ -13,7 +13,7 @@ from daemon.cli import main
 from daemon.config import Anonymise, Ingest
 from daemon.errors import OcrdError
 from daemon.home import create, open_home
-from daemon.offline import Offline, write_all
+from daemon.offline import Anonymised, Offline, write_all
 from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB
 from daemon.state import Database, Documents, Ending
 from learners import synthesis
@@ -96,6 +96,36 @@ def test_letting_out_needs_the_service_before_anything_is_written(home, database
     assert done.exit_code == 7
     assert list((tmp_path / "out").iterdir()) == []
     assert home.quarantine.exists(ID)
+
+
+@pytest.mark.parametrize("box", [(2, 0, 0, 9, 9), (0, 0, 0, 9, 9), (1, 9, 9, 2, 2), (1, 40, 0, 50, 9), (1, 0, 3, 9, 3)])
+def test_a_box_that_fills_nothing_lets_nothing_out(home, database, tmp_path, monkeypatch, box):
+    wait(home, database)
+    asked = []
+    done = Anonymised("", {}, (cv2.imencode(".png", np.zeros((30, 40, 3), np.uint8))[1].tobytes(),), (), b"{}")
+    monkeypatch.setattr(quarantine.control, "ask", lambda folder, what, **more: asked.append(what))
+    monkeypatch.setattr(quarantine, "_again", lambda *_: done)
+    with pytest.raises(OcrdError, match="nothing was let out"):
+        quarantine.let_out(home.settings.home, ID, tmp_path, [(1, 0, 0, 99, 99), box])
+    assert asked == ["ping"]
+    assert not list(tmp_path.glob(f"{ID}*"))
+    quarantine.let_out(home.settings.home, ID, tmp_path, [(1, 0, 0, 99, 99)])
+    assert asked[-1] == "quarantine"
+
+
+def test_a_folder_to_write_to_is_made_for_its_owner_alone(home, tmp_path):
+    def show(out):
+        return CliRunner().invoke(
+            main, ["--home", str(home.settings.home), "quarantine", "show", ID, "--out", str(out)]
+        )
+
+    (tmp_path / "file").write_text("")
+    assert show(tmp_path / "new").exit_code == 1  # no such document
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    for wrong in (tmp_path / "file", tmp_path / "file" / "sub", tmp_path / "no" / "sub"):
+        done = show(wrong)
+        assert done.exit_code == 2
+        assert "--out" in done.output
 
 
 def test_a_file_is_anonymised_by_the_daemons_own_workers(weights_dir, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from privacy.detectors import labels
 from privacy.detectors.announced import OF_A_THING
 from privacy.detectors.gazetteer import Gazetteer, gazetteer, plain
 from privacy.detectors.interface import Rule, Span, moved, spread
@@ -122,7 +123,7 @@ def search(text: str, lists: Gazetteer) -> list[Span]:
     streets = [m for pattern in _STREETS for m in pattern.finditer(spaced) if _is_street(m)]
     found = [Span(*m.span(), KIND, 0.75, "a street with a number") for m in streets]
     found += _places(spaced, [m.span() for m in streets], lists)
-    spans = [moved(_trimmed(span, spaced), at) for span in found]
+    spans = [moved(piece, at) for span in found for piece in _without_labels(span, spaced)]
     return [*spans, *_towns(text, spans), *_above(text, spans)]
 
 
@@ -160,6 +161,7 @@ def _towns(text: str, streets: list[Span]) -> list[Span]:
             and re.match(rf"(?:\d\w? )?[{_UP}]", line[1])
             and len(line[1].split()) <= 4
             and not line[1].endswith(".")
+            and not labels.is_label(line[1])
         ):
             found.append(Span(*line.span(1), KIND, 0.6, "the line under a street"))
     return found
@@ -175,11 +177,14 @@ def _above(text: str, spans: list[Span]) -> list[Span]:
     return found
 
 
-def _trimmed(span: Span, text: str) -> Span:
-    shown = text[span.start : span.end].rstrip(" ,")
-    return Span(span.start, span.start + len(shown), span.kind, span.confidence, span.reason)
+def _without_labels(span: Span, text: str) -> list[Span]:
+    """The span, or what it holds beside labels, as far as that has a figure."""
+    pieces = labels.parted(text, span.start, span.end)
+    if len(pieces) > 1:
+        pieces = [(a, b) for a, b in pieces if any(c.isdigit() for c in text[a:b])]
+    return [Span(a, b, span.kind, span.confidence, span.reason) for a, b in pieces]
 
 
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the towns of held-out pages."""
-    return Rule("address", "1", lambda text: search(text, gazetteer(half)), blocks=True)
+    return Rule("address", "2", lambda text: search(text, gazetteer(half)), blocks=True)

@@ -10,7 +10,10 @@ _BETWEEN = r"\s?(?:(?i:no|nr|number|num|n°|id|code|#|号码|号|號碼|號)[.:]
 OF_A_THING = re.compile(
     r"(?<![^\W\d_])(?i:parts?|items?|art(?:icle|ikel)?|models?|mod|type|typ|sku|ean|upc|isbn|lots?|batch|charge|ch\.?-?b|serial|s/n"
     r"|order|bestell\w*|commande|pedido|ordine|inv(?:oice)?|rechnung\w*|facture|factura|fattura|faktura|bill|receipt|beleg|ticket"
-    r"|sample|tube|bin|rev|qty|route|depot|room|table|tisch|shelf|po|p/o)"
+    r"|terminal|merchant|store|filiale|shop|till|kasse\w*|caisse|caja|cassa|pos|tid|mid|stan|rrn|auth(?:ori[sz]ation)?|approval|trace"
+    r"|trans(?:action)?|version|software|firmware|release|page|seite|order|tracking|product|produ[ck]t\w*|articolo|art[ií]culo"
+    r"|article|artyku[lł]\w*|zam[oó]wieni\w*|paragon\w*|scontrino|recibo|reçu|bon|kassenbon|quittung|devis|quote|quotation|angebot"
+    r"|lieferschein\w*|delivery|consignment|sample|tube|bin|rev|qty|route|depot|room|table|tisch|shelf|po|p/o)"
     r"[ .\-]{0,2}(?:(?i:n[o0]|nr|num|number|n°|nº|code|id|#)\.?)?[\s:.#\-]*$"
 )
 """What ends so announces the number of a thing: of a part, an order, a receipt."""

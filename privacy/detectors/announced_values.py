@@ -62,4 +62,4 @@ def _opens(text: str, start: int) -> bool:
     return not re.split(r"[\n\t]", text[:start])[-1].strip(" .*#-")
 
 
-RULE = Rule("announced_value", "1", search)
+RULE = Rule("announced_value", "2", search)

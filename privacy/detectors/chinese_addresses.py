@@ -41,13 +41,26 @@ _PATTERNS = tuple(
 )  # fmt: skip
 
 
+_OF_ADDRESSES = re.compile(rf"{_SMALL}|{_ROAD}|{_LARGE}|[号號座栋棟幢楼樓室园園苑段旗州]|\d")
+
+
 def search(text: str) -> list[Span]:
     """Spans of addresses in a folded text; one that goes on in the next line is one."""
     spans = []
     for shown, at in (_packed(text, " "), _packed(text, " \n")):
         for pattern, confidence, reason in _PATTERNS:
             spans += [moved(Span(*m.span(), KIND, confidence, reason), at) for m in pattern.finditer(shown)]
-    return spans
+    return [_without_the_lines_above(span, text) for span in spans]
+
+
+def _without_the_lines_above(span: Span, text: str) -> Span:
+    """The span from its first line on that has a word of addresses."""
+    start, lines = span.start, text[span.start : span.end].split("\n")
+    for line in lines[:-1]:
+        if _OF_ADDRESSES.search(line):
+            break
+        start += len(line) + 1
+    return Span(start, span.end, span.kind, span.confidence, span.reason)
 
 
 def _packed(text: str, gaps: str) -> tuple[str, list[int]]:
@@ -55,4 +68,4 @@ def _packed(text: str, gaps: str) -> tuple[str, list[int]]:
     return "".join(text[i] for i in kept), kept
 
 
-RULE = Rule("chinese_address", "1", search, blocks=True)
+RULE = Rule("chinese_address", "2", search, blocks=True)

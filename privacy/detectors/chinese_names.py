@@ -28,6 +28,7 @@ _NOT_NAMES = re.compile(
     rf"|光臨)"
     r"|公司|企业|企業|集团|集團|有限|银行|銀行|医院|醫院|学校|學校|大学|大學"
 )
+_QUANTITY = re.compile(r"\d[x×X*]$")  # of what follows: goods
 _LONGEST_CELL = 4
 
 
@@ -37,6 +38,8 @@ def search(text: str) -> list[Span]:
     squeezed = _NOT_NAMES.sub(lambda m: "." * len(m.group()), squeezed)
     spans = []
     for run in _RUN.finditer(squeezed):
+        if _QUANTITY.search(squeezed[: run.start()]):
+            continue
         found = _of_run(run.group(), _alone(squeezed, run))
         spans += [moved(Span(run.start() + a, run.start() + b, KIND, 0.6, why), at) for a, b, why in found]
     return spans
@@ -87,4 +90,4 @@ def _alone(text: str, run: re.Match[str]) -> bool:
     return not before.isalnum() and not after.isalnum() and before not in "¥$%" if before else not after.isalnum()
 
 
-RULE = Rule("chinese_name", "1", search)
+RULE = Rule("chinese_name", "2", search)

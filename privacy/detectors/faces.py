@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from privacy.detectors.interface import check_page
-from privacy.page import Image, Line, Quad, Region
+from privacy.detectors.pictures import pictures
+from privacy.page import Box, Image, Line, Quad, Region
 
 KIND = "face"
 STRIDE = 4
@@ -25,13 +26,14 @@ LONG_SIDE = 1280  # pixels; larger pages are scaled down: a face of 20 pixels is
 GROWN = 0.2  # a box ends at brow and chin; hair and ears tell too
 
 Maps = npt.NDArray[np.float32]
+Bounds = tuple[float, float, float, float]
 
 
 class FaceDetector:
     """Finds faces with the CenterFace ONNX file at `model`."""
 
     name = KIND
-    version = "centerface-1"
+    version = "centerface-2"
     pixels = True
 
     def __init__(self, model: Path, threads: int = 1, threshold: float = THRESHOLD) -> None:
@@ -45,19 +47,38 @@ class FaceDetector:
         self._threshold = threshold
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
+        """Faces on the page as it is, and in its pictures turned by quarters: a photograph may lie otherwise."""
         check_page(image)
+        boxes = self._look(image, Box(0, 0, image.shape[1], image.shape[0]), 0)
+        for part in pictures(image):
+            for turns in (1, 2, 3):
+                boxes += self._look(image, part, turns)
+        return [Region(KIND, _corners(box), score, "face detector") for box, score in boxes]
+
+    def _look(self, image: Image, part: Box, turns: int) -> list[tuple[Bounds, float]]:
+        """Boxes and scores in a part of the page, looked at when it was turned by so many quarters."""
         scale = min(1.0, LONG_SIDE / max(image.shape[:2]))
-        heat, sizes, offsets = self._session.run(["537", "538", "539"], {"input.1": network_input(image, scale)})
-        height, width = image.shape[:2]
-        regions = []
+        view = np.ascontiguousarray(np.rot90(image[part.y0 : part.y1, part.x0 : part.x1], turns))
+        heat, sizes, offsets = self._session.run(["537", "538", "539"], {"input.1": network_input(view, scale)})
+        height, width = view.shape[:2]
+        found = []
         for x0, y0, x1, y1, score in decode(heat, sizes, offsets, self._threshold):
             dx, dy = GROWN * (x1 - x0), GROWN * (y1 - y0)
-            left, right = max(x0 - dx, 0.0) / scale, min((x1 + dx) / scale, width)
-            top, bottom = max(y0 - dy, 0.0) / scale, min((y1 + dy) / scale, height)
+            left, right = max((x0 - dx) / scale, 0.0), min((x1 + dx) / scale, width)
+            top, bottom = max((y0 - dy) / scale, 0.0), min((y1 + dy) / scale, height)
+            for _ in range(turns):  # back by a quarter
+                left, top, right, bottom = height - bottom, left, height - top, right
+                width, height = height, width
             if right > left and bottom > top:
-                quad: Quad = ((left, top), (right, top), (right, bottom), (left, bottom))
-                regions.append(Region(KIND, quad, min(score, 1.0), "face detector"))
-        return regions
+                at = left + part.x0, top + part.y0, right + part.x0, bottom + part.y0
+                found.append((at, min(score, 1.0)))
+            height, width = view.shape[:2]
+        return found
+
+
+def _corners(box: Bounds) -> Quad:
+    left, top, right, bottom = box
+    return (left, top), (right, top), (right, bottom), (left, bottom)
 
 
 def network_input(image: Image, scale: float) -> Maps:

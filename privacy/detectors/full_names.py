@@ -7,7 +7,9 @@ another word. What bears the mark of a firm ("Smith Ltd") is a firm's. Lost spac
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from privacy.detectors import labels
 from privacy.detectors.gazetteer import Gazetteer, gazetteer, plain
 from privacy.detectors.interface import Rule, Span, moved, spread
 from privacy.detectors.words import common
@@ -28,10 +30,22 @@ _FIRM = re.compile(
     r"|Group|Holding|SARL|S\.?A\.?R\.?L|SAS|S\.?A\.?|S\.?p\.?A\.?|SPA|SpA|S\.?R\.?L\.?|s\.c|Stichting|Koninklijke|S\.?r\.?l\.?|Srl|SRL|S\.?L\.?|S\.?L\.?L\.?|S\.?C\.?P|B\.?V\.?|N\.?V\.?|V\.?O\.?F"
     r"|Sp\.? ?z|S\.? ?K\.? ?A|P\.?P\.?O\.?F|Stiftung|Fundacja|FPUH|PPUH|Stowarzyszenie|Gabinety?|Grupa|Spółka|and"
     r" Sons|& ?Sons"
-    r"|et Fils|& ?Söhne|Hermanos|Bank|Sdn|Bhd|Restaurant|Hotel|Enterprise|Trading|Compagnia|Cooperativa|Industrias"
+    r"|et Fils|(?:&|und) ?Söhne|[e&] ?figli|[ye&] ?Hijos|[y&] ?Asociados|(?:&|et) ?Cie|Frères|Gebr(?:üder)?\.?"
+    r"|[&n] ?Zonen|en Zn"
+    r"|(?:&|und) ?Partner|Partners|SNC|snc|Srls|Hermanos|Bank|Sdn|Bhd"
+    r"|Restaurant|Hotel|Enterprise|Trading|Compagnia|Cooperativa|Industrias"
     r"|Asociados|Familia)(?![A-Za-z])"
 )
-_PARTNERS = re.compile(rf"[\w'’\-]+(?:, [\w'’\-]+)* ?(?:,|and|und|et|y|e|en|&|och|og|i) ?[{_UP}][\w'’\-]+$")
+_ITS_END = re.compile(r"(?:S\. ?(?:Com|A|L|C|n\. ?c|a\. ?s|r\. ?l|p\. ?A)|[BN]\. ?V)[. ]*$")
+_CHINESE_FIRM = re.compile(r"[\u4e00-\u9fff()]{2,20}(?:公司|集团|集團|企业|企業)")
+_OPENING = re.compile(
+    r"(?:(?:Dear|Hello|Hi|Guten Tag|Tag|Liebe[rs]?|Sehr geehrte[rs]?|Geehrte[rs]?|Cher|Chère|Chere|Bonjour"
+    r"|Estimad[oa]|Querid[oa]"
+    r"|Gentile|Egregio|Geachte|Szanown[aey]|Drog[ia]|Monsieur|Madame|Mr|Mrs|Ms|Herrn?|Frau|Se[nñ]ora?|Signora?"
+    r"|Sig|Sra?|Dhr|Mevr|Pan[ií]?)\.? )+"
+)
+"""What greets or titles is no part of a name."""
+_PARTNERS = re.compile(rf"[\w'’\-]+(?:, [\w'’\-]+)*,? ?(?:and|und|et|y|e|en|&|och|og|i) ?[{_UP}][\w'’\-]+$")
 
 
 def search(text: str, lists: Gazetteer) -> list[Span]:
@@ -39,19 +53,68 @@ def search(text: str, lists: Gazetteer) -> list[Span]:
     spaced, at = spread(text)
     spans = []
     for match in _SEQUENCE.finditer(spaced):
-        before = max(spaced.rfind("\n", 0, match.start()), spaced.rfind("\t", 0, match.start())) + 1
-        rest = re.compile(r"[^\n\t]*").match(spaced, match.end())
-        cell = spaced[before : rest.end() if rest else match.end()]
-        if _FIRM.search(cell) or (match.group().count(",") and _PARTNERS.fullmatch(cell.partition(": ")[2] or cell)):
+        before, after = _cell(spaced, match)
+        cell = spaced[before:after]
+        if match.group().count(",") and _PARTNERS.fullmatch(cell.partition(": ")[2] or cell):
             continue
         original = text[at[match.start()] : at[match.end() - 1] + 1]
         if " " not in original.strip() and len(original) > 2 * LONGEST:
             continue  # a line whose spaces were lost: the other reading tells more
         alone = len(cell.strip(" .,:;*-_|")) <= match.end() - match.start() + 2
-        for start, end, why in _names(match.group(), alone, lists):
-            span = Span(match.start() + start, match.start() + end, KIND, 0.6, why)
-            spans.append(moved(span, at))
+        for first, last in _of_no_firm(spaced, text, at, match.span(), (before, after)):
+            for start, end in labels.parted(spaced, first, last):
+                opened = _OPENING.match(spaced, start, end)
+                start = opened.end() if opened else start
+                found = _names(spaced[start:end], alone, lists)
+                spans += [moved(Span(start + a, start + b, KIND, 0.6, why), at) for a, b, why in found]
     return spans
+
+
+def is_firm(text: str) -> bool:
+    """Is it the name of one firm, with its mark at the end?"""
+    shown = text.strip(" .,;")
+    ends = any(m.end() == len(shown) for m in _FIRM.finditer(shown)) or _ITS_END.search(shown) is not None
+    return (ends and "," not in shown) or _CHINESE_FIRM.fullmatch(shown) is not None
+
+
+def _cell(text: str, match: re.Match[str]) -> tuple[int, int]:
+    before = max(text.rfind("\n", 0, match.start()), text.rfind("\t", 0, match.start())) + 1
+    rest = re.compile(r"[^\n\t]*").match(text, match.end())
+    return before, rest.end() if rest else match.end()
+
+
+def _of_no_firm(
+    spaced: str, text: str, at: Sequence[int], match: tuple[int, int], cell: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """The match without its parts, between commas, that bear the mark of a firm; nothing of "Smith, Jones & Sons"."""
+    kept: list[tuple[int, int]] = []
+    start = match[0]
+    for part in spaced[match[0] : match[1]].split(","):
+        end = start + len(part)
+        left = spaced[cell[0] : start].rpartition(",")[2] if start == match[0] else ""
+        right = spaced[end : cell[1]].partition(",")[0] if end == match[1] else ""
+        as_read = text[at[start - len(left)] : at[max(end + len(right) - 1, start)] + 1]
+        if _marked(left + part + right) or _marked(as_read):
+            kept = [(a, b) for a, b in kept if " " in spaced[a:b].strip()]
+        else:
+            kept.append((start, end))
+        start = end + 1
+    return _runs(kept)
+
+
+def _runs(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Parts that stand next to each other, joined."""
+    runs: list[tuple[int, int]] = []
+    for a, b in parts:
+        if runs and runs[-1][1] + 1 == a:
+            runs[-1] = runs[-1][0], b
+        else:
+            runs.append((a, b))
+    return runs
+
+
+def _marked(text: str) -> bool:
+    return _FIRM.search(text) is not None or _ITS_END.search(text) is not None
 
 
 def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int, str]]:
@@ -101,4 +164,4 @@ def _mark(token: str, lists: Gazetteer, dotted: bool) -> str:
 
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the names of held-out pages."""
-    return Rule("full_name", "1", lambda text: search(text, gazetteer(half)))
+    return Rule("full_name", "2", lambda text: search(text, gazetteer(half)))

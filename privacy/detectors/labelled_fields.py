@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from privacy.detectors import labels
+from privacy.detectors import full_names, labels
 from privacy.detectors.gazetteer import surnames
 from privacy.detectors.interface import Rule, Span
 
@@ -31,6 +31,7 @@ _NOT_A_NAME = re.compile(
     r"(?i:of|is|are|was|and|or|the|to|for|in|on|with|will|shall|must|may|has|have|that|this|a|an|as|at|by|from|not|no|"
     r"badge|tag|plate|card|list|field|change|change[sd]|signature|n/a|tba|none|unknown)(?![A-Za-zÀ-ÿ])"
 )
+_OF_A_SHEET = re.compile(r"信息|資料|资料|登记|登記|须知|須知|服务|服務|名单|名單")
 _PERSONAL = re.compile(r"(?=[^\n\t]*[^\W\d_])[^\n\t\[█]{2,60}")
 _LINE = re.compile(r"(?=[^\n\t]*\w)[^\n\t\[█]{3,100}")
 
@@ -49,7 +50,8 @@ def _names(text: str) -> list[Span]:
             continue
         value = _PERSONAL.match(text, match.end())
         end = _value_end(text, match.end(), value.end()) if value else match.end()
-        if end - match.end() < 2 or not _announced(text, match, text[match.end() : end]):
+        shown = text[match.end() : end]
+        if len(shown) < 2 or _OF_A_SHEET.match(shown) or not _announced(text, match, shown):
             continue
         spans.append(Span(match.end(), end, NAME, 0.85, "value of a label"))
     return spans
@@ -83,7 +85,7 @@ def _value_end(text: str, start: int, end: int) -> int:
 
 def _announced(text: str, match: re.Match[str], value: str) -> bool:
     """A colon announces a value. Any other label must begin its line; with no sign at all, a proper name follows."""
-    if _NOT_A_NAME.match(value):
+    if _NOT_A_NAME.match(value) or full_names.is_firm(value):
         return False
     if ":" in match["mark"] + match["gap"]:
         return True
@@ -96,4 +98,4 @@ def _announced(text: str, match: re.Match[str], value: str) -> bool:
     return bool(re.match(r"[A-ZÀ-Þ][\w'\-]+ [A-ZÀ-Þ]|\d+[\w\-/]*,? [A-Z]", value))
 
 
-RULE = Rule("labelled_field", "1", search)
+RULE = Rule("labelled_field", "2", search)

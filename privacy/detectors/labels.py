@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from privacy.detectors import record_labels
+
 _LETTER = "A-Za-zÀ-ÖØ-öø-žА-яЁё"
 
 
@@ -134,29 +136,8 @@ TAX = _words(
     纳税人识别号, 统一社会信用代码, 社会信用代码, 税号, 統一編號, 統編
     """
 )
-RECORD = _words(
-    """
-    hospital number, hospital no, chart no, chart number, encounter no, visit no, accession no, specimen no, sample no,
-    case no, case number, case id, file ref, file no, file number, docket no, docket number, claim no, claim number,
-    policy no, our reference, patientennummer, patienten-nr, patient-nr, fallnummer, fall-nr, befundnummer,
-    aktenzeichen,
-    az, geschäftszeichen, versicherungsnummer, schadennummer, n° de dossier médical, n° de dossier, n° dossier,
-    n° patient, numéro de patient, n° d'affaire, n° rg, n° rôle, n° de sinistre, n° de contrat,
-    n.º de historia clínica, historia clínica, nhc, n.º de expediente, expediente, exp. n.º, procedimiento n.º,
-    n. cartella clinica, cartella clinica, n. paziente, n. pratica, r.g. n, n. sinistro, patiëntnummer, dossiernummer,
-    zaaknummer, rolnummer, polisnummer, nr karty pacjenta, nr historii choroby, sygn. akt, sygnatura akt, sygnatura,
-    nr sprawy, nr polisy, nr szkody, 病案号, 就诊号, 就診號, 诊疗卡号, 检验号, 样本号, 病历编号, 案号, 案件编号,
-    案件號碼,
-    案號, 案件編號, 保单号, 保單號碼, 卷宗号
-    """
-)
-CUSTOMER = _words(
-    """
-    customer no, customer number, customer id, client no, client number, client id, account ref, loyalty no,
-    kundennummer, kunden-nr, kd.-nr, mitgliedsnummer, n° client, réf. client, n.º de cliente, cliente n.º, n. cliente,
-    cod. cliente, klantnummer, klantnr, nr klienta, numer klienta, 客户编号, 客戶編號, 会员号, 會員號, 会员卡号
-    """
-)
+RECORD = _words(record_labels.RECORD)
+CUSTOMER = _words(record_labels.CUSTOMER)
 PLATE = _words(
     """
     licence plate, license plate, plate no, plate number, number plate, registration mark, registration number,
@@ -258,6 +239,20 @@ def bare(text: str) -> str:
 def whole(group: tuple[str, ...]) -> re.Pattern[str]:
     """Matches what is one of the group's labels from end to end, once it is `bare`."""
     return re.compile(one_of(tuple(bare(word) for word in group), group))
+
+
+def parted(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """What `text[start:end]` holds beside labels that can't be values: those of several words, or with a colon."""
+    pieces, begin = [], start
+    for match in ANY.finditer(text, start):
+        if match.start() >= end:
+            break
+        if " " in match.group().strip() or text[match.end() :].lstrip(" ")[:1] == ":":
+            pieces.append((begin, match.start()))
+            begin = match.end()
+    pieces.append((min(begin, end), end))
+    shown = [(b - len(text[a:b].lstrip(" ,.:;")), a + len(text[a:b].rstrip(" ,:;"))) for a, b in pieces]
+    return [(a, b) for a, b in shown if a < b]
 
 
 def is_label(text: str) -> bool:

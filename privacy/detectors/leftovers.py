@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from privacy.detectors.labels import is_label
+from privacy.detectors.labels import is_label, parted
+from privacy.detectors.lookalikes import fold
 from privacy.detectors.passages import FILLED, FILLED_ALONE
 from privacy.detectors.words import common
 from privacy.page import Box, Char, Image, Line, Quad, Region
@@ -22,7 +23,7 @@ class LeftoverDetector:
     """Finds nothing on a page without fills, that is on a first look."""
 
     name = KIND
-    version = "1"
+    version = "2"
     pixels = False
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
@@ -71,16 +72,17 @@ def _telling(word: Sequence[Char], after: bool) -> bool:
 
 
 def _words(line: Line) -> list[list[Char]]:
-    """The characters of a line, parted where spaces stand."""
+    """The characters of a line but for its labels, parted where spaces stand."""
     chars = [c for c in line.chars if not c.text.isspace()]
+    shown = {i for a, b in parted(fold(line.text), 0, len(line.text)) for i in range(a, b)}
     words: list[list[Char]] = [[]]
     place = 0
-    for sign in line.text:
-        if sign.isspace():
+    for i, sign in enumerate(line.text):
+        if sign.isspace() or i not in shown:
             words.append([])
         elif place < len(chars):
             words[-1].append(chars[place])
-            place += 1
+        place += not sign.isspace()
     return [word for word in words if word]
 
 

@@ -20,6 +20,7 @@ _TITLE = re.compile(
 _GREETING = re.compile(
     r"(?m:^)[ \t]*(?:Dear|DEAR|Hello|Hi|Guten Tag|Liebe[rs]?|Sehr geehrte[rs]?|Cher|Chère|Chere|Bonjour|Estimad[oa]"
     r"|Querid[oa]|Gentile|Gent\.m[ao]|Car[oa]|Egregio|Beste|Geachte|Szanown[aey]|Drog[ia]|Kjære|Kära|Kære) "
+    r"(?:(?:Monsieur|Madame|Mme|Mr|Mrs|Ms|Dr|Herrn?|Frau|Se[nñ]ora?|Signora?|Sig|Sra?|heer|mevrouw|Pan[ií]?)\.? )?"
     r"(?P<value>[A-ZÀ-Þ][^\n\t,:;!\[█]{1,40})"
 )
 _AFTER_GREETING = re.compile(
@@ -43,7 +44,7 @@ _SURNAMES = (
 )
 _BEFORE_PHONE = re.compile(
     rf"(?P<value>[{_SURNAMES}][\u4e00-\u9fff]{{1,2}})"
-    r"(?=[ \t,:]*(?:联系|聯絡|聯繫|連絡)?(?:电话|電話|手机|手機))"
+    r"(?=[ \t,:]*(?:联系|聯絡|聯繫|連絡)?(?:电话|電話|手机|手機)(?:号码|號碼)?[ \t,:]*(?:[+(\d\n]|$))"
 )
 _LATIN_BEFORE_PHONE = re.compile(
     r"(?m:^)[ \t]*(?P<value>[A-ZÀ-Þ][a-zà-ÿ'\-]+(?: [a-z]{2,3})?(?: [A-ZÀ-Þ][\w'\-]+){1,2})(?=[ ,:]{1,3}"
@@ -75,4 +76,4 @@ def search(text: str) -> list[Span]:
     ]
 
 
-RULE = Rule("name", "1", search)
+RULE = Rule("name", "2", search)

@@ -7,6 +7,7 @@ below it (joined by line breaks).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,7 +22,9 @@ FILLED = "\u2588"  # stands for a fill on a page that is looked at again; no rul
 FILLED_ALONE = 2 * FILLED  # a fill whose neighbours are no part of what was there: a face, a code, a leftover
 FULL = 0.75  # a line of so much of the longest in its block goes on in the next ...
 PROSE = 10.0  # ... if it is so many times as wide as high
+LATIN_PROSE = 14.0  # and a line in Latin letters if it is so
 _HAN = 0x2E80  # from here on characters that stand without spaces between them
+_FIELD = re.compile(rf"[ *#.\-]*{ANY.pattern}[^\n:]{{0,12}}:")
 NEAR = 1.6  # line heights; a larger gap between two lines parts a label from what is below
 
 Place = tuple[int, Quad]
@@ -77,31 +80,38 @@ def _passages(lines: tuple[Line, ...]) -> tuple[list[Passage], list[Passage], li
     page = [_join([_join([alone[i] for i in row], "\t") for row in beside_each_other], "\n")] if len(lines) > 1 else []
     blocks = _blocks(boxes)
     columns = [_join([alone[i] for i in block], "\n") for block in blocks]
-    for paragraph in (each for block in blocks for each in _paragraphs(block, boxes)):
+    for paragraph in (each for block in blocks for each in _paragraphs(block, boxes, folded)):
         if not any("<<" in folded[i] for i in paragraph):  # a machine-readable zone is no prose
             joined.append(_prose([alone[i] for i in paragraph]))
     return alone + joined, page, columns
 
 
-def _paragraphs(block: Sequence[int], boxes: Sequence[Box]) -> list[list[int]]:
-    """Lines of running text: each but the last about as long as the longest of its block."""
+def _paragraphs(block: Sequence[int], boxes: Sequence[Box], folded: Sequence[str]) -> list[list[int]]:
+    """Lines of running text: each but the last about as long as the longest of its block; fields are none."""
     widest = max(boxes[i].x1 - boxes[i].x0 for i in block)
     found: list[list[int]] = [[]]
     for i in block:
+        if _FIELD.match(folded[i]):
+            found.append([])
         found[-1].append(i)
         height, width = boxes[i].y1 - boxes[i].y0, boxes[i].x1 - boxes[i].x0
-        if width < FULL * widest or width < PROSE * height:
+        if width < FULL * widest or width < (PROSE if has_han(folded[i]) else LATIN_PROSE) * height:
             found.append([])
     return [paragraph for paragraph in found if len(paragraph) > 1]
 
 
 def _prose(parts: Sequence[Passage]) -> Passage:
     """Lines as one: a space between them, but none in Chinese, which breaks even numbers where a line ends."""
-    tight = any(ord(c) > _HAN for part in parts for c in part.text)
+    tight = any(has_han(part.text) for part in parts)
     whole = parts[0]
     for part in parts[1:]:
         whole = _join([whole, part], "" if tight else " ")
     return whole
+
+
+def has_han(text: str) -> bool:
+    """Does it hold characters that stand without spaces between them?"""
+    return any(ord(c) > _HAN for c in text)
 
 
 def _passage(index: int, line: Line) -> Passage:

@@ -28,7 +28,7 @@ class TableDetector:
     """Finds the cells under headings."""
 
     name = "table"
-    version = "1"
+    version = "2"
     pixels = False
 
     def __init__(self) -> None:

@@ -38,6 +38,7 @@ ALIKE = 0.7  # of two readings' letters; two readers that agree so far are belie
 WHOLE = 0.5  # of a stroke's ink outside the lines, from which all of it is: signatures cross what is printed
 SHORT = 4  # letters and digits; of less than that readers have to agree
 TALL = 1.6  # times the usual height; so tall and so short a line is no text
+DARK, FLAT = 100, 0.5  # grey level and share of a page: a screen at night is darker, and has more of one tone
 _USUAL_HEIGHT = 24.0
 
 Mask = npt.NDArray[np.uint8]
@@ -47,7 +48,7 @@ class UnreadDetector:
     """Finds patches of ink outside the lines it is given."""
 
     name = KIND
-    version = "2"
+    version = "3"
     pixels = True
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
@@ -57,6 +58,8 @@ class UnreadDetector:
         if scale < 1.0:
             size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
             gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+        if _dark(gray):
+            gray = 255 - gray
         heights = [min(_sides(line.quad)) * scale for line in lines]
         height = float(np.clip(np.median(heights), 8, 60)) if heights else _USUAL_HEIGHT
         everything = _ink(gray)
@@ -101,6 +104,12 @@ def _around(box: Box, label: Box, height: float) -> bool:
         return True
     apart = box.x0 >= label.x1 + 4 * height or box.x1 <= label.x0 - 4 * height
     return not apart and (0 < middle - label.y1 < 3.5 * height or 0 < label.y0 - middle < 2.5 * height)
+
+
+def _dark(gray: npt.NDArray[np.uint8]) -> bool:
+    """Is it light on dark, as a screen at night: most of it one dark tone? A photograph has many."""
+    tone = float(np.median(gray))
+    return tone < DARK and float((np.abs(gray.astype(np.int16) - tone) <= CONTRAST).mean()) > FLAT
 
 
 def _ink(gray: Mask) -> Mask:
