@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import click
 from daemon.cli_documents import DOCUMENT_COMMANDS
 from daemon.cli_options import OUT
 from daemon.errors import EXIT_CODES, BadKeys, OcrdError, Unhealthy, exit_code
+from daemon.logs import log_to_stderr
 from daemon.quarantine_commands import group as quarantine
 
 _EXITS = "\n".join(
@@ -112,7 +111,7 @@ def init(home: Path, weights: Path | None) -> None:
 @click.pass_obj
 def start(home: Path, verbose: bool) -> None:
     """Serve in the foreground until SIGTERM or Ctrl-C (this is the systemd unit's ExecStart)."""
-    _log_to_stderr(verbose)
+    log_to_stderr(verbose)
     from daemon.service import Service
 
     Service(home).run()
@@ -271,30 +270,6 @@ def completion(shell: str) -> None:
 
 for _command in DOCUMENT_COMMANDS:
     main.add_command(_command)
-
-
-def _log_to_stderr(verbose: bool) -> None:
-    """To the journal with priorities under systemd, with times elsewhere."""
-    under_systemd = "JOURNAL_STREAM" in os.environ
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _JournalFormatter() if under_systemd else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    )
-    logging.basicConfig(level=logging.INFO if not verbose else logging.DEBUG, handlers=[handler], force=True)
-    for chatty in ("apscheduler", "watchdog", "RapidOCR", "PIL"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
-"""Python's levels as syslog's."""
-
-
-class _JournalFormatter(logging.Formatter):
-    """Prefixes each record with its syslog priority, as sd-daemon(3) reads it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        priority = f"<{PRIORITIES.get(record.levelno, 3)}>"  # the journal makes an entry of each line
-        return "\n".join(f"{priority}{record.name}: {line}" for line in record.getMessage().splitlines() or [""])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from daemon import config, mounts
 from daemon.errors import AlreadyRunning, BadSetting, NotInitialised, NotMounted, NotOurs
+from daemon.template import TEMPLATE
 from models import weights
 from models.store import ModelStore
 from privacy import files, syncfs
@@ -95,7 +96,7 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
     mounts.refuse_network(home)
     settings_file = home / config.FILE_NAME
     if not settings_file.exists():
-        files.write_bytes(settings_file, config.TEMPLATE.encode(), mode=0o600)
+        files.write_bytes(settings_file, TEMPLATE.encode(), mode=0o600)
         say(f"wrote {settings_file}")
     settings = config.load(home)
     for name in (

@@ -6,11 +6,12 @@ import pytest
 
 from daemon import config
 from daemon.errors import BadSetting, NotInitialised
+from daemon.template import TEMPLATE
 
 
 @pytest.fixture
 def home(tmp_path):
-    (tmp_path / "ocrd.toml").write_text(config.TEMPLATE)
+    (tmp_path / "ocrd.toml").write_text(TEMPLATE)
     return tmp_path
 
 
@@ -19,7 +20,7 @@ def test_the_template_as_shipped_is_the_defaults(home):
 
 
 def test_every_line_of_the_template_shows_the_default(home):
-    shown = re.sub(r"^# (\w+ = )", r"\1", config.TEMPLATE, flags=re.MULTILINE)
+    shown = re.sub(r"^# (\w+ = )", r"\1", TEMPLATE, flags=re.MULTILINE)
     (home / "ocrd.toml").write_text(shown)
     assert config.load(home) == config.Settings(home=home)
 
@@ -33,7 +34,7 @@ def test_every_setting_is_in_the_template():
         "gates": config.Gates,
     }
     for name, section in sections.items():
-        part = re.split(rf"\n\[{name}\]", config.TEMPLATE)[1].split("\n[")[0]
+        part = re.split(rf"\n\[{name}\]", TEMPLATE)[1].split("\n[")[0]
         assert set(re.findall(r"^# (\w+) = ", part, re.MULTILINE)) == set(section.model_fields)
 
 

@@ -30,9 +30,9 @@ from daemon import learning, workers
 from daemon.ingest import Ingest
 from daemon.home import open_home
 from daemon.service import Service
-from daemon.cli import _log_to_stderr
+from daemon.logs import log_to_stderr
 {fault}
-_log_to_stderr(False)
+log_to_stderr(False)
 Service(Path(sys.argv[1])).run()
 """
 HANGS = """
