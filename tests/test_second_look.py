@@ -102,8 +102,8 @@ def leftover(monkeypatch):
     """Fills that leave the end of what they should cover."""
     real = anonymise._blocks
 
-    def short(image, regions):
-        mask = real(image, regions)
+    def short(image, regions, lines):
+        mask = real(image, regions, lines)
         columns = np.flatnonzero(mask.any(axis=0))
         if len(columns):
             mask[:, (4 * columns[0] + columns[-1]) // 5 // 8 * 8 :] = False
