@@ -72,10 +72,10 @@ RECIPES = {
     "no warm-up": Recipe(warm_up=0.0),
     "decay": Recipe(decay=True),
     "last iterate": Recipe(averaged=0.0),
-    "decay, last iterate": Recipe(decay=True, averaged=0.0),
-    "decay, rate x 2": Recipe(decay=True, rate=2.0),
+    "decay and last iterate": Recipe(decay=True, averaged=0.0),
+    "decay and rate x 2": Recipe(decay=True, rate=2.0),
     "weight decay": Recipe(weight_decay=1.0),
-    "SGD, momentum": Recipe(optimiser="sgd", rate=100.0),
+    "SGD with momentum": Recipe(optimiser="sgd", rate=100.0),
     "clip / 4": Recipe(clip=0.25),
     "clip x 4": Recipe(clip=4.0),
     "median clip": Recipe(clip=0.0),
@@ -99,6 +99,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="80 documents, 30 tests, one draw, three recipes")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if unknown := set(given.only) - RECIPES.keys():
+        parser.error(f"expected of {', '.join(RECIPES)}, got {', '.join(sorted(unknown))}")
     if given.quick:
         given.documents, given.tests, given.draws, given.only = 80, 30, 1, ["decay", "1 copy more"]
     torch.set_num_threads(1)
