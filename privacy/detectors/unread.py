@@ -58,7 +58,7 @@ class UnreadDetector:
         if scale < 1.0:
             size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
             gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-        if _dark(gray):
+        if dark(gray):
             gray = 255 - gray
         heights = [min(_sides(line.quad)) * scale for line in lines]
         height = float(np.clip(np.median(heights), 8, 60)) if heights else _USUAL_HEIGHT
@@ -106,7 +106,7 @@ def _around(box: Box, label: Box, height: float) -> bool:
     return not apart and (0 < middle - label.y1 < 3.5 * height or 0 < label.y0 - middle < 2.5 * height)
 
 
-def _dark(gray: npt.NDArray[np.uint8]) -> bool:
+def dark(gray: npt.NDArray[np.uint8]) -> bool:
     """Is it light on dark, as a screen at night: most of it one dark tone? A photograph has many."""
     tone = float(np.median(gray))
     return tone < DARK and float((np.abs(gray.astype(np.int16) - tone) <= CONTRAST).mean()) > FLAT
