@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from daemon.substituting import Substituter
 from models import orientation, reader
 from privacy import anonymise
-from privacy.detectors.interface import Detector
+from privacy.detectors.interface import Detector, forget
 from privacy.errors import BadPage
 from privacy.page import Box, Image, Line, Region
 from privacy.surrogates import Substitution, Told
@@ -95,6 +95,12 @@ class Redactor:
 
     def look(self, image: Image, number: int) -> tuple[PageResult, str]:
         """The page as `page` would give it back, and why it may not be: empty if it may."""
+        try:
+            return self._looked(image, number)
+        finally:
+            forget()
+
+    def _looked(self, image: Image, number: int) -> tuple[PageResult, str]:
         up = orientation.upright(image, self._guard)
         readings = [up.lines, self._serving.reread(up.image, up.lines)]
         redaction = anonymise.anonymise(up.image, readings, self._detectors)

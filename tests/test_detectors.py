@@ -11,6 +11,7 @@ from models import weights
 from privacy.detectors import (
     birth_dates,
     cards,
+    codes,
     email,
     iban,
     labelled_fields,
@@ -418,9 +419,48 @@ def test_a_code_that_cannot_be_decoded_is_known_by_its_texture():
     code[np.random.default_rng(0).random(code.shape) < 0.1] ^= 255
     assert zxingcpp.read_barcodes(code) == []
     page[20 : 20 + len(code), 40 : 40 + len(code)] = code[..., None]
-    (region,) = CodeDetector().find(page, [])
-    assert region.reason in ("texture of a code", "located, not decoded")
-    assert region.confidence < 0.9
+    found = CodeDetector().find(page, [])
+    assert found
+    assert {region.reason for region in found} <= {"texture of a code", "located, not decoded"}
+    assert all(region.confidence < 0.9 for region in found)
+
+
+def blurred(kind, text: str, scale: int) -> tuple[np.ndarray, Box]:
+    """A page with a code that zxing-cpp does not decode, and where the code is."""
+    page = text_page()
+    page[100:300, 30:] = 255
+    code = np.array(zxingcpp.create_barcode(text, kind).to_image(scale=scale, add_quiet_zones=False))
+    code = np.repeat(code, 60 if len(code) == 1 else 1, axis=0)
+    height, width = code.shape
+    page[120 : 120 + height, 60 : 60 + width] = code[..., None]
+    page = cv2.GaussianBlur(page, (0, 0), 0.9 * scale)
+    assert zxingcpp.read_barcodes(page) == []
+    return page, Box(60, 120, 60 + width, 120 + height)
+
+
+@pytest.mark.parametrize("name", ["QRCode", "DataMatrix", "Aztec", "Code128"])
+def test_a_blurred_code_is_found_whole(name, monkeypatch):
+    page, box = blurred(getattr(zxingcpp.BarcodeFormat, name), "AB1234567890", 2 if name == "Code128" else 4)
+
+    def found():
+        return any(r.box.intersect(box) >= 0.95 * box.area for r in CodeDetector().find(page, []))
+
+    assert found()
+    monkeypatch.setattr(codes, "FEWEST", 99.0)  # mutants: modules are not known, nor rows of stacked bars, nor bars
+    monkeypatch.setattr(codes, "ROW", 99.0)
+    monkeypatch.setattr(codes, "ROW_OF_BARS", 99.0)
+    monkeypatch.setattr(codes, "BARS", 99)
+    assert not found()
+
+
+def test_what_is_read_is_no_code_but_for_one_character(monkeypatch):
+    page, box = blurred(zxingcpp.BarcodeFormat.Aztec, "AB1234567890", 4)
+    quad = ((box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1))
+    assert CodeDetector().find(page, [Line("回", quad, 0.99, 0.99)])
+    assert CodeDetector().find(page, [Line("Inn", quad, 0.6, 0.6)])
+    assert not CodeDetector().find(page, [Line("Inn", quad, 0.99, 0.99)])
+    monkeypatch.setattr(codes, "READ", 2.0)  # mutant: what is read counts for nothing
+    assert CodeDetector().find(page, [Line("Inn", quad, 0.99, 0.99)])
 
 
 def test_text_is_no_code(draw_lines):

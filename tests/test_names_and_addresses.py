@@ -45,7 +45,7 @@ FOUND = [
     (chinese_names.RULE, "張志明", ["張志明"]),
     (chinese_names.RULE, "本合同由陈淑华签订", ["陈淑华"]),
     (chinese_addresses.RULE, "上海市西安县蓟州马街12号", ["上海市西安县蓟州马街12号"]),
-    (chinese_addresses.RULE, "台灣鐵高\n李志明\n屏東信義街\n68號8樓", ["屏東信義街\n68號8樓"]),
+    (chinese_addresses.RULE, "台灣鐵高\n李志明\n屏東信義街\n68號8樓", ["李志明", "屏東信義街\n68號8樓"]),
     (chinese_addresses.RULE, "員林象山街4段45號4樓", ["員林象山街4段45號4樓"]),
     (plates.RULE, "Kennzeichen: B-AB 1234", ["B-AB 1234"]),
     (plates.RULE, "parked: AB-123-CD", ["AB-123-CD"]),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
+from privacy.detectors import labels
+from privacy.detectors.gazetteer import surnames
 from privacy.detectors.interface import Rule, Span, moved
+from privacy.detectors.words import chinese_word, simplified
 
 KIND = "address"
 
@@ -41,6 +45,8 @@ _PATTERNS = tuple(
 )  # fmt: skip
 
 
+_NAME = re.compile(rf"{_HAN}{{2,4}}")
+_GOES_ON = re.compile(rf" ?(?:{_ROAD}|{_SMALL}|\d{{1,4}} ?[号號])")
 _OF_ADDRESSES = re.compile(rf"{_SMALL}|{_ROAD}|{_LARGE}|[号號座栋棟幢楼樓室园園苑段旗州]|\d")
 
 
@@ -50,14 +56,29 @@ def search(text: str) -> list[Span]:
     for shown, at in (_packed(text, " "), _packed(text, " \n")):
         for pattern, confidence, reason in _PATTERNS:
             spans += [moved(Span(*m.span(), KIND, confidence, reason), at) for m in pattern.finditer(shown)]
-    return [_without_the_lines_above(span, text) for span in spans]
+    found = [_without_the_lines_above(span, text) for span in spans]
+    return found + [name for span in found if (name := _addressee(text, span.start)) is not None]
+
+
+def _addressee(text: str, start: int) -> Span | None:
+    """The name that stands alone above an address: a surname, and one or two characters."""
+    lines = text[:start].split("\n")
+    if len(lines) < 2 or lines[-1].strip():
+        return None
+    above = lines[-2].strip()
+    if not _NAME.fullmatch(above) or labels.is_label(above) or chinese_word(above):
+        return None
+    if above[:1] not in surnames() and simplified(above[:1]) not in surnames() and above[:2] not in surnames():
+        return None
+    begin = start - len(lines[-1]) - 1 - len(lines[-2]) + lines[-2].index(above)
+    return Span(begin, begin + len(above), "name", 0.6, "alone above an address")
 
 
 def _without_the_lines_above(span: Span, text: str) -> Span:
-    """The span from its first line on that has a word of addresses."""
+    """The span from its first line on that has a word of addresses; from the one above that if it goes on there."""
     start, lines = span.start, text[span.start : span.end].split("\n")
-    for line in lines[:-1]:
-        if _OF_ADDRESSES.search(line):
+    for line, following in pairwise(lines):
+        if _OF_ADDRESSES.search(line) or _GOES_ON.match(following):
             break
         start += len(line) + 1
     return Span(start, span.end, span.kind, span.confidence, span.reason)
@@ -68,4 +89,4 @@ def _packed(text: str, gaps: str) -> tuple[str, list[int]]:
     return "".join(text[i] for i in kept), kept
 
 
-RULE = Rule("chinese_address", "2", search, blocks=True)
+RULE = Rule("chinese_address", "3", search, blocks=True)

@@ -36,6 +36,8 @@ NARROW = 25  # pixels; blurred modules are seen against what is so near
 RULE = 0.9  # of a row or a column; with more ink it is a rule, or a part of a code's rim
 READ = 0.6  # of its ink in lines that are surely text, and it is text
 SURELY = 0.9  # mean confidence from which a line is text
+SAME = 0.6  # of an area, in one found before: the same code, and what stands about it
+DENSE = 0.22  # share of ink in a code's columns, wide gaps between its bars included; text has less
 SAME_BARS = 0.6  # correlation of a row with the bars, from which it belongs to them
 
 Gray = npt.NDArray[np.uint8]
@@ -57,12 +59,13 @@ class CodeDetector:
             regions += _decoded(cv2.resize(gray, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), 2)
         if dark(gray):
             gray = 255 - gray
-        ink, text = _ink(gray, Box(0, 0, gray.shape[1], gray.shape[0])), [r.box for r in lines if _surely(r)]
+        text = [line.box for line in lines if _surely(line)]
+        ink = _ink(gray, Box(0, 0, gray.shape[1], gray.shape[0]))
         regions += [r for r in (*_barred(gray, ink), *_textured(gray, ink)) if not _read(ink, r.box, text)]
         kept: list[Region] = []
         for region in regions:
             box = region.box
-            if all(box.intersect(other.box) < 0.8 * box.area for other in kept):
+            if all(box.intersect(other.box) < SAME * box.area for other in kept):
                 kept.append(region)
         return kept
 
@@ -74,7 +77,7 @@ def _decoded(gray: Gray, scale: int) -> list[Region]:
     for code in zxingcpp.read_barcodes(gray, return_errors=True):
         p = code.position
         corners = [(float(q.x), float(q.y)) for q in (p.top_left, p.top_right, p.bottom_right, p.bottom_left)]
-        box = _along_bars(gray, Box.around(corners))
+        box = _along_rows(gray, _along_bars(gray, Box.around(corners)))
         if box.area <= 16 or (code.error and not _is_code(_ink(gray, box), modules=5.0)):
             continue  # without a check that holds, dotted print is taken for a code
         box = Box(box.x0 // scale, box.y0 // scale, -(-box.x1 // scale), -(-box.y1 // scale))
@@ -104,6 +107,25 @@ def _along_bars(gray: Gray, box: Box) -> Box:
     while y1 < len(alike) and alike[y1]:
         y1 += 1
     return Box(box.x0, min(box.y0, y0), box.x1, max(box.y1, y1))
+
+
+def _along_rows(gray: Gray, box: Box) -> Box:
+    """The box of a long code, longer at both ends as far as there is ink as dense: a reader may know a part of it."""
+    if box.x1 - box.x0 < 1.5 * (box.y1 - box.y0):
+        if box.y1 - box.y0 < 1.5 * (box.x1 - box.x0):
+            return box
+        turned = _along_rows(np.ascontiguousarray(gray.T), Box(box.y0, box.x0, box.y1, box.x1))
+        return Box(turned.y0, turned.x0, turned.y1, turned.x1)
+    dense = _ink(gray, Box(0, box.y0, gray.shape[1], box.y1)).mean(axis=0)
+    if dense.size == 0:
+        return box
+    window = max(12, (box.y1 - box.y0) // 4)
+    left, right, most = max(box.x0, 0), min(box.x1, len(dense)), (box.x1 - box.x0) // 2
+    while left > max(box.x0 - most, 0) and dense[max(left - window, 0) : left].mean() >= DENSE:
+        left = max(left - window // 2, 0)
+    while right < min(box.x1 + most, len(dense)) and dense[right : right + window].mean() >= DENSE:
+        right = min(right + window // 2, len(dense))
+    return Box(min(left, box.x0), box.y0, max(right, box.x1), box.y1)
 
 
 def _barred(gray: Gray, ink: Mask) -> list[Region]:

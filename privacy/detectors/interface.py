@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -56,11 +57,21 @@ class Rule:
 
         A value found once is found wherever else it stands, with or without spaces.
         """
-        folded = fold(text)
-        spans = list(self.search(folded))
-        for kind, value in values(folded, spans):
-            spans += again(folded, kind, value)
-        return _joined(spans)
+        return list(_searched(self.search, text))
+
+
+@lru_cache(maxsize=16_384)  # two readings of a page, and of what is looked at again, are much alike
+def _searched(search: Callable[[str], list[Span]], text: str) -> tuple[Span, ...]:
+    folded = fold(text)
+    spans = list(search(folded))
+    for kind, value in values(folded, spans):
+        spans += again(folded, kind, value)
+    return tuple(_joined(spans))
+
+
+def forget() -> None:
+    """No text of a page that is done stays in memory for a rule's sake."""
+    _searched.cache_clear()
 
 
 def squeeze(text: str) -> tuple[str, list[int]]:

@@ -182,7 +182,13 @@ CLOSING = _words(
     viele grüße, hochachtungsvoll, cordialement, bien cordialement, salutations distinguées, atentamente,
     un saludo, saludos cordiales, saludos, le saluda, cordiali saluti, distinti saluti, met vriendelijke groet,
     hoogachtend, z poważaniem, pozdrawiam, atenciosamente, med vänlig hälsning, 此致, 敬上, 谨上, 謹上, 敬启,
-    敬啟, 顺颂商祺, 順頌商祺, 敬礼, 敬禮
+    敬啟, 顺颂商祺, 順頌商祺, 敬礼, 敬禮, 此致 敬礼, 此致 敬禮, 敬祝 安康, 敬祝 健康, 敬祝 商祺, 敬颂 商祺, 敬頌 商祺,
+    顺祝 商祺, 順祝 商祺, 祝好, 祝 安好, 即颂 近安, 即頌 近安, 谨致 问候, 謹致 問候, 敬具, 拜上, 谨启, 謹啟,
+    with kind regards, with best regards, respectfully yours, respectfully, with best wishes, many thanks,
+    liebe grüße, herzliche grüße, beste grüße, mit besten grüßen, bien à vous, sincères salutations,
+    reciba un cordial saludo, un cordial saludo, muy atentamente, un saluto, in fede, con osservanza,
+    met vriendelijke groeten, hartelijke groet, hartelijke groeten, z wyrazami szacunku, z szacunkiem,
+    łączę pozdrowienia
     """
 )
 OTHER = _words(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _SIGNS = str.maketrans(
     {
@@ -49,6 +50,7 @@ def mostly_digits(text: str, share: float = 0.6) -> bool:
     return bool(signs) and sum(c.isdigit() for c in signs) >= share * len(signs)
 
 
+@lru_cache(maxsize=65_536)
 def _narrow(character: str) -> str:
     narrow = unicodedata.normalize("NFKC", character)
     return narrow if len(narrow) == 1 else character

@@ -11,8 +11,9 @@ KIND = "name"
 
 _TITLE = re.compile(
     r"(?<![^\W\d_])(?:(?:[Mm][Rr][Ss]?|[Mm]s|MS|Miss|MISS|Mme|Mlle|Dr|DR|Prof|PROF|Herrn?|HERRN?|Frau|FRAU|Sra?|SRA?"
-    r"|Sig(?:ra)?|Encik|Cik|Puan|Tuan|Dato)(?:\. ?|(?= )|(?<=[a-z])(?=[A-Z]))"
-    r"|(?:Monsieur|Madame|Se[nñ]ora?|Signora?|Don|Dhr\.?|Mevr\.?|Pan[ií]?) )"
+    r"|Sig(?:\.?ra)?|Encik|Cik|Puan|Tuan|Dato|Dott(?:\.?ssa)?|Avv|Hrn?|Mw|Dña|Mej)(?:\. ?|(?= )|(?<=[a-z])(?=[A-Z]))"
+    r"|M\. ?(?!Sc|Ed|Eng|Phil)(?=[A-ZÀ-Þ][a-zà-ÿ'’\-])|D\. (?=[A-ZÀ-Þ][a-zà-ÿ]+ [A-ZÀ-Þ])"
+    r"|(?:Monsieur|Madame|Se[nñ]ora?|Signora?|Don|Doña|Dhr\.?|Mevr\.?|Pan[ií]?) )"
     r" ?(?:(?:Dr|Prof|med)\.? ?){0,2}"
     r"(?P<value>[A-ZÀ-ÖØ-Þ][\w'’.\-]*(?: ?(?:van|von|de|der|den|del|la|le|di|da|bin|binti|al|el)(?= ))*"
     r"(?: ?[A-ZÀ-ÖØ-Þ][\w'’.\-]*){0,3})"
@@ -36,7 +37,9 @@ _NOT_GREETED = re.compile(
     r"(?i:customer|client|sir|madam|all|team|friend|guest|valued|member|kund)|客户|客戶|顾客|用户|會員|会员"
 )
 _NAME = r"(?P<value>[A-ZÀ-Þ][\w'.\-]*(?: [\w'.\-]+){1,3}|[\u4e00-\u9fff]{2,4})"
-_CLOSING = re.compile(rf"(?m:^)[ \t]*{labels.one_of(labels.CLOSING)}[ ,.!]*\n[ \t]*{_NAME}(?=[ \t]*(?:\n|$))")
+_CLOSED = rf"(?m:^)[ \t]*{labels.one_of(labels.CLOSING)}[ ,.!]*\n"
+_CLOSING = re.compile(rf"{_CLOSED}[ \t]*{_NAME}(?=[ \t]*(?:\n|$))")
+_SIGNED = re.compile(rf"{_CLOSED}[^\n]{{1,6}}\n[ \t]*{_NAME}(?=[ \t]*(?:\n|$))")
 _SURNAMES = (
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎"
     "余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文"
@@ -61,6 +64,7 @@ _PATTERNS = (
     (_AFTER_GREETING, 0.7, "in a greeting"),
     (_CHINESE_GREETING, 0.8, "in a greeting"),
     (_CLOSING, 0.75, "below a closing"),
+    (_SIGNED, 0.7, "below a closing and what was read of a signature"),
     (_BEFORE_PHONE, 0.7, "before a telephone number"),
     (_LATIN_BEFORE_PHONE, 0.6, "before a telephone number"),
 )
@@ -76,4 +80,4 @@ def search(text: str) -> list[Span]:
     ]
 
 
-RULE = Rule("name", "2", search)
+RULE = Rule("name", "3", search)

@@ -26,9 +26,10 @@ RULED = 2.5  # line heights; a thin stroke so long and so straight is a rule
 LEAST = 0.12  # of the square of a line's height: ink of a patch
 UNDERLINE = 16  # line heights; of a rule no longer than that, what lies so near to the ink upon it
 ABOUT = 3.0  # goes as well
+SIGNATURE = 14, 5  # line heights; strokes no longer and no taller are followed where they leave a patch
 SPECK = 6  # pixels; less than this is dust
 GROWN = 0.2  # of a line's height: what reaches out of a line that was read belongs to it
-_SIGNED = re.compile(rf"^\s*{labels.one_of(labels.SIGNATURE, labels.CLOSING)}[\s:._]*$")
+_SIGNED = re.compile(rf"^\s*{labels.one_of(labels.SIGNATURE, labels.CLOSING)}[\s:.,!_]*$")
 NEAR_LABEL = 6  # letters and digits; less than that around such a label is a signature,
 SURELY = 0.9  # and so is what is read there with less mean confidence; elsewhere one reader so sure is believed
 UNSURELY = 0.5  # what is read with less than that is never believed, and what is read with less than
@@ -48,7 +49,7 @@ class UnreadDetector:
     """Finds patches of ink outside the lines it is given."""
 
     name = KIND
-    version = "3"
+    version = "4"
     pixels = True
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
@@ -65,10 +66,12 @@ class UnreadDetector:
         everything = _ink(gray)
         ink = _unruled(everything, height)
         rules, strokes = everything - ink, ink.copy()
+        thin = cv2.min(_thin(gray), 1 - cv2.dilate(rules, np.ones((3, 3), np.uint8)))
         for line in _believed(lines, height / scale):
             _erase(ink, line.quad, scale)
+            _erase(thin, line.quad, scale)
         ink = _whole_strokes(ink, strokes)
-        patches = _patches(ink, height)
+        patches = _followed(_patches(ink, height), thin, height)
         return [_region(box, scale, image) for box in (*patches, *_underlines(rules, patches, height))]
 
 
@@ -117,6 +120,29 @@ def _ink(gray: Mask) -> Mask:
     side = max(31, min(gray.shape) // 8) | 1
     ink = cv2.adaptiveThreshold(soft, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, CONTRAST)
     found: Mask = ink.astype(np.uint8)
+    return found
+
+
+def _thin(gray: Mask) -> Mask:
+    """Ink with the strokes of one pixel that `_ink` loses; and with more dust."""
+    soft = cv2.GaussianBlur(gray, (0, 0), 1.0)
+    side = max(31, min(gray.shape) // 8) | 1
+    ink = cv2.adaptiveThreshold(soft, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, CONTRAST)
+    found: Mask = ink.astype(np.uint8)
+    return found
+
+
+def _followed(patches: Sequence[Box], thin: Mask, height: float) -> list[Box]:
+    """The patches, as long as the strokes in them go on: a pen's, no longer than a signature, no frame."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(thin, connectivity=8)
+    wide, tall = SIGNATURE[0] * height, SIGNATURE[1] * height
+    found = []
+    for patch in patches:
+        inside = np.unique(labels[patch.y0 : patch.y1, patch.x0 : patch.x1])
+        strokes = [stats[n].tolist() for n in inside if n and stats[n][cv2.CC_STAT_AREA] >= SPECK]
+        boxes = [Box(x, y, x + w, y + h) for x, y, w, h, _ in strokes if w <= wide and h <= tall]
+        corners = [(b.x0, b.y0) for b in (patch, *boxes)] + [(b.x1, b.y1) for b in (patch, *boxes)]
+        found.append(Box.around(corners))
     return found
 
 
