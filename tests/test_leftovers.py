@@ -1,5 +1,7 @@
 """What a first look leaves: the rest of a value, numbers nobody explains, strokes that readers take for text."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -155,6 +157,32 @@ def test_a_short_rule_goes_with_the_ink_upon_it(monkeypatch):
     assert 90 < widest() < 230
     monkeypatch.setattr(unread, "UNDERLINE", 0)  # mutant: rules stay
     assert widest() < 90
+
+
+def test_a_signature_goes_as_far_as_its_stroke(monkeypatch):
+    image = PAPER.copy()
+    cv2.polylines(image, [np.array([[160 + 8 * k, 60 + (30 if k % 2 else 0)] for k in range(8)])], False, (0, 0, 0), 2)
+    cv2.line(image, (110, 78), (160, 60), (0, 0, 0), 1)  # its first stroke, fine and nearly straight
+
+    def first():
+        return min(r.box.x0 for r in UnreadDetector().find(image, []))
+
+    assert first() <= 110
+    monkeypatch.setattr(unread, "SIGNATURE", (0, 0))  # mutant: strokes are not followed
+    assert first() > 110
+
+
+def test_below_a_closing_two_letters_are_a_signature(monkeypatch):
+    image = PAPER.copy()
+    cv2.polylines(image, [np.array([[70 + 14 * k, 76 + (30 if k % 2 else 0)] for k in range(8)])], False, (0, 0, 0), 3)
+    read = [Line("m", quad(60, 70, 180, 112), 0.93, 0.93), Line("M>", quad(60, 70, 180, 112), 0.8, 0.8)]
+
+    def found(closing):
+        return UnreadDetector().find(image, [Line(closing, quad(40, 30, 150, 60), 0.99, 0.99), *read])
+
+    assert all(map(found, ("此致敬礼", "Herzliche Grüße,", "敬祝 安康")))
+    monkeypatch.setattr(unread, "_SIGNED", re.compile("(?!)"))  # mutant: no label counts
+    assert not found("此致敬礼")
 
 
 def test_the_service_has_them(weights_dir):

@@ -9,7 +9,7 @@ from daemon.redacting import PASSES, Quarantine, Redactor
 from models import orientation, weights
 from models.reader import NARROW, Reader
 from privacy import anonymise
-from privacy.detectors import email, phone
+from privacy.detectors import email, interface, phone
 from privacy.detectors.interface import TextDetector
 from privacy.detectors.unread import UnreadDetector
 from privacy.page import Region
@@ -58,6 +58,15 @@ def test_what_the_first_look_missed_the_second_fills(readers, page):
     assert reason == ""
     assert result.redaction.mask[page[1]].all()
     assert not any("@" in line.text for line in result.lines)
+
+
+def test_no_text_of_a_page_stays_when_it_is_done(readers, page, monkeypatch):
+    Redactor(*readers, late()).look(page[0], 1)
+    assert interface._searched.cache_info().currsize == 0
+    monkeypatch.setattr("daemon.redacting.forget", lambda: None)  # mutant: nothing is forgotten
+    Redactor(*readers, late()).look(page[0], 1)
+    assert interface._searched.cache_info().currsize > 0
+    interface.forget()
 
 
 def blind(monkeypatch, *names):

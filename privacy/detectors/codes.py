@@ -36,7 +36,7 @@ NARROW = 25  # pixels; blurred modules are seen against what is so near
 RULE = 0.9  # of a row or a column; with more ink it is a rule, or a part of a code's rim
 READ = 0.6  # of its ink in lines that are surely text, and it is text
 SURELY = 0.9  # mean confidence from which a line is text
-SAME = 0.6  # of an area, in one found before: the same code, and what stands about it
+SAME = 0.5  # of an area, in one found before: the same code, and what stands about it
 DENSE = 0.22  # share of ink in a code's columns, wide gaps between its bars included; text has less
 SAME_BARS = 0.6  # correlation of a row with the bars, from which it belongs to them
 
