@@ -1,5 +1,6 @@
 """Names and addresses without a label, and numbers that a label announces: found whole, and their neighbours kept."""
 
+import numpy as np
 import pytest
 
 from privacy.detectors import (
@@ -8,6 +9,7 @@ from privacy.detectors import (
     chinese_names,
     event_dates,
     full_names,
+    interface,
     labels,
     names,
     plates,
@@ -16,6 +18,7 @@ from privacy.detectors import (
     urls,
     vehicles,
 )
+from privacy.detectors.interface import TextDetector
 from privacy.detectors.passages import passages
 from privacy.detectors.words import chinese_word, common, cut, simplified
 from privacy.page import Line
@@ -52,6 +55,8 @@ FOUND = [
     (names.RULE, "M. Laurence Costa, Date", ["Laurence Costa"]),
     (names.RULE, "Dott.ssa Anna Bianchi riceve", ["Anna Bianchi"]),
     (names.RULE, "M. Sc. Physik", []),
+    (names.RULE, "Geachte van Dongen", ["van Dongen"]),
+    (names.RULE, "Dhr. de la Cruz komt", ["de la Cruz"]),
     (
         addresses.rule(),
         "Ronda Claudia Pazos 66,\nTarragona, 29471, nacido",
@@ -138,3 +143,15 @@ def test_words_are_known_with_and_without_accents_and_in_both_chinese_scripts():
     assert simplified("電話") == "电话"
     assert chinese_word("電話")
     assert cut("电话王淑华") == ("电话", "王", "淑", "华")
+
+
+def test_a_surname_from_a_greeting_is_found_behind_given_names(monkeypatch):
+    lines = [at(0, "Juan Carlos Flores"), at(2, "Ninguna puerta"), at(4, "Estimado Flores"), at(6, "Flores del campo")]
+
+    def found():
+        regions = TextDetector(names.RULE).find(np.zeros((240, 300, 3), np.uint8), lines)
+        return sorted((region.box.y0, region.box.x0) for region in regions)
+
+    assert found() == [(0, 0), (120, 90)]  # neither the greeting's word nor flowers
+    monkeypatch.setattr(interface, "with_surname", lambda folded, surname: [])  # mutant: surnames are not looked for
+    assert found() == [(120, 90)]

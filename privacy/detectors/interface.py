@@ -120,6 +120,18 @@ def again(folded: str, kind: str, value: str) -> list[Span]:
     return spans
 
 
+def _single_words(folded: str, spans: Iterable[Span]) -> Iterable[str]:
+    """Names of one word, as a greeting has them."""
+    words = (folded[span.start : span.end] for span in spans if span.kind == "name")
+    return (word for word in words if word[:1].isupper() and word.isalpha() and len(word) >= 4)
+
+
+def with_surname(folded: str, surname: str) -> list[Span]:
+    """Wherever else on the page a name of one word stands behind one to three words with capitals."""
+    pattern = rf"(?<!\w)(?:[A-ZÀ-Þ][\w'’\-]+ ){{1,3}}{re.escape(surname)}(?!\w)"
+    return [Span(*m.span(), "name", 0.6, "found elsewhere on the page") for m in re.finditer(pattern, folded)]
+
+
 def moved(span: Span, at: Sequence[int]) -> Span:
     """A span of a squeezed text, in the text as it was."""
     return Span(at[span.start], at[span.end - 1] + 1, span.kind, span.confidence, span.reason)
@@ -176,10 +188,13 @@ class TextDetector:
             (passage, self.rule.find(passage.text)) for passage in passages(lines, self.rule.whole, self.rule.blocks)
         ]
         known = {value for passage, spans in found for value in values(fold(passage.text), spans)}
+        surnames = {word for passage, spans in found for word in _single_words(fold(passage.text), spans)}
         regions: dict[Region, None] = {}
         for passage, spans in found:
             folded = fold(passage.text)
             more = [span for kind, value in known for span in again(folded, kind, value)]
+            own = {span.end for span in spans}
+            more += [span for name in surnames for span in with_surname(folded, name) if span.end not in own]
             for span in (*spans, *more):
                 for quad in passage.quads(span.start, span.end):
                     regions[Region(span.kind, quad, span.confidence, span.reason)] = None

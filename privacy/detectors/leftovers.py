@@ -23,7 +23,7 @@ class LeftoverDetector:
     """Finds nothing on a page without fills, that is on a first look."""
 
     name = KIND
-    version = "2"
+    version = "3"
     pixels = False
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
@@ -64,11 +64,13 @@ def _telling(word: Sequence[Char], after: bool) -> bool:
     if text.endswith(":"):
         return False
     text = text.strip(".,;()[]-/")
+    if is_label(text):  # "Telef0n" is one as well
+        return False
     if any(c.isdigit() for c in text):
         return not any(c in "€$£%" for c in text)
     letters = "".join(c for c in text if c.isalpha())
     named = after and len(letters) > 2 and letters[:1].isupper() and letters.isascii()
-    return named and not common(letters) and not is_label(text)
+    return named and not common(letters)
 
 
 def _words(line: Line) -> list[list[Char]]:

@@ -9,25 +9,29 @@ from privacy.detectors.interface import Rule, Span
 
 KIND = "name"
 
+_OF = (
+    r"(?:(?:van|von|vom|zu|zur|de|den|der|del|della|di|da|do|dos|du|la|le|ten|ter|te|bin|binti|al|el|af|av)"
+    r"(?= [A-Za-zÀ-ÿ']) ){0,3}"
+)
 _TITLE = re.compile(
     r"(?<![^\W\d_])(?:(?:[Mm][Rr][Ss]?|[Mm]s|MS|Miss|MISS|Mme|Mlle|Dr|DR|Prof|PROF|Herrn?|HERRN?|Frau|FRAU|Sra?|SRA?"
     r"|Sig(?:\.?ra)?|Encik|Cik|Puan|Tuan|Dato|Dott(?:\.?ssa)?|Avv|Hrn?|Mw|Dña|Mej)(?:\. ?|(?= )|(?<=[a-z])(?=[A-Z]))"
     r"|M\. ?(?!Sc|Ed|Eng|Phil)(?=[A-ZÀ-Þ][a-zà-ÿ'’\-])|D\. (?=[A-ZÀ-Þ][a-zà-ÿ]+ [A-ZÀ-Þ])"
     r"|(?:Monsieur|Madame|Se[nñ]ora?|Signora?|Don|Doña|Dhr\.?|Mevr\.?|Pan[ií]?) )"
     r" ?(?:(?:Dr|Prof|med)\.? ?){0,2}"
-    r"(?P<value>[A-ZÀ-ÖØ-Þ][\w'’.\-]*(?: ?(?:van|von|de|der|den|del|la|le|di|da|bin|binti|al|el)(?= ))*"
+    rf"(?P<value>{_OF}[A-ZÀ-ÖØ-Þ][\w'’.\-]*(?: ?(?:van|von|de|der|den|del|la|le|di|da|bin|binti|al|el)(?= ))*"
     r"(?: ?[A-ZÀ-ÖØ-Þ][\w'’.\-]*){0,3})"
 )
 _GREETING = re.compile(
     r"(?m:^)[ \t]*(?:Dear|DEAR|Hello|Hi|Guten Tag|Liebe[rs]?|Sehr geehrte[rs]?|Cher|Chère|Chere|Bonjour|Estimad[oa]"
     r"|Querid[oa]|Gentile|Gent\.m[ao]|Car[oa]|Egregio|Beste|Geachte|Szanown[aey]|Drog[ia]|Kjære|Kära|Kære) "
     r"(?:(?:Monsieur|Madame|Mme|Mr|Mrs|Ms|Dr|Herrn?|Frau|Se[nñ]ora?|Signora?|Sig|Sra?|heer|mevrouw|Pan[ií]?)\.? )?"
-    r"(?P<value>[A-ZÀ-Þ][^\n\t,:;!\[█]{1,40})"
+    rf"(?P<value>{_OF}[A-ZÀ-Þ][^\n\t,:;!\[█]{{1,40}})"
 )
 _AFTER_GREETING = re.compile(
     r"(?m:^)[ \t]*(?i:Dear|Cher|Chère|Estimado|Gentile|Geachte|Szanowni|Sehr geehrter?) ?"
     r"(?i:customer|client|cliente|klant|kunde|państwo|panstwo|pani|pan|sir|heer|mevrouw|monsieur|madame),? ?"
-    r"(?P<value>[A-ZÀ-ÞŁŚŻŹ][^\n\t,:;!\[█]{1,40})"
+    rf"(?P<value>{_OF}[A-ZÀ-ÞŁŚŻŹ][^\n\t,:;!\[█]{{1,40}})"
 )
 _CHINESE_GREETING = re.compile(
     r"(?m:^)[ \t]*(?:尊敬的|敬爱的|敬愛的|亲爱的|親愛的) ?(?P<value>[\u4e00-\u9fff]{1,4}?)"
