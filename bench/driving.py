@@ -27,7 +27,8 @@ from daemon.errors import BadFile
 from daemon.home import Home, create, lock, open_home
 from daemon.ingest import Ingest
 from daemon.operations import Operations
-from daemon.pipeline import Prepared, Read
+from daemon.pipeline import Prepared
+from daemon.readers import Read
 from daemon.serving import Serving
 from daemon.state import Database
 from injecting import Tell

@@ -61,7 +61,7 @@ def main() -> int:
     figures["forget_folder_of_50"] = _timed(lambda: operations.forget([_id(n) for n in small]))
     pieces = [[_id(n) for n in large[at : at + _AT_ONCE]] for at in range(0, len(large), _AT_ONCE)]
     seconds = [_timed(lambda piece=piece: operations.forget(piece)) for piece in pieces]
-    figures |= {"folder": len(large), "forget_folder": sum(seconds), "forget_500_max": max(seconds, default=0.0)}
+    figures |= {"folder": len(large), "forget_folder": sum(seconds), "forget_request_max": max(seconds, default=0.0)}
     figures |= {"needles": len(needles), "found_before": found_before, "found_after": _found(home, needles)}
     figures["shelf_bytes"] = (home.settings.keys_dir / "shelf").stat().st_size
     copy = home_dir.with_name(home_dir.name + "-backup")

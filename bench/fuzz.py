@@ -2,13 +2,16 @@
 
     python bench/fuzz.py [--seed N] [--runs N] [--quick] [--json FILE] [--target NAME]
 
-With atheris (`pip install atheris==3.0.0`, not a dependency) the inputs are found by coverage, without it by the
-seeded mutations of bench/mutations.py. Exits with 1 at the first input that gets another answer.
+Half of the inputs are seeded mutations (bench/mutations.py): of bytes, and, of what is JSON, of its values; what is
+signed is signed again after it was changed, so that something is left to parse. With atheris (`pip install
+atheris==3.0.0`, not a dependency) as many more are found by coverage. Exits with 1 at the first input that gets another
+answer.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import importlib.util
 import json
@@ -19,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +45,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from learners import synthesis
 from learners.errors import BadLabel
-from mutations import mutated
+from mutations import mutated, mutated_json
+from privacy import dsse
+from privacy.chain import canonical
 from privacy.errors import ClaimBroken
+from privacy.ledger import Ledger
 from privacy.signing import SigningKey
 
 HANG_SECONDS = 2.0
-KEY = SigningKey(Ed25519PrivateKey.generate())
+KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+"""The same in every process: what atheris begins with is signed by it."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +87,42 @@ def _entries() -> list[bytes]:
     return [entry.line(), entry.line() * 2, b"{}\n"]
 
 
+def _ledger() -> list[bytes]:
+    """Two entries that follow each other, signed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.jsonl"
+        with Ledger(path, KEY) as book:
+            book.append("round", {"steps": 3})
+            book.append("forget", {"slots": [[0, 1]]})
+        return [path.read_bytes(), *_entries()]
+
+
+def _statements() -> list[bytes]:
+    """A statement whose debit is in a ledger."""
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.jsonl", KEY) as book:
+        proof = asdict(book.prove(book.append("round", {"steps": 3}).seq))
+    predicate = {**{key: {"a": 1} for key in claim._REQUIRED}, "ledger": proof}
+    return [canonical({"_type": claim.STATEMENT_TYPE, "predicateType": claim.PREDICATE_TYPE, "predicate": predicate})]
+
+
 def _claims() -> list[bytes]:
-    statement = {"_type": claim.STATEMENT_TYPE, "predicateType": claim.PREDICATE_TYPE, "predicate": {"ledger": {}}}
-    return [json.dumps(claim.sign(statement, KEY)).encode(), b"{}", b"[]"]
+    return [*(json.dumps(claim.sign(json.loads(each), KEY)).encode() for each in _statements()), b"{}", b"[]"]
+
+
+def signed_claim(data: bytes) -> None:
+    claim.read(dsse.sign(data, claim.PAYLOAD_TYPE, KEY), KEY.public)
 
 
 def _manifests() -> list[bytes]:
     stored = tuple(manifest.StoredFile(name, 3, "0" * 64) for name in manifest._FILES)
     return [manifest.Manifest.of(stored, None, "2026-01-01T00:00:00+00:00").sealed(KEY), b"{}"]
+
+
+def signed_manifest(data: bytes) -> None:
+    fields = json.loads(data)
+    if isinstance(fields, dict):
+        fields["signature"] = base64.b64encode(KEY.sign(manifest._message(fields))).decode()
+    manifest.parse(json.dumps(fields).encode(), KEY.public)
 
 
 def _lines() -> list[bytes]:
@@ -109,11 +144,13 @@ TARGETS = {
     "learners/sidecars.py": Target(lambda data: sidecars.read_sidecar(data, "scan.png"), (BadLabel,), _sidecars),
     "learners/lines.py": Target(lambda data: lines.unpack(0, data), (ValueError,), _lines),
     "privacy/chain.py, an entry": Target(chain.Entry.parse, (ValueError,), _entries),
-    "privacy/chain.py, a ledger": Target(lambda data: chain.check(data, None, KEY.public), (), _entries),
+    "privacy/chain.py, a ledger": Target(lambda data: chain.check(data, None, KEY.public), (), _ledger),
     "privacy/claim.py": Target(
         lambda data: claim.read(json.loads(data), KEY.public), (ClaimBroken, ValueError, RecursionError), _claims
     ),
+    "privacy/claim.py, signed": Target(signed_claim, (ClaimBroken,), _statements),
     "models/manifest.py": Target(lambda data: manifest.parse(data, KEY.public), (ValueError,), _manifests),
+    "models/manifest.py, signed": Target(signed_manifest, (ValueError,), _manifests),
 }
 
 
@@ -129,9 +166,22 @@ def once(target: Target, data: bytes) -> float:
 
 
 def by_mutation(target: Target, runs: int, seed: int) -> float:
-    """The slowest of so many runs, in seconds."""
+    """The slowest of so many runs, in seconds; where something to begin with is JSON, every other one is JSON too."""
     seeds = target.seeds()
-    return max(once(target, mutated(seeds, np.random.default_rng([seed, number]))) for number in range(runs))
+    values = [each for each in seeds if _is_json(each)]
+
+    def one(number: int) -> bytes:
+        rng = np.random.default_rng([seed, number])
+        return mutated_json(values[rng.integers(len(values))], rng) if values and number % 2 else mutated(seeds, rng)
+
+    return max(once(target, one(number)) for number in range(runs))
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        return isinstance(json.loads(data), dict | list)
+    except ValueError:
+        return False
 
 
 def by_coverage(name: str, runs: int, seed: int) -> str:
@@ -166,11 +216,10 @@ def main() -> int:
     guided = importlib.util.find_spec("atheris") is not None
     found: dict[str, Any] = {"runs_a_target": runs, "seed": arguments.seed, "guided_by_coverage": guided}
     for name in [arguments.target] if arguments.target else TARGETS:
+        found[name] = f"{runs} mutations, slowest {by_mutation(TARGETS[name], runs, arguments.seed):.4f} s"
         if guided:
-            found[name] = by_coverage(name, runs, arguments.seed)
-        else:
-            found[name] = f"slowest {by_mutation(TARGETS[name], runs, arguments.seed):.4f} s"
-        print(f"{name}: {runs} runs, {found[name]}", flush=True)
+            found[name] += f"; {runs} runs by coverage, {by_coverage(name, runs, arguments.seed)}"
+        print(f"{name}: {found[name]}", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1))
     return 0

@@ -30,7 +30,8 @@ import million
 import rates
 from daemon.home import Home, create, open_home
 from daemon.inbox import Inbox
-from daemon.pipeline import Pipeline, Read
+from daemon.pipeline import Pipeline
+from daemon.readers import Read
 from daemon.state import Database
 from daemon.taking import Claim
 from models import weights

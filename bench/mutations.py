@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -96,3 +99,38 @@ def repaired(data: bytes) -> bytes:
         out[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
         at = end + 4
     return bytes(out)
+
+
+ODD: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 2**63, 10**400, 0.5, 1e308, "", "0", "\x00", "\ud800", "é" * 5000),
+    *([], {}, [[]], [[[[[[[[]]]]]]]], {"": {}}, [0] * 3000, {str(n): n for n in range(300)}),
+)
+
+
+def mutated_json(document: bytes, rng: np.random.Generator) -> bytes:
+    """JSON that stays JSON: one to three of its values become odd ones, or another of its values, go, or come twice."""
+    value = json.loads(document)
+    for _ in range(rng.integers(1, 4)):
+        places = list(_places(value))
+        if not places:
+            break
+        holder, key = places[rng.integers(len(places))]
+        kind = rng.integers(4)
+        if kind == 0:
+            del holder[key]
+        elif kind == 1:
+            holder[key] = [holder[key], holder[key]]
+        elif kind == 2:
+            other, place = places[rng.integers(len(places))]
+            holder[key] = copy.deepcopy(other[place])
+        else:
+            holder[key] = copy.deepcopy(ODD[rng.integers(len(ODD))])
+    return json.dumps(value).encode()
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place within a JSON value: what holds it, and its key or index."""
+    if isinstance(value, dict | list):
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from _places(value[key])

@@ -10,7 +10,7 @@ import click
 from daemon.cli_options import OUT
 from daemon.errors import Refused
 
-_AT_ONCE = 500
+_AT_ONCE = 5000
 """Documents in one request to the service."""
 _SHOWN = 20
 

@@ -24,7 +24,8 @@ log = logging.getLogger("ocrd.control")
 
 Handler = Callable[..., dict[str, Any]]
 SOCKET_NAME = "control.sock"
-_MAX_REQUEST = 65536
+_MAX_REQUEST = 1 << 20
+"""Bytes; some 50,000 ids of documents."""
 
 
 class Control:

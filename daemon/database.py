@@ -23,7 +23,7 @@ from daemon.schema import SCHEMA_VERSION, create, durable
 _SETTLED = "settled"
 BUSY_SECONDS, SCRUB_SECONDS = 10.0, 5.0
 """How long a statement waits for another process, and `scrub` for readers."""
-_SEARCHED_BYTES, _SEARCHED_NEEDLES = 2**30, 3
+_SEARCHED_BYTES, _SEARCHED_NEEDLES = 2**27, 1
 """How much is searched after a scrubbing: the whole file for each of as many needles as this allows, and of so many."""
 
 

@@ -4,9 +4,11 @@ Forgetting a document, on request:
 
 1. its row becomes a tombstone (id, slot, unit, times, `forgotten`), marked as `erasing`;
 2. its slot's keys are destroyed in the key shelf: from here on no copy of its blobs opens, wherever it is;
-3. its data keys and blobs are destroyed in every vault, what a broken-off retry left, and its receipt in the outbox;
+3. what there is of it in clear goes: its receipt in the outbox, and what a retry that was broken off left;
 4. an entry in the ledger says which slots were forgotten, and when;
-5. the database's files are cleared of what the row held, and the mark is taken off.
+5. the database's files are cleared of what the row held;
+6. its folder in every vault, which nothing opens any more, is removed, the wrapped data key overwritten; then the mark
+   is taken off.
 
 A crash anywhere leaves the mark, and `finish` does the rest again at the next start. The slot stays where it is, for
 ever, as one without a document: it is charged like the others and never filled again (docs/adr/0002, 0011).
@@ -17,6 +19,7 @@ that comes later is still known as one, and teaches nothing a second time.
 
 from __future__ import annotations
 
+import bisect
 import logging
 import threading
 import time
@@ -124,7 +127,7 @@ class Erasure:
         return wanted if busy is None else min(wanted, busy)
 
     def _finish(self, rows: Sequence[Any], needles: Sequence[bytes]) -> None:
-        """Steps 2 to 5; repeating any of them is harmless."""
+        """Steps 2 to 6; repeating any of them is harmless."""
         home, ids = self._home, [row["id"] for row in rows]
         forgotten = [row for row in rows if row["state"] != "evicted"]
         if not rows:
@@ -132,22 +135,24 @@ class Erasure:
         cuts: list[Range] = [(first, after) for first, after in ranges(row["slot"] for row in rows)]
         rows_too: list[Range] = [(row["slot"], row["slot"] + 1) for row in forgotten]
         home.shelf.puncture({**_of(VAULTS, cuts), ROWS: rows_too})
-        for vault in home.vaults:
-            vault.shred_all(ids)
         retry.clear(home, ids)
         receipts.destroy(home, [row["id"] for row in forgotten])
+        cleared = True
         if forgotten:
             self._record([row["slot"] for row in forgotten])
-            if not self._database.scrub(needles):
-                log.warning("a reader holds old pages of the database; they are cleared at the next look")
-                return
+            cleared = self._database.scrub(needles)
+        for vault in home.vaults:
+            vault.shred_all(ids)
+        if not cleared:
+            log.warning("a reader holds old pages of the database; they are cleared at the next look")
+            return
         with self._database.transaction() as db:
             db.executemany("UPDATE documents SET erasing = 0 WHERE id = ?", [(id,) for id in ids])
 
     def _record(self, slots: Sequence[int]) -> None:
         """The entry in the ledger, for those that have none yet: numbers of slots, and its time. Nothing else."""
-        known = forgotten_slots(self._ledger.entries)
-        new = [slot for slot in slots if not any(first <= slot < after for first, after in known)]
+        known = sorted(forgotten_slots(self._ledger.entries))  # no slot is in two of them
+        new = [slot for slot in slots if not _within(slot, known)]
         if new:
             self._ledger.append(FORGET, {"slots": ranges(new)})
 
@@ -212,6 +217,12 @@ def _first(database: Database, sql: str, value: float) -> int:
 def forgotten_slots(entries: Iterable[Any]) -> list[Range]:
     """The slots that a ledger's entries say were forgotten."""
     return [(first, after) for entry in entries if entry.kind == FORGET for first, after in entry.body["slots"]]
+
+
+def _within(slot: int, known: Sequence[Range]) -> bool:
+    """Whether the slot is in one of the ascending ranges, which have no slot in common."""
+    at = bisect.bisect_right(known, slot, key=lambda each: each[0]) - 1
+    return at >= 0 and slot < known[at][1]
 
 
 def shred_originals(home: Home, database: Database) -> int:

@@ -29,7 +29,8 @@ from typing import TypeVar
 from daemon import mounts, trouble, workers
 from daemon.home import Home
 from daemon.inbox import Inbox
-from daemon.pipeline import Pipeline, Prepared, Stopping
+from daemon.pipeline import Pipeline, Prepared
+from daemon.readers import Stopping
 from daemon.state import Database, Documents
 from daemon.taking import Claim, Claims, Ready
 from daemon.waiting import Waiting

@@ -18,7 +18,7 @@ from daemon import unchanged, workers
 from daemon.config import Anonymise, Ingest, load
 from daemon.decoding import Decoder
 from daemon.errors import BadFile, OcrdError
-from daemon.pipeline import READER_LIMITS
+from daemon.readers import READER_LIMITS
 from models import weights
 from privacy import files
 from privacy.sandbox import Policy

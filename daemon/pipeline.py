@@ -26,12 +26,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from daemon import decoding, receipts, taking, unchanged, workers
-from daemon.errors import BadFile, WorkerDied
+from daemon import receipts, taking, unchanged
+from daemon.errors import BadFile
 from daemon.home import Home
+from daemon.readers import Read, Readers
 from daemon.state import Arrival, Database, Documents, Ending
 from privacy import sealing
 from privacy.sealing import Sealing
@@ -39,21 +38,8 @@ from privacy.vault import Vault
 
 log = logging.getLogger("ocrd.pipeline")
 
-READER_LIMITS = workers.Limits(memory=12 * 2**30, open_files=1024)
 LINES_BLOB = "lines"
 ORIGINAL_BLOB, NAME_BLOB, SIDECAR_BLOB = "original", "name", "sidecar"
-
-
-class Stopping(Exception):
-    """The service stops: the document keeps its claim and is taken up again at the next start."""
-
-
-@dataclass(frozen=True)
-class Read:
-    """What came back from the workers: the row's numbers, and the blobs to seal by name."""
-
-    header: dict[str, Any]
-    blobs: dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -75,11 +61,7 @@ class Pipeline:
 
     def __init__(self, home: Home, database: Database, stopping: Callable[[], bool]) -> None:
         self._home, self._database, self._documents = home, database, Documents(database)
-        self._stopping = stopping
-        ingest = home.settings.ingest
-        self._decoder = decoding.Decoder(ingest, home.settings.sandbox)
-        self._reader: workers.Worker | None = None
-        self._model: Path | None = None
+        self._readers = Readers(home, stopping)
         self._kept = {
             "done": (home.vault, home.originals),
             "quarantined": (home.quarantine,),
@@ -218,45 +200,7 @@ class Pipeline:
         return self._seal(claim, data, sidecar, digest, read, sealed)
 
     def _read(self, claim: taking.Claim, data: bytes, sidecar: bytes) -> Read:
-        """Decode and read, each tried twice: a worker that dies twice on a document is the document's fault."""
-        for attempt in (1, 2):
-            try:
-                return self._read_once(claim, data, sidecar)
-            except WorkerDied as error:
-                if self._stopping():
-                    raise Stopping from error
-                log.warning("a worker was replaced: %s", error)
-                if attempt == 2:
-                    raise BadFile(f"could not be processed: {error}") from error
-        raise AssertionError("unreachable")
-
-    def _read_once(self, claim: taking.Claim, data: bytes, sidecar: bytes) -> Read:
-        ingest = self._home.settings.ingest
-        with self._decoder.decode(data, ingest.decode_seconds) as decoded:
-            if decoded.doubt:
-                return Read({"verdict": "quarantined", "reason": decoded.doubt, "pages": len(decoded.shapes)}, {})
-            shapes = decoded.shapes
-            header = {"shapes": shapes, "sidecar": len(sidecar) > 0, "name": claim.name.rpartition("/")[2]}
-            with self._current_reader().call(header, [sidecar, *decoded.fds], ingest.read_seconds) as reply:
-                names = reply.header.pop("blobs")
-                return Read(reply.header, {name: reply.blob(index) for index, name in enumerate(names)})
-
-    def _current_reader(self) -> workers.Worker:
-        """The reader of the model in service; a roll-out takes effect here, between two documents."""
-        settings = self._home.settings
-        model = (settings.models_dir / "current").resolve(strict=True)
-        if self._reader is None or model != self._model:
-            if self._reader is not None:
-                self._reader.stop()
-            reader_config = {
-                "weights": str(settings.weights_dir),
-                "model": str(model),
-                "policy": settings.anonymise.model_dump(),
-                "label_confidence": settings.learning.label_confidence,
-            }
-            self._reader = workers.Worker("daemon.reading", reader_config, READER_LIMITS, policy=settings.sandbox)
-            self._model = model
-        return self._reader
+        return self._readers.read(data, sidecar, claim.name.rpartition("/")[2])
 
     def _seal(
         self, claim: taking.Claim, data: bytes, sidecar: bytes, digest: bytes, read: Read, sealed: Sealing
@@ -283,7 +227,7 @@ class Pipeline:
             confidence=header["confidence"],
             brightness=header["brightness"],
             contrast=header["contrast"],
-            model=(self._model or Path()).name,
+            model=self._readers.model,
             original_until=until,
         )
 
@@ -308,6 +252,4 @@ class Pipeline:
 
     def close(self) -> None:
         """Kills the workers for good; safe from any thread."""
-        self._decoder.close()
-        if self._reader is not None:
-            self._reader.close()
+        self._readers.close()

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from daemon.errors import Refused
+from daemon.errors import NotInitialised, Refused
 from daemon.home import Home
 from models.gates import GateReport
 from models.manifest import MODEL_FILES
@@ -32,6 +32,7 @@ class Serving:
 
     Raises:
         ModelTampered: the version in service is not as it was signed.
+        NotInitialised: there is none.
     """
 
     def __init__(self, home: Home, ledger: Ledger) -> None:
@@ -42,10 +43,15 @@ class Serving:
         self._begun: int | None = None
         """How many events there were before a roll-back that has not come to its end."""
         self._replay()
-        current = self._store.current()
-        self._store.verify(current or "")
+        current = self._store.current() or self._rollout.live
+        if current is None:
+            raise NotInitialised(
+                f"No model is in {home.settings.models_dir}: `ocrd init` did not come to its end. "
+                f"Run it again: ocrd --home {home.settings.home} init"
+            )
+        self._store.verify(current)
         if self._rollout.live is None:
-            self._record(self._rollout.install(current or ""))
+            self._record(self._rollout.install(current))
         elif self._rollout.on_its_way is not None:
             self._record(self._rollout.withdraw("the service stopped"))
         self.settle()

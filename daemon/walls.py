@@ -14,7 +14,7 @@ from pathlib import Path
 
 from daemon import config, decoding, escapes, workers
 from daemon.errors import Unconfined, WorkerDied
-from daemon.pipeline import READER_LIMITS
+from daemon.readers import READER_LIMITS
 from privacy import sandbox
 
 log = logging.getLogger("ocrd.walls")

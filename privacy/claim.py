@@ -171,7 +171,10 @@ def read(envelope: Mapping[str, Any], public: bytes) -> dict[str, Any]:
             the ledger under the head the claim carries.
     """
     payload = dsse.read(envelope, PAYLOAD_TYPE, public)
-    statement = json.loads(payload)
+    try:
+        statement = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise ClaimBroken("Expected JSON in the envelope.") from None
     predicate = statement.get("predicate") if isinstance(statement, dict) else None
     kinds = (statement.get("_type"), statement.get("predicateType")) if isinstance(predicate, dict) else ()
     if not isinstance(predicate, dict) or kinds != (STATEMENT_TYPE, PREDICATE_TYPE):

@@ -219,12 +219,17 @@ def overwrite(path: Path, first: int | None = None, *, sync: bool = False) -> No
         os.close(fd)
 
 
-def destroy_all(paths: Sequence[Path], within: Path) -> None:
-    """`destroy` for many files on the file system of `within`, with two syncs for all. Missing ones are fine."""
+def overwrite_all(paths: Sequence[Path], within: Path) -> None:
+    """`overwrite` for many files on the file system of `within`, durably, with one sync. Missing ones are fine."""
     before = syncfs.failed_syncs()
     for path in paths:
         overwrite(path)
     syncfs.sync_file_system(within, before)
+
+
+def destroy_all(paths: Sequence[Path], within: Path) -> None:
+    """`destroy` for many files on the file system of `within`, with two syncs for all. Missing ones are fine."""
+    overwrite_all(paths, within)
     for path in paths:
         path.unlink(missing_ok=True)
     syncfs.sync_file_system(within)

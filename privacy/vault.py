@@ -214,11 +214,11 @@ class Vault:
             for document in documents:
                 self.shred(document)
             return
-        folders = [folder for folder in map(self._folder, documents) if folder.exists()]
+        folders = [folder for folder in map(self._at, documents) if _there(folder)]
         if not folders:
             return
         with self._shelf.lock:
-            files.destroy_all([folder / "key" for folder in folders], self.root)
+            files.overwrite_all([Path(folder, "key") for folder in folders], self.root)
             for folder in folders:
                 with suppress(FileNotFoundError):
                     shutil.rmtree(folder)

@@ -27,7 +27,8 @@ from daemon.errors import BadFile, Refused
 from daemon.home import open_home
 from daemon.ingest import Ingest
 from daemon.operations import Operations
-from daemon.pipeline import ORIGINAL_BLOB, SIDECAR_BLOB, Pipeline, Read
+from daemon.pipeline import ORIGINAL_BLOB, SIDECAR_BLOB, Pipeline
+from daemon.readers import Read
 from daemon.state import Database
 from privacy import files
 from privacy.ledger import Ledger

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from privacy import accountant, claim
+from privacy import accountant, claim, dsse
 from privacy.accountant import RoundEvent
 from privacy.claim import Access, Claim
 from privacy.errors import ClaimBroken
@@ -168,6 +168,12 @@ def test_a_claim_that_leaves_something_out_is_refused(made: Claim, key: SigningK
     del statement["predicate"][field]
     with pytest.raises(ClaimBroken, match=f"{field} missing"):
         claim.read(claim.sign(statement, key), key.public)
+
+
+@pytest.mark.parametrize("payload", [b"{", b"\xff", b"[" * 100_000])
+def test_what_is_signed_and_no_json_is_refused(key: SigningKey, payload: bytes) -> None:
+    with pytest.raises(ClaimBroken, match="JSON"):
+        claim.read(dsse.sign(payload, claim.PAYLOAD_TYPE, key), key.public)
 
 
 def test_a_statement_of_another_kind_is_refused(made: Claim, key: SigningKey) -> None:

@@ -22,7 +22,8 @@ from daemon.erasure import FORGET, Erasure, shred_originals
 from daemon.errors import OcrdError, Refused
 from daemon.ingest import Ingest
 from daemon.operations import Operations
-from daemon.pipeline import ORIGINAL_BLOB, Pipeline, Read
+from daemon.pipeline import ORIGINAL_BLOB, Pipeline
+from daemon.readers import Read
 from daemon.state import Database, Documents
 from inbox_machine import HEADER
 from privacy import files, ledger

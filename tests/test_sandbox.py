@@ -303,19 +303,19 @@ def processed(made, home, id, data):
 def test_a_decoder_that_is_taken_over_costs_its_document_only(pipeline, how, monkeypatch):
     made, home = pipeline
     if how == "spins":
-        decode = made._decoder.decode
-        monkeypatch.setattr(made._decoder, "decode", lambda data, seconds: decode(data, 1.5))
+        decode = made._readers.decoder.decode
+        monkeypatch.setattr(made._readers.decoder, "decode", lambda data, seconds: decode(data, 1.5))
     body, reason = TAKEN[how]
     fault = f"import numpy\nfrom daemon.errors import BadFile\ndef pages(*_):\n    {body}\n"
     fault += "rehearse, decoder._rehearse = decoder._rehearse, lambda *_: None\ndecoder.pages = pages"
-    real = made._decoder.worker
-    made._decoder.worker = Planted(fault)
+    real = made._readers.decoder.worker
+    made._readers.decoder.worker = Planted(fault)
     id = f"{sorted(TAKEN).index(how):016x}"
     try:
         arrival = processed(made, home, id, pixel() + how.encode())
     finally:
-        made._decoder.worker.close()
-        made._decoder.worker = real
+        made._readers.decoder.worker.close()
+        made._readers.decoder.worker = real
     assert arrival.state == "failed"
     told = json.loads((home.settings.outbox_dir / f"{id}.json").read_text())["reason"]
     assert re.search(reason, told), told

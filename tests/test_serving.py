@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from daemon.errors import Refused
+from daemon.errors import NotInitialised, Refused
 from daemon.home import create, open_home
 from daemon.serving import ROLLOUT, Serving
 from models.errors import ModelTampered, WrongOrder
@@ -106,6 +106,18 @@ def test_a_model_that_was_tampered_with_does_not_serve(home, book):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(ModelTampered, match=r"rec\.onnx"):
         Serving(home, book)
+
+
+def test_without_a_model_the_start_says_that_init_did_not_come_to_its_end(home, book):
+    (home.settings.models_dir / "current").unlink()
+    with pytest.raises(NotInitialised, match=r"did not come to its end.* init$"):
+        Serving(home, book)
+
+
+def test_a_pointer_that_is_gone_is_made_again_from_the_ledger(home, book):
+    version = Serving(home, book).live
+    (home.settings.models_dir / "current").unlink()
+    assert Serving(home, book).live == pointed(home) == version
 
 
 @pytest.mark.parametrize("failing", range(3))
