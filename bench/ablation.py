@@ -6,10 +6,10 @@
 A round of the adapter `head` from the released model over the whole lifetime (delta 1e-6, ASCII only), as it ships and
 with one thing changed: the optimiser, how its rate moves, the mean of the iterates, clip, steps, rehearsal, how many
 numbers learn, and what a document's gradient is the mean of (`copies`: augmentation multiplicity, De et al., arXiv
-2204.13650: each line also as it would look moved, paler or noisier, all inside the one clip of its document). All cost the same epsilon, but for
-"median clip": that looks at the private norms for nothing, so it is more than a private quantile (Andrew et al., arXiv
-1905.03871) could give. In brackets the difference in exact lines from the round as it ships, 95% by document, over all
-draws of the noise. Needs the released weights, no other data.
+2204.13650: each line also as it would look moved, paler or noisier, all inside the one clip of its document). All cost
+the same epsilon, but for "median clip": that looks at the private norms for nothing, so it is more than a private
+quantile (Andrew et al., arXiv 1905.03871) could give. In brackets the difference in exact lines from the round as it
+ships, 95% by document, over all draws of the noise. Needs the released weights, no other data.
 """
 
 from __future__ import annotations

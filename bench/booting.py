@@ -23,6 +23,7 @@ BOOT_SECONDS = 60.0
 
 _PYTHON = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 """Outside of all home folders, which the unit hides."""
+_SYSTEMD = "/lib/systemd/systemd"
 _BOOT = r"""
 set -e
 mount --make-rprivate /
@@ -111,6 +112,8 @@ class Machine:
 @contextmanager
 def machine(changed: Callable[[str], str] = lambda unit: unit) -> Iterator[Machine]:
     """Boots it, and ends it with all that runs in it; `changed` makes the unit that is installed."""
+    if os.geteuid() != 0 or not all(Path(each).exists() for each in (_SYSTEMD, _PYTHON)):
+        sys.exit(f"expected to be root on a machine with {_SYSTEMD} and {_PYTHON}")
     with tempfile.TemporaryDirectory(prefix=".bench-live-unit-", dir="/var/lib") as folder:
         work, unit, said = (Path(folder, name) for name in ("work", "unit", "said"))
         work.mkdir()
