@@ -29,7 +29,8 @@ TRIM = 0.08  # of its height, above and below, is taken off it close to other li
 RING = 6  # pixels around a fill whose median is its colour
 SAME = 0.5  # of the smaller of two regions: from this overlap on they are one thing found twice
 EDGE = 0.2  # of a line's height, above and below, is the reader's allowance and holds no ink
-ONCE = ("unread",)  # whatever ink these look for, a flat fill holds none
+ONCE = ("unread",)  # whatever ink these look for, a flat fill holds none,
+GUESSED = ("bars", "texture of a code")  # nor of what only looks like a code; words cut by a fill may, and are read
 UNKNOWN = "unknown"
 PIXELS = ("face", "code", "unread")  # found in the image, with no allowance about them
 ALONE = ("face", "code", "unread", "leftover", UNKNOWN)  # what stands beside these is no part of them
@@ -112,7 +113,8 @@ def verify(redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: 
             for lines in readings:
                 left += detector.find(redaction.image, [*lines, *fills])
         elif detector.name not in ONCE and any(region.kind == detector.name for region in redaction.regions):
-            left += detector.find(redaction.image, [line for lines in readings for line in lines])
+            again = detector.find(redaction.image, [line for lines in readings for line in lines])
+            left += [region for region in again if region.reason not in GUESSED]
     return _merged(left)
 
 

@@ -3,6 +3,8 @@
 The mutants at the end switch off what the guarantee rests on, and see to it that these tests notice.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import zxingcpp
@@ -189,6 +191,19 @@ def test_a_fill_is_whole_blocks_that_hold_the_region(at, size, shape):
             assert block.all() or not block.any()
     if redaction.mask.any():
         assert len(np.unique(redaction.image[redaction.mask], axis=0)) == 1
+
+
+def test_what_only_looks_like_a_code_is_looked_for_once_and_a_code_twice(monkeypatch):
+    image = np.full((120, 200, 3), 255, np.uint8)
+
+    def left(reason):
+        seen = Found(replace(region(20, 4, 60, 48, "found"), reason=reason))
+        return verify(anonymise(image, [[]], [seen]), [[]], [seen])
+
+    assert left("decoded") != []
+    assert left("texture of a code") == left("bars") == []
+    monkeypatch.setattr("privacy.anonymise.GUESSED", ())  # mutant: guesses count as well
+    assert left("texture of a code") != []
 
 
 def below(y, kind="email"):
