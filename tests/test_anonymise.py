@@ -198,6 +198,7 @@ def test_what_only_looks_like_a_code_is_looked_for_once_and_a_code_twice(monkeyp
 
     def left(reason):
         seen = Found(replace(region(20, 4, 60, 48, "found"), reason=reason))
+        seen.pixels = True
         return verify(anonymise(image, [[]], [seen]), [[]], [seen])
 
     assert left("decoded") != []
