@@ -1,6 +1,7 @@
 """Faces and codes pasted on document pages: are they covered, whichever way they lie, and what is covered for nothing?
 
-    python bench/pasted.py [--pages 40] [--quick] [--peers PYTHON] [--data DIR] [--seed N] [--json FILE]
+    python bench/pasted.py [--pages 40] [--only face|code] [--quick] [--peers PYTHON] [--data DIR] [--seed N]
+                           [--json FILE]
 
 Faces come from the photographs of `pii/faces` (of 30 pixels or more), cut out with some of what is around, scaled to
 32, 48 and 64 pixels, and laid on generated receipts and letters in four rotations. Codes of six kinds, two sizes of
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="the Python of an environment with deface")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="six pages")
+    parser.add_argument("--only", choices=("face", "code"), help="one of the two parts")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     cv2.setNumThreads(1)
@@ -176,7 +178,7 @@ def main() -> None:
     unread = UnreadDetector()
     own: dict[str, Detector] = {"face": FaceDetector(model), "code": CodeDetector()}
     report: dict[str, Any] = {}
-    for kind, detector in own.items():
+    for kind, detector in ((k, d) for k, d in own.items() if given.only in (None, k)):
         pasted = (
             with_faces(pages, given.seed, given.data / "pii" / "faces")
             if kind == "face"

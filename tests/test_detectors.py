@@ -463,6 +463,13 @@ def test_what_is_read_is_no_code_but_for_one_character(monkeypatch):
     assert CodeDetector().find(page, [Line("Inn", quad, 0.99, 0.99)])
 
 
+@pytest.mark.parametrize("box", [Box(0, -9, 200, -1), Box(10, 500, 300, 560), Box(10, -4, 300, 30)])
+def test_a_code_that_is_said_to_lie_beyond_the_page_does_no_harm(box):
+    page = cv2.cvtColor(text_page(), cv2.COLOR_RGB2GRAY)
+    with np.errstate(all="raise"):
+        assert codes._along_rows(page, box).intersect(box) == box.area
+
+
 def test_text_is_no_code(draw_lines):
     assert CodeDetector().find(text_page(), []) == []
     for image, _ in draw_lines(5):

@@ -116,9 +116,10 @@ def _along_rows(gray: Gray, box: Box) -> Box:
             return box
         turned = _along_rows(np.ascontiguousarray(gray.T), Box(box.y0, box.x0, box.y1, box.x1))
         return Box(turned.y0, turned.x0, turned.y1, turned.x1)
-    dense = _ink(gray, Box(0, box.y0, gray.shape[1], box.y1)).mean(axis=0)
-    if dense.size == 0:
+    rows = _ink(gray, Box(0, box.y0, gray.shape[1], box.y1))
+    if rows.size == 0:
         return box
+    dense = rows.mean(axis=0)
     window = max(12, (box.y1 - box.y0) // 4)
     left, right, most = max(box.x0, 0), min(box.x1, len(dense)), (box.x1 - box.x0) // 2
     while left > max(box.x0 - most, 0) and dense[max(left - window, 0) : left].mean() >= DENSE:
