@@ -19,7 +19,6 @@ that comes later is still known as one, and teaches nothing a second time.
 
 from __future__ import annotations
 
-import bisect
 import logging
 import threading
 import time
@@ -31,7 +30,7 @@ from daemon.errors import OcrdError, Refused
 from daemon.home import Home
 from daemon.state import Database, Documents
 from privacy.ledger import Ledger
-from privacy.odometer import ranges
+from privacy.odometer import ranges, within
 from privacy.puncture import Range
 from privacy.shelf import ROWS, VAULTS
 
@@ -41,6 +40,8 @@ FORGET = "forget"
 BUSY_SECONDS = 10.0
 _MOST_VALUES = 500
 """Ids in one statement."""
+_MOST_RANGES = 50_000
+"""Of slots in one entry: a ledger's entry has at most 4 MiB."""
 _TOMBSTONE = (
     "UPDATE documents SET state = 'forgotten', erasing = 1, ended = :now, digest = NULL, name_digest = NULL, "
     "source_digest = NULL, folder_digest = NULL, original_of = NULL, reason = NULL, pages = NULL, lines = NULL, "
@@ -152,9 +153,9 @@ class Erasure:
     def _record(self, slots: Sequence[int]) -> None:
         """The entry in the ledger, for those that have none yet: numbers of slots, and its time. Nothing else."""
         known = sorted(forgotten_slots(self._ledger.entries))  # no slot is in two of them
-        new = [slot for slot in slots if not _within(slot, known)]
-        if new:
-            self._ledger.append(FORGET, {"slots": ranges(new)})
+        new = ranges(slot for slot in slots if not within(slot, known))
+        for start in range(0, len(new), _MOST_RANGES):
+            self._ledger.append(FORGET, {"slots": new[start : start + _MOST_RANGES]})
 
     def _wait_until_ended(self, ids: Sequence[str]) -> None:
         deadline = time.monotonic() + BUSY_SECONDS
@@ -217,12 +218,6 @@ def _first(database: Database, sql: str, value: float) -> int:
 def forgotten_slots(entries: Iterable[Any]) -> list[Range]:
     """The slots that a ledger's entries say were forgotten."""
     return [(first, after) for entry in entries if entry.kind == FORGET for first, after in entry.body["slots"]]
-
-
-def _within(slot: int, known: Sequence[Range]) -> bool:
-    """Whether the slot is in one of the ascending ranges, which have no slot in common."""
-    at = bisect.bisect_right(known, slot, key=lambda each: each[0]) - 1
-    return at >= 0 and slot < known[at][1]
 
 
 def shred_originals(home: Home, database: Database) -> int:

@@ -175,7 +175,7 @@ def _slots(folder: Path) -> int:
 
 
 def _unsealed(home: Home, gone: set[str], row: sqlite3.Row) -> list[Any]:
-    """The row of a document that comes back from a backup."""
+    """The row of a document that comes back from a backup; what was half destroyed then, the next start finishes."""
     values: dict[str, Any] = {"receipt_pending": 0, "erasing": 0, **{name: row[name] for name in CLEAR}}
     if row["id"] in gone:
         values["state"] = "forgotten"
@@ -201,7 +201,7 @@ def _as_restored(home: Home, row: Any) -> dict[str, Any]:
     state = "withdrawn" if row["state"] == "claimed" else row["state"]
     if vault is not None and not vault.exists(row["id"]):
         state = "evicted"
-    return {"state": state, "receipt_pending": int(state in _WITH_RECEIPT), "erasing": 0}
+    return {"state": state, "receipt_pending": int(state in _WITH_RECEIPT)}
 
 
 def _done(home: Home, retired: bool) -> Read:

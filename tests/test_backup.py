@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -166,6 +167,36 @@ def test_a_backup_is_brought_up_to_date_and_loses_what_was_forgotten(live, shm):
     assert 0 < second.copied < first.copied
     assert second.removed == 2
     assert not (shm / "backup" / "vault" / B).exists()
+
+
+@pytest.mark.parametrize("broken_off", ["forget", "evict"])
+def test_what_was_half_destroyed_when_the_backup_was_made_is_destroyed_at_the_start_after_a_restore(
+    live, shm, monkeypatch, broken_off
+):
+    """The disk refuses before the keys are gone (of an eviction: before the files are), and the machine is lost."""
+    home, database, book = live
+    wanted = needles(home, B, SECRET)
+    refuse = OSError(errno.EIO, os.strerror(errno.EIO))
+    with monkeypatch.context() as failing, pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        if broken_off == "forget":
+            failing.setattr("privacy.shelf.Shelf.puncture", Mock(side_effect=refuse))
+            Erasure(home, database, book).forget([B])
+        else:
+            failing.setattr("privacy.vault.Vault.shred_all", Mock(side_effect=refuse))
+            failing.setattr(Erasure, "_horizon", lambda self, now: 2)
+            Erasure(home, database, book).evict(0.0)
+    backup.backup(home.settings.home, shm / "backup")
+    path = shut(live)
+    lose_all_but(home, "keys", "ledger")
+    restoring.restore(path, shm / "backup")
+    again = open_home(path)
+    database, book = Database(again.settings.database_path), Ledger(again.settings.ledger_path, again.signing)
+    Operations(again, database, book).start()
+    book.close()
+    database.close()
+    assert not any(vault.begun(B) for vault in again.vaults)
+    if broken_off == "forget":
+        assert where(again, wanted) == {}
 
 
 def test_the_columns_are_all_that_a_row_has(live):

@@ -13,20 +13,23 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from daemon import database as database_module
 from daemon import drift, erasure, receipts, retry, scrubbing
-from daemon.erasure import FORGET, Erasure, shred_originals
+from daemon.erasure import FORGET, Erasure, forgotten_slots, shred_originals
 from daemon.errors import OcrdError, Refused
 from daemon.ingest import Ingest
+from daemon.membership import spent
 from daemon.operations import Operations
 from daemon.pipeline import ORIGINAL_BLOB, Pipeline
 from daemon.readers import Read
 from daemon.state import Database, Documents
 from inbox_machine import HEADER
 from privacy import files, ledger
+from privacy.accountant import RoundEvent
 from privacy.errors import NotSealed, Punctured
 from privacy.ledger import Ledger
 from privacy.shelf import Shelf
@@ -465,3 +468,31 @@ def test_the_drift_detectors_forget_too(opened, monkeypatch):
     monkeypatch.setattr("daemon.drift.forget", lambda database, rows: None)
     Erasure(home, database, book).forget([B])
     assert where(home, {"brightness": b"0.654321"}) == {"brightness": ["state.db"]}, "the test sees it"
+
+
+def test_more_scattered_slots_than_an_entry_holds_are_forgotten_in_several(opened):
+    """Copies of one content, say, which go with it: a refused entry would leave them half forgotten for ever."""
+    home, database, book = opened
+    slots = range(10**9, 10**9 + 400_000, 2)
+    Erasure(home, database, book)._record(slots)
+    Erasure(home, database, book)._record(slots)
+    assert len(book.entries) == 4
+    assert forgotten_slots(book.entries) == [(slot, slot + 1) for slot in slots]
+    assert ledger.verify(book.path, home.signing.public).ok
+
+
+class Unwalked(list):
+    """Ranges of slots that are looked up, and not walked through for each unit."""
+
+    def __iter__(self):
+        raise AssertionError("walked through")
+
+
+def test_what_units_have_spent_is_looked_up(opened, monkeypatch):
+    """A round's entry has thousands of ranges, a folder thousands of units: walked through it took minutes."""
+    home, database, _ = opened
+    monkeypatch.setattr("privacy.odometer.Odometer.charge", lambda self, events, slots: None)
+    event = RoundEvent(noise_multiplier=40.0, sample_rate=1.0, steps=10).to_body()
+    body = {"round": 1, "purpose": "round", "slots": Unwalked([[0, 3], [5, 6], [9, 12]]), "event": event}
+    found = spent(home.settings, database, [SimpleNamespace(kind="debit", body=body)], range(13))
+    assert [each.unit for each in found if each.charges] == [0, 1, 2, 5, 9, 10, 11]
