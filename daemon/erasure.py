@@ -74,14 +74,22 @@ class Erasure:
         """
         ids = [row["id"] for row in with_copies(self._database, documents)]
         with self.lock:
-            self._wait_until_ended(ids)
-            rows = [row for row in with_copies(self._database, ids) if row["state"] != "forgotten"]
-            now = time.time()
-            with self._database.transaction() as db:
-                drift.forget(self._database, rows)
-                db.executemany(_TOMBSTONE, [{"id": row["id"], "now": now} for row in rows])
+            while (rows := self._buried(ids)) is None:
+                self._wait_until_ended(ids)
+                ids = [row["id"] for row in with_copies(self._database, ids)]
             needles = {row[column] for row in rows for column in _DIGESTS if row[column] is not None}
             self._finish(rows, list(needles - self._still_used(rows)))
+        return rows
+
+    def _buried(self, ids: Sequence[str]) -> list[Any] | None:
+        """Step 1; the rows as they were, or None if one has not ended: a copy can come at any moment before."""
+        with self._database.transaction() as db:
+            found, now = with_copies(self._database, ids), time.time()
+            if any(_busy(row) for row in found):
+                return None
+            rows = [row for row in found if row["state"] != "forgotten"]
+            drift.forget(self._database, rows)
+            db.executemany(_TOMBSTONE, [{"id": row["id"], "now": now} for row in rows])
         return rows
 
     def finish(self) -> int:
@@ -159,11 +167,7 @@ class Erasure:
 
     def _wait_until_ended(self, ids: Sequence[str]) -> None:
         deadline = time.monotonic() + BUSY_SECONDS
-        while busy := [
-            row["id"]
-            for row in _rows(self._database, "id IN", ids)
-            if row["state"] == "claimed" or row["receipt_pending"]
-        ]:
+        while busy := [row["id"] for row in _rows(self._database, "id IN", ids) if _busy(row)]:
             if time.monotonic() > deadline:
                 raise Refused(
                     f"{', '.join(busy[:5])}: still being processed, or without a receipt yet; nothing was forgotten. "
@@ -178,6 +182,10 @@ class Erasure:
             values = [row[column] for row in rows if row[column] is not None]
             found.update(row[column] for row in _rows(self._database, f"{column} IN", values))
         return found
+
+
+def _busy(row: Any) -> bool:
+    return bool(row["state"] == "claimed" or row["receipt_pending"])
 
 
 def _of(purposes: Sequence[str], cuts: Sequence[Range]) -> dict[str, Sequence[Range]]:

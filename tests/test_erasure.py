@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,14 +20,14 @@ import pytest
 
 from daemon import database as database_module
 from daemon import drift, erasure, receipts, retry, scrubbing
-from daemon.erasure import FORGET, Erasure, forgotten_slots, shred_originals
+from daemon.erasure import FORGET, Erasure, forgotten_slots, shred_originals, with_copies
 from daemon.errors import OcrdError, Refused
 from daemon.ingest import Ingest
 from daemon.membership import spent
 from daemon.operations import Operations
 from daemon.pipeline import ORIGINAL_BLOB, Pipeline
 from daemon.readers import Read
-from daemon.state import Database, Documents
+from daemon.state import Database, Documents, Ending
 from inbox_machine import HEADER
 from privacy import files, ledger
 from privacy.accountant import RoundEvent
@@ -479,6 +480,36 @@ def test_more_scattered_slots_than_an_entry_holds_are_forgotten_in_several(opene
     assert len(book.entries) == 4
     assert forgotten_slots(book.entries) == [(slot, slot + 1) for slot in slots]
     assert ledger.verify(book.path, home.signing.public).ok
+
+
+def test_no_copy_ends_between_the_look_for_copies_and_the_forgetting(opened, monkeypatch):
+    """An ingest thread ends one at any moment: it goes too, or finds its original gone."""
+    home, database, book = opened
+    take(home, database, B)
+    documents, digest = Documents(database), home.digests.digest("content", b"pixels of ward/scan.png")
+    documents.arrive(C, 1.0, b"n", home.pool_of, home.source_digest("ward/x.png"), home.folder_digest("ward/x.png"))
+    looks, threads = [], []
+
+    def end_the_copy():
+        with database.transaction():
+            if documents.original_of(C, digest) == B:
+                documents.end(C, Ending("duplicate", digest=digest, original_of=B), 2.0)
+                documents.receipt_written(C)
+
+    def look(*given):
+        found = with_copies(*given)
+        looks.append(found)
+        if len(looks) == 2:
+            threads.append(threading.Thread(target=end_the_copy))
+            threads[0].start()
+            threads[0].join(2.0)
+        return found
+
+    monkeypatch.setattr(erasure, "with_copies", look)
+    Erasure(home, database, book).forget([B])
+    threads[0].join()
+    assert documents.find(C).state == "claimed"
+    assert where(home, {"content digest": digest}) == {}
 
 
 class Unwalked(list):
