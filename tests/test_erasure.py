@@ -263,7 +263,11 @@ def test_a_document_that_is_being_processed_is_refused_and_nothing_is_done(opene
     assert home.vault.exists(A)
 
 
-def test_a_crash_at_any_step_is_finished_at_the_next_start(shm, weights_dir, monkeypatch):
+@pytest.mark.parametrize("few", [8, 0])
+def test_a_crash_at_any_step_is_finished_at_the_next_start(shm, weights_dir, monkeypatch, few):
+    """With `few` 0 as many documents are forgotten together: the same syncs for all."""
+    monkeypatch.setattr("privacy.vault._FEW", few)
+    monkeypatch.setattr("daemon.receipts._FEW", few)
     home = state_folder(shm / "home", weights_dir)
 
     def make(number):
@@ -290,6 +294,7 @@ def test_a_crash_at_any_step_is_finished_at_the_next_start(shm, weights_dir, mon
         else:
             assert tuple(state) == ("forgotten", 0)
             assert where(home, wanted) == {}
+            assert not any(vault.begun(id) for vault in home.vaults)
         assert ledger.verify(book.path, home.signing.public).ok
         book.close()
         again.close()
