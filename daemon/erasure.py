@@ -147,11 +147,13 @@ class Erasure:
         retry.clear(home, ids)
         receipts.destroy(home, [row["id"] for row in forgotten])
         cleared = True
-        if forgotten:
-            self._record([row["slot"] for row in forgotten])
-            cleared = self._database.scrub(needles)
-        for vault in home.vaults:
-            vault.shred_all(ids)
+        try:
+            if forgotten:
+                self._record([row["slot"] for row in forgotten])
+                cleared = self._database.scrub(needles)
+        finally:  # on a full disk this makes the room that those need
+            for vault in home.vaults:
+                vault.shred_all(ids)
         if not cleared:
             log.warning("a reader holds old pages of the database; they are cleared at the next look")
             return

@@ -243,6 +243,23 @@ def test_a_name_that_another_document_has_too_is_still_found(opened):
     assert [row["id"] for row in rows] == [B]
 
 
+def test_on_a_full_disk_forgetting_gives_its_room_back_and_is_finished_later(opened, monkeypatch):
+    home, database, book = opened
+    take(home, database, A)
+    erasure = Erasure(home, database, book)
+    with monkeypatch.context() as disk:
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        disk.setattr(Ledger, "append", full)
+        with pytest.raises(OSError, match="No space"):
+            erasure.forget([A])
+    assert [path for vault in home.vaults for path in vault.root.iterdir()] == []
+    assert (erasure.pending(), book.entries) == (1, ())
+    assert (erasure.finish(), len(book.entries)) == (1, 1)
+
+
 def test_forgetting_again_changes_nothing(opened):
     home, database, book = opened
     take(home, database, A)
