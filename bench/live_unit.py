@@ -32,17 +32,21 @@ WATCHDOG = 5
 SECRET = "patient-4711-jane-doe"
 """In the name of every file: it may not be in the journal."""
 KEY, CREDENTIAL = HOME / "keys" / "master.key", "/etc/credstore.encrypted/ocrd.master.key"
+_STARTS, _NO_NETWORK = "it starts", "it has a network of its own, without a way out"
+_STARTED_AGAIN, _ENDED = "killed, it is started again", "hung, it is ended by the watchdog and started again"
+_STAYS_DOWN = "with wrong settings it ends with 3 and is not started again"
 CHANGED = {
-    "killed, and not started again": ("Restart=on-failure", "Restart=no"),
-    "no watchdog": ("WatchdogSec=60", "WatchdogSec=0"),
-    "started again with wrong settings": ("RestartPreventExitStatus=2 3 4 5 6 10 12", ""),
-    "a network": ("PrivateNetwork=yes", "PrivateNetwork=no"),
+    "killed, and not started again": (_STARTED_AGAIN, "Restart=on-failure", "Restart=no"),
+    "no watchdog": (_ENDED, "WatchdogSec=60", "WatchdogSec=0"),
+    "started again with wrong settings": (_STAYS_DOWN, "RestartPreventExitStatus=2 3 4 5 6 10 12", ""),
+    "a network": (_NO_NETWORK, "PrivateNetwork=yes", "PrivateNetwork=no"),
     "the calls of the walls are missing": (
+        _STARTS,
         "SystemCallFilter=seccomp landlock_create_ruleset",
         "SystemCallFilter=~seccomp",
     ),
 }
-"""By what must be seen: the setting, and what is put in its place."""
+"""By what must be seen: the first look that must fail, the setting, and what is put in its place."""
 
 Seen = Iterator[tuple[str, bool]]
 
@@ -71,11 +75,11 @@ def _told(seen: Seen) -> Seen:
         yield what, holds
 
 
-def _caught(name: str, setting: str, instead: str) -> bool:
-    """Whether the looks see that the unit was changed."""
+def _caught(name: str, look: str, setting: str, instead: str) -> bool:
+    """Whether the looks see that the unit was changed: by the look that is there for it, and by none before."""
     with booting.machine(lambda unit: booting.replaced(unit, setting, instead)) as here:
-        looks = Looks(here, 1, 2, patience=8 * WATCHDOG)
-        return not all(holds for _, holds in looks.all())
+        looks = Looks(here, 1, 2, patience=24 * WATCHDOG)
+        return next((what for what, holds in looks.all() if not holds), "") == look
 
 
 class Looks:
@@ -107,14 +111,14 @@ class Looks:
         quick = (f"WatchdogSec={WATCHDOG}",) if here.unit("WatchdogUSec") == "1min" else ()
         here.configure(*quick)
         here.run("systemctl", "start", "ocrd", check=False)
-        yield "it starts", here.unit("ActiveState") == "active"
+        yield _STARTS, here.unit("ActiveState") == "active"
         yield "it says how it does", "serving" in here.unit("StatusText")
         main = here.unit("MainPID")
         yield "it runs as ocrd", here.run("ps", "-o", "user=", "-p", main).strip() == "ocrd"
         doctor = ("runuser", "-u", "ocrd", "--", "/opt/ocrd/bin/ocrd", "--home", str(HOME), "doctor")
         yield "`ocrd doctor` finds nothing to mend beside it", here.succeeds(*doctor)
         nets = {here.run("readlink", f"/proc/{pid}/ns/net") for pid in ("1", main)}
-        yield "it has a network of its own, without a way out", len(nets) == 2
+        yield _NO_NETWORK, len(nets) == 2
 
     def _documents(self) -> Seen:
         for _ in range(self._files):
@@ -126,14 +130,14 @@ class Looks:
         self._drop()
         before = self._here.unit("MainPID")
         self._here.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "ocrd")
-        yield "killed, it is started again", self._another_than(before)
+        yield _STARTED_AGAIN, self._another_than(before)
         yield "and nothing was lost", self._all_received()
 
     def _hang(self) -> Seen:
         before = self._here.unit("MainPID")
         self._here.run("kill", "-STOP", before)
         self._drop()
-        yield "hung, it is ended by the watchdog and started again", self._another_than(before)
+        yield _ENDED, self._another_than(before)
         yield "and the file that came meanwhile is read", self._all_received()
 
     def _wrong_settings(self) -> Seen:
@@ -142,7 +146,7 @@ class Looks:
         here.write(settings, f"{good}\n[nonsense]\nvalue = 1\n".encode(), "ocrd")
         here.run("systemctl", "restart", "ocrd", check=False)
         found = here.unit("ExecMainStatus"), here.unit("SubState")
-        yield "with wrong settings it ends with 3 and is not started again", found == ("3", "failed")
+        yield _STAYS_DOWN, found == ("3", "failed")
         here.write(settings, good.encode(), "ocrd")
         here.run("systemctl", "start", "ocrd", check=False)
         yield "with right ones it starts", here.unit("ActiveState") == "active"

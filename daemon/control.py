@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ Handler = Callable[..., dict[str, Any]]
 SOCKET_NAME = "control.sock"
 _MAX_REQUEST = 1 << 20
 """Bytes; some 50,000 ids of documents."""
+_ENDED = "the service ended before it answered: what it had begun is finished at its next start"
 
 
 class Control:
@@ -35,6 +37,7 @@ class Control:
         self._path, self._commands = run_dir / SOCKET_NAME, commands
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._thread = threading.Thread(target=self._serve, daemon=True, name="control")
+        self._stopped = False
 
     def start(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -44,11 +47,16 @@ class Control:
         self._sock.listen(8)
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, deadline: float = 0.0) -> bool:
+        """Takes no further request; False if the one at hand was not answered by `deadline` (monotonic)."""
+        self._stopped = True
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
         self._path.unlink(missing_ok=True)
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        return not self._thread.is_alive()
 
     def _serve(self) -> None:
         while True:
@@ -66,7 +74,13 @@ class Control:
             return {"ok": False, "error": f"user {uid} may not control this service"}
         try:
             with peer.makefile("rb") as stream:
-                request = json.loads(stream.readline(_MAX_REQUEST))
+                line = stream.readline(_MAX_REQUEST)
+            if len(line) == _MAX_REQUEST and not line.endswith(b"\n"):
+                return {
+                    "ok": False,
+                    "error": f"expected a request of at most {_MAX_REQUEST} bytes: name fewer documents",
+                }
+            request = json.loads(line)
             handler = self._commands.get(request.pop("command"))
             if handler is None:
                 return {"ok": False, "error": f"expected one of the commands {sorted(self._commands)}"}
@@ -74,6 +88,8 @@ class Control:
         except OcrdError as error:
             return {"ok": False, "error": str(error)}
         except Exception as error:
+            if self._stopped:  # its files were closed meanwhile
+                return {"ok": False, "error": _ENDED}
             if is_trouble(error):
                 log.error("a control request failed: %s", explain(error, self._path.parents[1]))
                 return {"ok": False, "disk": True, "error": str(refused(error, self._path.parents[1]))}
@@ -86,7 +102,7 @@ def ask(run_dir: Path, command: str, *, seconds: float = 60, **values: Any) -> d
 
     Raises:
         NotRunning: nothing answers.
-        Refused: the service says no, and why.
+        Refused: the service says no, and why; or it has not answered.
         DiskRefused: the machine refuses.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -98,9 +114,15 @@ def ask(run_dir: Path, command: str, *, seconds: float = 60, **values: Any) -> d
             raise NotRunning(
                 "The service does not run. Start it with `ocrd start` or `systemctl start ocrd`."
             ) from error
-        sock.sendall(json.dumps({"command": command, **values}).encode() + b"\n")
-        with sock.makefile("rb") as stream:
-            answer = json.loads(stream.readline() or b'{"ok": false, "error": "the service closed the connection"}')
+        line = b""
+        try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it can have answered before all was sent
+                sock.sendall(json.dumps({"command": command, **values}).encode() + b"\n")
+            with contextlib.suppress(ConnectionResetError), sock.makefile("rb") as stream:
+                line = stream.readline()
+        except TimeoutError:
+            raise Refused(f"the service has not answered for {seconds:g} s: it is at another command") from None
+        answer = json.loads(line) if line else {"ok": False, "error": _ENDED}
     if not answer.pop("ok"):
         raise (DiskRefused if answer.get("disk") else Refused)(answer["error"])
     return dict(answer)

@@ -19,7 +19,6 @@ that comes later is still known as one, and teaches nothing a second time.
 
 from __future__ import annotations
 
-import bisect
 import logging
 import threading
 import time
@@ -31,7 +30,7 @@ from daemon.errors import OcrdError, Refused
 from daemon.home import Home
 from daemon.state import Database, Documents
 from privacy.ledger import Ledger
-from privacy.odometer import ranges
+from privacy.odometer import ranges, within
 from privacy.puncture import Range
 from privacy.shelf import ROWS, VAULTS
 
@@ -41,6 +40,8 @@ FORGET = "forget"
 BUSY_SECONDS = 10.0
 _MOST_VALUES = 500
 """Ids in one statement."""
+_MOST_RANGES = 50_000
+"""Of slots in one entry: a ledger's entry has at most 4 MiB."""
 _TOMBSTONE = (
     "UPDATE documents SET state = 'forgotten', erasing = 1, ended = :now, digest = NULL, name_digest = NULL, "
     "source_digest = NULL, folder_digest = NULL, original_of = NULL, reason = NULL, pages = NULL, lines = NULL, "
@@ -73,14 +74,22 @@ class Erasure:
         """
         ids = [row["id"] for row in with_copies(self._database, documents)]
         with self.lock:
-            self._wait_until_ended(ids)
-            rows = [row for row in with_copies(self._database, ids) if row["state"] != "forgotten"]
-            now = time.time()
-            with self._database.transaction() as db:
-                drift.forget(self._database, rows)
-                db.executemany(_TOMBSTONE, [{"id": row["id"], "now": now} for row in rows])
+            while (rows := self._buried(ids)) is None:
+                self._wait_until_ended(ids)
+                ids = [row["id"] for row in with_copies(self._database, ids)]
             needles = {row[column] for row in rows for column in _DIGESTS if row[column] is not None}
             self._finish(rows, list(needles - self._still_used(rows)))
+        return rows
+
+    def _buried(self, ids: Sequence[str]) -> list[Any] | None:
+        """Step 1; the rows as they were, or None if one has not ended: a copy can come at any moment before."""
+        with self._database.transaction() as db:
+            found, now = with_copies(self._database, ids), time.time()
+            if any(_busy(row) for row in found):
+                return None
+            rows = [row for row in found if row["state"] != "forgotten"]
+            drift.forget(self._database, rows)
+            db.executemany(_TOMBSTONE, [{"id": row["id"], "now": now} for row in rows])
         return rows
 
     def finish(self) -> int:
@@ -138,11 +147,13 @@ class Erasure:
         retry.clear(home, ids)
         receipts.destroy(home, [row["id"] for row in forgotten])
         cleared = True
-        if forgotten:
-            self._record([row["slot"] for row in forgotten])
-            cleared = self._database.scrub(needles)
-        for vault in home.vaults:
-            vault.shred_all(ids)
+        try:
+            if forgotten:
+                self._record([row["slot"] for row in forgotten])
+                cleared = self._database.scrub(needles)
+        finally:  # on a full disk this makes the room that those need
+            for vault in home.vaults:
+                vault.shred_all(ids)
         if not cleared:
             log.warning("a reader holds old pages of the database; they are cleared at the next look")
             return
@@ -152,17 +163,13 @@ class Erasure:
     def _record(self, slots: Sequence[int]) -> None:
         """The entry in the ledger, for those that have none yet: numbers of slots, and its time. Nothing else."""
         known = sorted(forgotten_slots(self._ledger.entries))  # no slot is in two of them
-        new = [slot for slot in slots if not _within(slot, known)]
-        if new:
-            self._ledger.append(FORGET, {"slots": ranges(new)})
+        new = ranges(slot for slot in slots if not within(slot, known))
+        for start in range(0, len(new), _MOST_RANGES):
+            self._ledger.append(FORGET, {"slots": new[start : start + _MOST_RANGES]})
 
     def _wait_until_ended(self, ids: Sequence[str]) -> None:
         deadline = time.monotonic() + BUSY_SECONDS
-        while busy := [
-            row["id"]
-            for row in _rows(self._database, "id IN", ids)
-            if row["state"] == "claimed" or row["receipt_pending"]
-        ]:
+        while busy := [row["id"] for row in _rows(self._database, "id IN", ids) if _busy(row)]:
             if time.monotonic() > deadline:
                 raise Refused(
                     f"{', '.join(busy[:5])}: still being processed, or without a receipt yet; nothing was forgotten. "
@@ -177,6 +184,10 @@ class Erasure:
             values = [row[column] for row in rows if row[column] is not None]
             found.update(row[column] for row in _rows(self._database, f"{column} IN", values))
         return found
+
+
+def _busy(row: Any) -> bool:
+    return bool(row["state"] == "claimed" or row["receipt_pending"])
 
 
 def _of(purposes: Sequence[str], cuts: Sequence[Range]) -> dict[str, Sequence[Range]]:
@@ -217,12 +228,6 @@ def _first(database: Database, sql: str, value: float) -> int:
 def forgotten_slots(entries: Iterable[Any]) -> list[Range]:
     """The slots that a ledger's entries say were forgotten."""
     return [(first, after) for entry in entries if entry.kind == FORGET for first, after in entry.body["slots"]]
-
-
-def _within(slot: int, known: Sequence[Range]) -> bool:
-    """Whether the slot is in one of the ascending ranges, which have no slot in common."""
-    at = bisect.bisect_right(known, slot, key=lambda each: each[0]) - 1
-    return at >= 0 and slot < known[at][1]
 
 
 def shred_originals(home: Home, database: Database) -> int:

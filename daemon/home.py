@@ -123,7 +123,8 @@ def create(home: Path, weights_source: Path | None, say: Callable[[str], None]) 
     weights.fetch(settings.weights_dir, weights_source)
     say("the released PP-OCRv4 weights are in place and match their SHA-256")
     store = ModelStore(settings.models_dir, SigningKey.load(settings.keys_dir / "signing.key"))
-    if store.current() is None:
+    current = store.current()
+    if current is None or not (store.root / current).exists():
         say(f"model {store.install_released(settings.weights_dir)} (as released) is in service")
 
 

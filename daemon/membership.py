@@ -13,7 +13,7 @@ from daemon.budget import DEBIT, POOLS
 from daemon.config import Settings
 from daemon.state import Database
 from privacy.chain import Entry
-from privacy.odometer import Odometer
+from privacy.odometer import Odometer, within
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,10 @@ def spent(settings: Settings, database: Database, entries: Iterable[Entry], unit
     rounds = {row["id"]: row for row in database.rows("SELECT id, state, version FROM rounds")}
     found = []
     for unit in units:
-        charges = tuple(_membership(e, rounds.get(e.body["round"])) for e in debits if _holds(e.body["slots"], unit))
+        charges = tuple(_membership(e, rounds.get(e.body["round"])) for e in debits if within(unit, e.body["slots"]))
         total = max(odometer.epsilon_of(unit) for odometer in odometers.values())
         found.append(Spent(unit, charges, total, learning.delta))
     return found
-
-
-def _holds(slots: Sequence[Sequence[int]], unit: int) -> bool:
-    return any(first <= unit < after for first, after in slots)
 
 
 def _membership(entry: Entry, row: Any) -> Membership:

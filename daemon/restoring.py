@@ -26,6 +26,7 @@ from privacy import files, ledger, mirror, syncfs
 from privacy.errors import SealBroken
 from privacy.keys import open_small
 from privacy.ledger import Head, Ledger, head_path
+from privacy.odometer import within
 from privacy.puncture import Range
 from privacy.shelf import PURPOSES, ROWS
 
@@ -114,17 +115,18 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _restore(home: Home, folder: Path, manifest: dict[str, Any]) -> Read:
     retired = _restore_ledger(home, folder, manifest)
     entries = ledger.verify(home.settings.ledger_path, home.signing.public).entries
-    cuts = forgotten_slots(entries)
+    cuts = sorted(forgotten_slots(entries))
     home.shelf.puncture(dict.fromkeys(PURPOSES, cuts))
     database = Database(folder / "state.db", read_only=True)
     part = home.settings.home / ".state.db.part"
     part.unlink(missing_ok=True)
     try:
         gone = database.ids(lambda slot: _is_gone(home, slot, cuts))
+        unrecorded = database.ids(lambda slot: not home.shelf.holds(ROWS, slot) and not within(slot, cuts))
         for name in COPIED:
             mirror.sweep(home.settings.home / name)
             mirror.mirror(folder / name, home.settings.home / name, skip=lambda path: path.name in gone)
-        database.copy_into(part, COLUMNS, partial(_unsealed, home, gone))
+        database.copy_into(part, COLUMNS, partial(_unsealed, home, gone, unrecorded))
     finally:
         database.close()
     syncfs.sync_file_system(home.settings.home)
@@ -134,7 +136,7 @@ def _restore(home: Home, folder: Path, manifest: dict[str, Any]) -> Read:
 
 
 def _is_gone(home: Home, slot: int, cuts: Sequence[Range]) -> bool:
-    return not home.shelf.holds(ROWS, slot) or any(first <= slot < after for first, after in cuts)
+    return not home.shelf.holds(ROWS, slot) or within(slot, cuts)
 
 
 def _restore_ledger(home: Home, folder: Path, manifest: dict[str, Any]) -> bool:
@@ -174,11 +176,11 @@ def _slots(folder: Path) -> int:
         database.close()
 
 
-def _unsealed(home: Home, gone: set[str], row: sqlite3.Row) -> list[Any]:
-    """The row of a document that comes back from a backup."""
+def _unsealed(home: Home, gone: set[str], unrecorded: set[str], row: sqlite3.Row) -> list[Any]:
+    """The row of a document that comes back from a backup; what was half destroyed then, the next start finishes."""
     values: dict[str, Any] = {"receipt_pending": 0, "erasing": 0, **{name: row[name] for name in CLEAR}}
     if row["id"] in gone:
-        values["state"] = "forgotten"
+        values |= {"state": "forgotten", "erasing": int(row["id"] in unrecorded)}
     else:
         values |= _opened(home, row) | _as_restored(home, row)
         if not home.originals.exists(row["id"]):
@@ -201,7 +203,7 @@ def _as_restored(home: Home, row: Any) -> dict[str, Any]:
     state = "withdrawn" if row["state"] == "claimed" else row["state"]
     if vault is not None and not vault.exists(row["id"]):
         state = "evicted"
-    return {"state": state, "receipt_pending": int(state in _WITH_RECEIPT), "erasing": 0}
+    return {"state": state, "receipt_pending": int(state in _WITH_RECEIPT)}
 
 
 def _done(home: Home, retired: bool) -> Read:

@@ -141,13 +141,14 @@ class Service:
             log.info("stopping")
             deadline = time.monotonic() + STOP_SECONDS
             ingest.begin_stop()
-            control.stop()
+            answered = control.stop(deadline)
             schedule.stop()
             if observer is not None:
                 observer.stop()
             learning.stop()
             ingest.stop(deadline)
-            log.info("stopped; nothing is half done")
+            begun = "nothing is half done" if answered else "what a command began is finished at the next start"
+            log.info("stopped; %s", begun)
 
     def _divided(self) -> cgroups.Subtree | None:
         """A control group of its own for rounds, where systemd delegates ours; without, rounds have no such limit."""

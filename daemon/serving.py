@@ -15,6 +15,7 @@ from typing import Any
 
 from daemon.errors import NotInitialised, Refused
 from daemon.home import Home
+from models.errors import NoSuchVersion
 from models.gates import GateReport
 from models.manifest import MODEL_FILES
 from models.rollout import Act, Event, Rollout
@@ -32,7 +33,7 @@ class Serving:
 
     Raises:
         ModelTampered: the version in service is not as it was signed.
-        NotInitialised: there is none.
+        NotInitialised: there is none, or it is gone.
     """
 
     def __init__(self, home: Home, ledger: Ledger) -> None:
@@ -49,6 +50,15 @@ class Serving:
                 f"No model is in {home.settings.models_dir}: `ocrd init` did not come to its end. "
                 f"Run it again: ocrd --home {home.settings.home} init"
             )
+        try:
+            self._begin(current)
+        except NoSuchVersion as error:
+            raise NotInitialised(
+                f"{error} If it lies on a disk that is not mounted, mount that; otherwise put the folder back from a "
+                f"backup. The released model is made again by: ocrd --home {home.settings.home} init"
+            ) from None
+
+    def _begin(self, current: str) -> None:
         self._store.verify(current)
         if self._rollout.live is None:
             self._record(self._rollout.install(current))

@@ -9,6 +9,7 @@ rounds a question takes well under a second.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -34,6 +35,12 @@ def ranges(slots: Iterable[int]) -> list[list[int]]:
         else:
             found.append([slot, slot + 1])
     return found
+
+
+def within(slot: int, known: Sequence[Sequence[int]]) -> bool:
+    """Whether the slot is in one of the ascending ranges, which have no slot in common."""
+    at = bisect_right(known, slot, key=lambda each: each[0]) - 1
+    return at >= 0 and slot < known[at][1]
 
 
 class Odometer:

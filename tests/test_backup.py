@@ -6,12 +6,13 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from daemon import backup, copying, receipts, restoring
 from daemon.budget import Budget
-from daemon.erasure import Erasure
+from daemon.erasure import Erasure, forgotten_slots
 from daemon.errors import NotInitialised, OcrdError, Refused
 from daemon.home import open_home
 from daemon.operations import Operations
@@ -118,6 +119,7 @@ def forgotten_stays_forgotten(live, shm, old_keys=False, keep_ledger=True):
     assert where(again, wanted) == {}
     database = Database(again.settings.database_path)
     row = dict(database.row("SELECT * FROM documents WHERE id = ?", B))
+    assert row.pop("erasing") == (not keep_ledger)  # the next start tells it the backup's ledger, which has no entry
     assert {name for name, value in row.items() if value not in (None, 0)} == {
         "id", "slot", "unit", "pool", "state", "arrived", "ended", "tries",
     }  # fmt: skip
@@ -166,6 +168,55 @@ def test_a_backup_is_brought_up_to_date_and_loses_what_was_forgotten(live, shm):
     assert 0 < second.copied < first.copied
     assert second.removed == 2
     assert not (shm / "backup" / "vault" / B).exists()
+
+
+@pytest.mark.parametrize("broken_off", ["forget", "evict"])
+def test_what_was_half_destroyed_when_the_backup_was_made_is_destroyed_at_the_start_after_a_restore(
+    live, shm, monkeypatch, broken_off
+):
+    """The disk refuses before the keys are gone (of an eviction: before the files are), and the machine is lost."""
+    home, database, book = live
+    wanted = needles(home, B, SECRET)
+    refuse = OSError(errno.EIO, os.strerror(errno.EIO))
+    with monkeypatch.context() as failing, pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        if broken_off == "forget":
+            failing.setattr("privacy.shelf.Shelf.puncture", Mock(side_effect=refuse))
+            Erasure(home, database, book).forget([B])
+        else:
+            failing.setattr("privacy.vault.Vault.shred_all", Mock(side_effect=refuse))
+            failing.setattr(Erasure, "_horizon", lambda self, now: 2)
+            Erasure(home, database, book).evict(0.0)
+    backup.backup(home.settings.home, shm / "backup")
+    path = shut(live)
+    lose_all_but(home, "keys", "ledger")
+    restoring.restore(path, shm / "backup")
+    again = open_home(path)
+    database, book = Database(again.settings.database_path), Ledger(again.settings.ledger_path, again.signing)
+    Operations(again, database, book).start()
+    book.close()
+    database.close()
+    assert not any(vault.begun(B) for vault in again.vaults)
+    if broken_off == "forget":
+        assert where(again, wanted) == {}
+
+
+def test_a_forgetting_that_the_ledger_has_not_heard_of_is_told_it_at_the_start_after_a_restore(live, shm, monkeypatch):
+    """The keys were destroyed, the ledger refused its entry, and the database was lost."""
+    home, database, book = live
+    backup.backup(home.settings.home, shm / "backup")
+    with monkeypatch.context() as failing, pytest.raises(OSError, match="full"):
+        failing.setattr(book, "append", Mock(side_effect=OSError(errno.ENOSPC, "full")))
+        Erasure(home, database, book).forget([B])
+    path = shut(live)
+    lose_all_but(home, "keys", "ledger")
+    assert restoring.restore(path, shm / "backup").forgotten == 1
+    again = open_home(path)
+    database, book = Database(again.settings.database_path), Ledger(again.settings.ledger_path, again.signing)
+    Operations(again, database, book).start()
+    assert forgotten_slots(book.entries) == [(1, 2)]
+    assert database.row("SELECT COUNT(*) FROM documents WHERE erasing = 1")[0] == 0
+    book.close()
+    database.close()
 
 
 def test_the_columns_are_all_that_a_row_has(live):

@@ -11,22 +11,26 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from daemon import database as database_module
 from daemon import drift, erasure, receipts, retry, scrubbing
-from daemon.erasure import FORGET, Erasure, shred_originals
+from daemon.erasure import FORGET, Erasure, forgotten_slots, shred_originals, with_copies
 from daemon.errors import OcrdError, Refused
 from daemon.ingest import Ingest
+from daemon.membership import spent
 from daemon.operations import Operations
 from daemon.pipeline import ORIGINAL_BLOB, Pipeline
 from daemon.readers import Read
-from daemon.state import Database, Documents
+from daemon.state import Database, Documents, Ending
 from inbox_machine import HEADER
 from privacy import files, ledger
+from privacy.accountant import RoundEvent
 from privacy.errors import NotSealed, Punctured
 from privacy.ledger import Ledger
 from privacy.shelf import Shelf
@@ -239,6 +243,23 @@ def test_a_name_that_another_document_has_too_is_still_found(opened):
     assert [row["id"] for row in rows] == [B]
 
 
+def test_on_a_full_disk_forgetting_gives_its_room_back_and_is_finished_later(opened, monkeypatch):
+    home, database, book = opened
+    take(home, database, A)
+    erasure = Erasure(home, database, book)
+    with monkeypatch.context() as disk:
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        disk.setattr(Ledger, "append", full)
+        with pytest.raises(OSError, match="No space"):
+            erasure.forget([A])
+    assert [path for vault in home.vaults for path in vault.root.iterdir()] == []
+    assert (erasure.pending(), book.entries) == (1, ())
+    assert (erasure.finish(), len(book.entries)) == (1, 1)
+
+
 def test_forgetting_again_changes_nothing(opened):
     home, database, book = opened
     take(home, database, A)
@@ -259,7 +280,11 @@ def test_a_document_that_is_being_processed_is_refused_and_nothing_is_done(opene
     assert home.vault.exists(A)
 
 
-def test_a_crash_at_any_step_is_finished_at_the_next_start(shm, weights_dir, monkeypatch):
+@pytest.mark.parametrize("few", [8, 0])
+def test_a_crash_at_any_step_is_finished_at_the_next_start(shm, weights_dir, monkeypatch, few):
+    """With `few` 0 as many documents are forgotten together: the same syncs for all."""
+    monkeypatch.setattr("privacy.vault._FEW", few)
+    monkeypatch.setattr("daemon.receipts._FEW", few)
     home = state_folder(shm / "home", weights_dir)
 
     def make(number):
@@ -286,6 +311,7 @@ def test_a_crash_at_any_step_is_finished_at_the_next_start(shm, weights_dir, mon
         else:
             assert tuple(state) == ("forgotten", 0)
             assert where(home, wanted) == {}
+            assert not any(vault.begun(id) for vault in home.vaults)
         assert ledger.verify(book.path, home.signing.public).ok
         book.close()
         again.close()
@@ -465,3 +491,61 @@ def test_the_drift_detectors_forget_too(opened, monkeypatch):
     monkeypatch.setattr("daemon.drift.forget", lambda database, rows: None)
     Erasure(home, database, book).forget([B])
     assert where(home, {"brightness": b"0.654321"}) == {"brightness": ["state.db"]}, "the test sees it"
+
+
+def test_more_scattered_slots_than_an_entry_holds_are_forgotten_in_several(opened):
+    """Copies of one content, say, which go with it: a refused entry would leave them half forgotten for ever."""
+    home, database, book = opened
+    slots = range(10**9, 10**9 + 400_000, 2)
+    Erasure(home, database, book)._record(slots)
+    Erasure(home, database, book)._record(slots)
+    assert len(book.entries) == 4
+    assert forgotten_slots(book.entries) == [(slot, slot + 1) for slot in slots]
+    assert ledger.verify(book.path, home.signing.public).ok
+
+
+def test_no_copy_ends_between_the_look_for_copies_and_the_forgetting(opened, monkeypatch):
+    """An ingest thread ends one at any moment: it goes too, or finds its original gone."""
+    home, database, book = opened
+    take(home, database, B)
+    documents, digest = Documents(database), home.digests.digest("content", b"pixels of ward/scan.png")
+    documents.arrive(C, 1.0, b"n", home.pool_of, home.source_digest("ward/x.png"), home.folder_digest("ward/x.png"))
+    looks, threads = [], []
+
+    def end_the_copy():
+        with database.transaction():
+            if documents.original_of(C, digest) == B:
+                documents.end(C, Ending("duplicate", digest=digest, original_of=B), 2.0)
+                documents.receipt_written(C)
+
+    def look(*given):
+        found = with_copies(*given)
+        looks.append(found)
+        if len(looks) == 2:
+            threads.append(threading.Thread(target=end_the_copy))
+            threads[0].start()
+            threads[0].join(2.0)
+        return found
+
+    monkeypatch.setattr(erasure, "with_copies", look)
+    Erasure(home, database, book).forget([B])
+    threads[0].join()
+    assert documents.find(C).state == "claimed"
+    assert where(home, {"content digest": digest}) == {}
+
+
+class Unwalked(list):
+    """Ranges of slots that are looked up, and not walked through for each unit."""
+
+    def __iter__(self):
+        raise AssertionError("walked through")
+
+
+def test_what_units_have_spent_is_looked_up(opened, monkeypatch):
+    """A round's entry has thousands of ranges, a folder thousands of units: walked through it took minutes."""
+    home, database, _ = opened
+    monkeypatch.setattr("privacy.odometer.Odometer.charge", lambda self, events, slots: None)
+    event = RoundEvent(noise_multiplier=40.0, sample_rate=1.0, steps=10).to_body()
+    body = {"round": 1, "purpose": "round", "slots": Unwalked([[0, 3], [5, 6], [9, 12]]), "event": event}
+    found = spent(home.settings, database, [SimpleNamespace(kind="debit", body=body)], range(13))
+    assert [each.unit for each in found if each.charges] == [0, 1, 2, 5, 9, 10, 11]

@@ -15,7 +15,7 @@ from privacy import accountant, filters
 from privacy.accountant import RoundEvent
 from privacy.errors import BudgetExhausted
 from privacy.ledger import Ledger
-from privacy.odometer import Odometer, ranges
+from privacy.odometer import Odometer, ranges, within
 from privacy.signing import SigningKey
 
 DELTA = 1e-6
@@ -78,6 +78,11 @@ def test_ranges_are_the_fewest_that_hold_the_slots(slots: set[int]) -> None:
     found = ranges(slots)
     assert [slot for first, after in found for slot in range(first, after)] == sorted(slots)
     assert all(one[1] < other[0] for one, other in pairwise(found))
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_a_slot_is_found_in_ranges_as_in_a_set(slots: set[int]) -> None:
+    assert {slot for slot in range(42) if within(slot, ranges(slots))} == slots
 
 
 @pytest.mark.parametrize("bad", [[[3, 1]], [[-1, 2]], [[0, 5], [4, 6]], [[0, 2], [0, 2]]])

@@ -1,6 +1,7 @@
 """Which model serves: only a passed report promotes, the ledger hears first, and a crash in between is finished."""
 
 import errno
+import shutil
 
 import pytest
 
@@ -118,6 +119,28 @@ def test_a_pointer_that_is_gone_is_made_again_from_the_ledger(home, book):
     version = Serving(home, book).live
     (home.settings.models_dir / "current").unlink()
     assert Serving(home, book).live == pointed(home) == version
+
+
+@pytest.mark.parametrize("pointer", [True, False])
+def test_without_the_folder_of_the_model_the_start_says_what_to_do_and_init_does_it(home, book, weights_dir, pointer):
+    version = Serving(home, book).live
+    shutil.rmtree(home.settings.models_dir / version)
+    if not pointer:
+        (home.settings.models_dir / "current").unlink()
+    with pytest.raises(NotInitialised, match=r"not mounted.*backup.* init$"):
+        Serving(home, book)
+    create(home.settings.home, weights_dir, lambda text: None)
+    assert Serving(home, book).live == pointed(home) == version
+
+
+def test_a_trained_model_that_is_gone_is_not_replaced_by_the_released_one(home, book, tmp_path, weights_dir):
+    serving = Serving(home, book)
+    version = serving.add(candidate(tmp_path, "a"), {"epsilon": 1.0})
+    assert serving.decide(report(version, serving.live, 1))
+    shutil.rmtree(home.settings.models_dir)
+    create(home.settings.home, weights_dir, lambda text: None)
+    with pytest.raises(NotInitialised, match=f"{version}.* backup"):
+        Serving(home, book)
 
 
 @pytest.mark.parametrize("failing", range(3))
