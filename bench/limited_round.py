@@ -4,8 +4,8 @@
 
 Many machines have memory in another hierarchy than cgroup v2, or none to give away. So this boots a kernel under QEMU
 (Debian: linux-image-cloud-amd64, qemu-system-x86, busybox-static, cpio) with an initial file system of this Python's
-standard library, pytest, `daemon/cgroups.py` and `tests/test_cgroups.py`, and runs these tests there. Exits with 1 unless
-every one of them passed and none was skipped.
+standard library, pytest, `daemon/cgroups.py` and `tests/test_cgroups.py`, and runs these tests there. Exits with 1
+unless every one of them passed and none was skipped.
 """
 
 from __future__ import annotations
