@@ -84,8 +84,8 @@ def _initial(folder: Path) -> Path:
     (tree / "init").chmod(0o755)
     image = folder / "initial.cpio"
     names = "\n".join(str(path.relative_to(tree)) for path in [tree, *tree.rglob("*")]).encode()
-    with image.open("wb") as file:
-        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, input=names, stdout=file, check=True)
+    with image.open("wb") as archive:
+        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, input=names, stdout=archive, check=True)
     return image
 
 
@@ -98,7 +98,17 @@ def _copied(path: Path, tree: Path) -> None:
 
 def _booted(kernel: Path, image: Path) -> str:
     """What the machine said until it switched itself off."""
-    command = ["qemu-system-x86_64", "-kernel", kernel, "-initrd", image, "-m", "2048", "-nographic", "-no-reboot"]
+    command = [
+        "qemu-system-x86_64",
+        "-kernel",
+        str(kernel),
+        "-initrd",
+        str(image),
+        "-m",
+        "2048",
+        "-nographic",
+        "-no-reboot",
+    ]
     command += ["-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
     return done.stdout.replace("\r", "") + done.stderr
