@@ -38,6 +38,7 @@ from learners import evaluate, finetune, neck_adapters, public_start
 from learners import plan as planning
 from learners.adapters import Adapter, Charset
 from learners.chunks import cache
+from learners.errors import TooFewDocuments
 from learners.evaluate import Score
 from learners.lines import TrainDocument
 from learners.plan import Plan, Settings
@@ -176,6 +177,10 @@ class Bench:
             _told(name, scores)
         settings = replace(self.settings, capacity=len(train))
         surveyed = planning.survey(settings, self.alphabet, self.public, self.before)
+        if self.before is not None:
+            there = surveyed[0].adapter
+            left = planning.agreement(there, learned.at(there.depth), planning.RECIPES[there.name].max_grad_norm)
+            _say(f"signal by the plan {surveyed[0].agreement:.4f}, of these documents at the start {left:.4f}")
         rows = {f"epsilon {e:g}": e for e in self.epsilons}
         if self.start is self.released:
             rows["public documents alone"] = 0.0
@@ -205,15 +210,18 @@ class Bench:
         epsilon: float,
     ) -> Trainee:
         private = 0 < epsilon < math.inf
-        plan, adapter = planning.choose(
-            replace(settings, epsilon_lifetime=epsilon if private else 8.0), surveyed, len(train)
-        )
+        asked, [richest, *_] = replace(settings, epsilon_lifetime=epsilon if private else 8.0), surveyed
+        plan, adapter = planning.planned(asked, richest, len(train)), richest.adapter
         if private:
             self.plan[name] = {
                 "adapter": plan.adapter,
                 "parameters": plan.parameters,
                 "noise_over_signal": plan.noise_over_signal,
+                "refused": _refused(asked, surveyed, len(train)),
             }
+            _say(
+                f"{name}: noise {plan.noise_over_signal:.2f} times the signal; {self.plan[name]['refused'] or 'taken'}"
+            )
         else:
             plan = replace(plan, noise_multiplier=1e-6)
         slots = dict(zip(train, cache(adapter, learned.at(adapter.depth)), strict=True)) if epsilon else {}
@@ -286,6 +294,15 @@ class Bench:
 
     def _truths(self, test: Sequence[int]) -> dict[int, list[str]]:
         return {k: [text for _, text in self.papers[k].lines] for k in test}
+
+
+def _refused(settings: Settings, surveyed: Sequence[planning.Surveyed], members: int) -> str:
+    """Why the service would not run this round; empty if it would. Here it is run all the same, to see what it does."""
+    try:
+        planning.choose(settings, surveyed, members)
+    except TooFewDocuments as error:
+        return str(error)
+    return ""
 
 
 def _encoded(text: str) -> Tensor:

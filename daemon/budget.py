@@ -14,6 +14,7 @@ from typing import Any
 
 from daemon.errors import BadSetting
 from daemon.home import Home
+from daemon.offering import OFFER
 from daemon.state import Database
 from daemon.status import BUDGET_KEY
 from learners import replay
@@ -163,9 +164,13 @@ class Budget:
         self._publish()
         return entry
 
-    def rounds_charged(self) -> int:
-        """How many rounds were ever charged; each is a try at the gates, whatever became of it."""
-        return sum(entry.kind == DEBIT and entry.body["purpose"] == "round" for entry in self._ledger.entries)
+    def tries(self) -> int:
+        """How many rounds were ever charged, or offered a public start; each is a try at the gates, whatever came of
+        it."""
+        return sum(
+            entry.kind == OFFER or (entry.kind == DEBIT and entry.body["purpose"] == "round")
+            for entry in self._ledger.entries
+        )
 
     def worst(self) -> float:
         """The largest lifetime epsilon of any unit."""

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from daemon import audited
-from daemon.budget import Budget
+from daemon.budget import POOLS, Budget
 from daemon.erasure import forgotten_slots
 from daemon.home import Home
+from daemon.offering import OFFER
 from models.manifest import MODEL_FILES
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
-from privacy.claim import Access, Claim, sign
+from privacy.claim import TRAINING, Access, Claim, sign
 from privacy.ledger import Ledger
 
 
@@ -24,31 +25,37 @@ def compose(
     """The signed claim of the candidate in a folder.
 
     Args:
-        debits: this round's ledger entries by purpose: "round", and "gate" if the hold-out was looked at.
-        plan: the round's plan, as charged.
+        debits: this round's ledger entries by purpose: "round", or "offer" if nothing private was learned; and "gate"
+            if the hold-out was looked at.
+        plan: the round's plan, as charged or offered.
     """
     learning = home.settings.learning
-    events = {purpose: RoundEvent.from_body(entry.body["event"]) for purpose, entry in debits.items()}
-    accesses = [Access("training", events["round"], f"slots of entry {debits['round'].seq}")]
-    if "gate" in events:
-        accesses.append(Access("gate: hold-out gain", events["gate"], f"slots of entry {debits['gate'].seq}"))
+    events = {
+        purpose: RoundEvent.from_body(entry.body["event"]) for purpose, entry in debits.items() if purpose in POOLS
+    }
+    accesses = [
+        Access(what, events[purpose], f"slots of entry {debits[purpose].seq}")
+        for purpose, what in (("round", TRAINING), ("gate", "gate: hold-out gain"))
+        if purpose in events
+    ]
     accesses.append(Access("drift detectors", None, "alarms stay inside the boundary and trigger nothing"))
+    learned = "round" in events
     claim = Claim(
         files={name: hashlib.sha256((candidate / name).read_bytes()).hexdigest() for name in MODEL_FILES},
         unit=learning.unit,
-        event=events["round"],
-        max_grad_norm=plan["max_grad_norm"],
+        event=events.get("round"),
+        max_grad_norm=plan.get("max_grad_norm"),
         capacity=learning.capacity,
         history=budget.worst_history(),
         extremes=budget.extremes(),
         cap=learning.epsilon,
         delta=learning.delta,
-        second_opinion=plan["second_opinion"],
+        second_opinion=plan.get("second_opinion"),
         accesses=accesses,
         public_data=_public(plan),
         erasures=sum(after - first for first, after in forgotten_slots(ledger.entries)),
-        audit=audited.record(),
-        inclusion=ledger.prove(debits["round"].seq),
+        audit=audited.record() if learned else None,
+        inclusion=ledger.prove(debits["round" if learned else OFFER].seq),
     )
     return sign(claim.statement(), home.signing)
 

@@ -20,17 +20,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
-from daemon import cgroups, claims, opening, start, trouble, workers
+from daemon import cgroups, claims, judging, offering, opening, start, trouble, workers
 from daemon.budget import Budget
 from daemon.errors import DiskRefused, Interrupted, OcrdError, Refused, WorkerDied
 from daemon.home import Home
+from daemon.offering import Standing
 from daemon.records import Rounds
 from daemon.serving import Serving
 from daemon.state import Database
 from learners.replay import Pool
-from models import evidence, gates
+from models import evidence
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.errors import BudgetExhausted
@@ -164,10 +163,10 @@ class Learning:
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
-        kept = self._start(scratch)
+        kept, due = self._start(scratch)
         self._worker = self._round_process(scratch)
         header, blobs = opening.compose(self._home, self._budget, train, holdout, last)
-        header |= {"round": number, "scratch": str(scratch), "start": kept and str(kept)}
+        header |= {"round": number, "scratch": str(scratch), "start": kept and str(kept), "offer": due}
         if self._broken_off:
             raise Interrupted(self._broken_off)
         plan: dict[str, Any] = {}
@@ -190,18 +189,22 @@ class Learning:
                     entry = self._budget.charge(number, purpose, pool.members, event, **ask["epsilons"])
                     debits[purpose] = entry
                     header = {"entry": asdict(entry), "public": self._home.signing.public.hex()}
+                case "offer":
+                    plan, attempt = ask["plan"], 1 + self._budget.tries()
+                    debits[offering.OFFER] = offering.offer(self._ledger, number, plan["public_start"], attempt)
+                    header = {}
                 case "evidence":
                     break
                 case other:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
         self._decide(number, scratch, current, plan, debits, ask)
 
-    def _start(self, scratch: Path) -> Path | None:
-        """The public start of rounds from the released model, if the settings ask for one."""
+    def _start(self, scratch: Path) -> tuple[Path | None, bool]:
+        """The public start, if the settings ask for one and the gates have not refused it; whether to offer it."""
         settings = self._home.settings
         learning = settings.learning
         if not learning.public_start:
-            return None
+            return None, False
         kept = start.path(settings.weights_dir, learning.charset, learning.closed)
         if not kept.exists():
             self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
@@ -209,7 +212,8 @@ class Learning:
             if self._broken_off:
                 raise Interrupted(self._broken_off)
             start.make(self._worker, learning.charset, learning.closed, scratch, kept)
-        return kept
+        stands = offering.standing(self._ledger.entries, start.digest(kept))
+        return None if stands is Standing.REFUSED else kept, stands is Standing.DUE
 
     def _round_process(self, scratch: Path) -> workers.Worker:
         settings = self._home.settings
@@ -239,7 +243,11 @@ class Learning:
             raise Interrupted("another model went into service while the round ran; it was compared with the old one")
         claim = claims.compose(self._home, self._ledger, self._budget, debits, plan, scratch)
         version = self._when_possible(lambda: self._serving.add(scratch, claim))
-        report = self._judge(number, version, current, found)
+        verified = verify(self._ledger.path, self._home.signing.public).ok
+        cost = evidence.Privacy(self._budget.worst(), self._home.settings.learning.epsilon, verified)
+        report = judging.judge(
+            self._home.settings, version, current, found["evidence"], self._budget.tries(), number, cost
+        )
         columns = {"plan": json.dumps(plan), "report": json.dumps(report.as_dict()), "version": version}
         live = self._when_possible(lambda: self._serving.decide(report))
         if live:
@@ -249,30 +257,6 @@ class Learning:
     def _when_possible(self, work: Callable[[], T]) -> T:
         """A candidate that is paid for is not given up because the disk is full."""
         return trouble.patiently(work, self._home.settings.home, self._stopping, log)
-
-    def _judge(self, number: int, version: str, current: str, found: dict[str, Any]) -> gates.GateReport:
-        """The gates' answers; what the child did not bring stays None, and None never passes."""
-        chosen, learning = self._home.settings.gates, self._home.settings.learning
-        verified = verify(self._ledger.path, self._home.signing.public).ok
-        found, attempt = found["evidence"], self._budget.rounds_charged()
-        shown = evidence.Evidence(
-            candidate=version,
-            current=current,
-            attempt=attempt,
-            rapidocr=_made(evidence.Parity, found.get("rapidocr")),
-            paddle=_made(evidence.Parity, found.get("paddle")),
-            anchor=tuple(evidence.AnchorDocument(**row) for row in found.get("anchor") or ()) or None,
-            latency=_latency(found.get("latency")),
-            holdout=_made(evidence.Holdout, found.get("holdout")),
-            privacy=evidence.Privacy(self._budget.worst(), learning.epsilon, verified),
-        )
-        limits = gates.Limits(
-            anchor_documents=chosen.anchor_documents,
-            cer_margin=chosen.anchor_margin,
-            latency_ratio=chosen.latency_ratio,
-            holdout_tolerance=chosen.holdout_tolerance,
-        )
-        return gates.judge(shown, limits, np.random.default_rng(number))
 
     def _settled(self) -> int:
         """The last slot there is now, once every document up to it has ended.
@@ -290,11 +274,3 @@ class Learning:
                 raise Interrupted(self._broken_off)
             self._database.set(PROGRESS_KEY, "waiting for documents that came before the round")
         return last
-
-
-def _made(kind: type[T], values: dict[str, Any] | None) -> T | None:
-    return None if values is None else kind(**values)
-
-
-def _latency(values: dict[str, list[float]] | None) -> evidence.Latency | None:
-    return None if values is None else evidence.Latency(tuple(values["current"]), tuple(values["candidate"]))

@@ -30,7 +30,7 @@ def compose(
         "members": train.members,
         "holdout_members": len(holdout.members),
         "gate_event": budget.gate_event.to_body(),
-        "attempt": 1 + budget.rounds_charged(),
+        "attempt": 1 + budget.tries(),
     }
     for pool, snapshot in ((Pool.TRAIN, train), (Pool.HOLDOUT, holdout)):
         index, parts, offset = [], [], 0

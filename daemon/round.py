@@ -22,6 +22,7 @@ import torch
 from daemon import evidence, start, wire, workers
 from learners import finetune, public_start
 from learners import plan as planning
+from learners.adapters import Adapter
 from learners.catalogue import Looks
 from learners.errors import TooFewDocuments
 from learners.lines import TrainDocument, joined, unpack
@@ -51,20 +52,61 @@ def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDoc
 
 
 def converse(message: wire.Message) -> Talk:
-    """One round: plan -> debit -> fit -> export -> evidence. Yields what it needs, is sent the answers."""
+    """One round: plan -> debit -> fit -> export -> evidence. Yields what it needs, is sent the answers.
+
+    A round that offers the public start has no plan and no debit but the gate's: the start is the candidate.
+    """
     header = message.header
     train, holdout = documents(message, "train", 0), documents(message, "holdout", 1)
     stock, current, scratch = Path(header["weights"]), Path(header["model"]), Path(header["scratch"])
     model = recogniser.load(current / "rec.onnx")
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))
     yield {"ask": "progress", "text": "planning on public documents"}
-    settings = _settings(header["learning"])
+    settings = _settings(header["learning"], started=header["start"] is not None)
     public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"])
-    try:
-        plan, adapter = planning.plan(settings, alphabet, len(header["members"]), public, released)
-    except TooFewDocuments as error:
-        yield {"ask": "refuse", "reason": str(error)}
-        return
+    if begins and header["offer"]:
+        yield {"ask": "offer", "plan": _offered(begins, header["learning"])}
+        candidate = model.weights()
+    else:
+        try:
+            plan, adapter = planning.plan(settings, alphabet, len(header["members"]), public, released)
+        except TooFewDocuments as error:
+            yield {"ask": "refuse", "reason": str(error)}
+            return
+        candidate = yield from _learn(header, train, model, plan, adapter, public, begins)
+    weights.write_onnx(stock / "rec.onnx", candidate, scratch / "rec.onnx")
+    paddle_twin.rewrite_twin(stock / "rec_paddle", candidate, scratch / "rec_paddle")
+    yield {"ask": "progress", "text": "gathering evidence"}
+    examiner = evidence.Examiner(
+        stock,
+        current / "rec.onnx",
+        scratch,
+        candidate,
+        header["gates"]["anchor_documents"],
+        header["attempt"],
+        settings.characters if settings.closed else None,
+    )
+    found = yield from _in_thread(examiner.public)
+    found["holdout"] = yield from _holdout(header, holdout, examiner)
+    yield {"ask": "evidence", "evidence": found}
+
+
+def _offered(start: str, learning: dict[str, Any]) -> dict[str, Any]:
+    """The plan of a round that offers the start of this SHA-256."""
+    told = "none: the candidate is the public start, which was taught on generated documents alone"
+    return {"public_start": start, "charset": learning["charset"], "epsilon_round": 0.0, "considered": [told]}
+
+
+def _learn(
+    header: dict[str, Any],
+    train: dict[int, TrainDocument],
+    model: Recogniser,
+    plan: planning.Plan,
+    adapter: Adapter,
+    public: Looks,
+    begins: str | None,
+) -> Talk:
+    """Debit, then the private fit; returns the candidate's weights."""
     epsilons = _epsilons(plan.event, plan.delta)
     body = {**plan.to_body(), **epsilons, "charset": header["learning"]["charset"], "public_start": begins}
     answer = yield {
@@ -88,22 +130,7 @@ def converse(message: wire.Message) -> Talk:
             public,
         )
 
-    candidate = yield from _in_thread(fit)
-    weights.write_onnx(stock / "rec.onnx", candidate, scratch / "rec.onnx")
-    paddle_twin.rewrite_twin(stock / "rec_paddle", candidate, scratch / "rec_paddle")
-    yield {"ask": "progress", "text": "gathering evidence"}
-    examiner = evidence.Examiner(
-        stock,
-        current / "rec.onnx",
-        scratch,
-        candidate,
-        header["gates"]["anchor_documents"],
-        header["attempt"],
-        settings.characters if settings.closed else None,
-    )
-    found = yield from _in_thread(examiner.public)
-    found["holdout"] = yield from _holdout(header, holdout, examiner)
-    yield {"ask": "evidence", "evidence": found}
+    return (yield from _in_thread(fit))
 
 
 def _shown(model: Recogniser, released: Recogniser, kept: str | None) -> tuple[Looks, Looks | None, str | None]:
@@ -122,7 +149,8 @@ def _shown(model: Recogniser, released: Recogniser, kept: str | None) -> tuple[L
     return public, None if first and not begins else Looks(released, pages), begins
 
 
-def _settings(learning: dict[str, Any]) -> planning.Settings:
+def _settings(learning: dict[str, Any], started: bool) -> planning.Settings:
+    """`started`: rounds begin from a public start."""
     return planning.Settings(
         capacity=learning["capacity"],
         epsilon_lifetime=learning["epsilon"],
@@ -131,7 +159,7 @@ def _settings(learning: dict[str, Any]) -> planning.Settings:
         charset=learning["charset"],
         closed=learning["closed"],
         adapter=learning["adapter"],
-        public_start=learning["public_start"],
+        public_start=started,
     )
 
 

@@ -1,9 +1,9 @@
 """The public start of rounds: made once, from generated documents, by a process that is never shown a document.
 
 `learners.public_start` says what it is. It takes some minutes, so it is kept in the weights folder under a name that
-holds what it depends on: the released recogniser, the charset and the recipe. A round that would begin from the
-released model begins from it, and its plan (the ledger, the claim) bears its SHA-256; any other begins from the model
-in service.
+holds what it depends on: the released recogniser, the charset and the recipe. Where the released model serves, the
+next round offers the start itself (`daemon.offering`); later rounds begin from the model in service. The ledger and the
+claim bear its SHA-256.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ def make(
     finally:
         by.close()
     files.write_bytes(kept, (scratch / MADE).read_bytes(), mode=0o600)
+
+
+def digest(kept: Path) -> str:
+    """The SHA-256 (hex) of a kept start."""
+    return hashlib.sha256(kept.read_bytes()).hexdigest()
 
 
 def read(kept: Path) -> tuple[Weights, str]:

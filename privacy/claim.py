@@ -46,6 +46,8 @@ _UNITS = {
     ),
 }
 """What the unit is, and what it leaves out."""
+TRAINING = "training"
+"""The purpose of the round's own access."""
 _TOLERANCE = 1e-6
 _GROUP = 10
 
@@ -66,7 +68,8 @@ class Claim:
     Attributes:
         files: SHA-256 (hex) of each of the model's files, by name.
         unit: "document" or "source".
-        event: the round's event; `max_grad_norm` its clipping norm; `capacity` its slots.
+        event: the round's event; `max_grad_norm` its clipping norm; `capacity` its slots. None: it learned nothing
+            private.
         history: all events of the unit that has spent most, this round's included.
         extremes: the histories of which one is the worst for several units together (`Odometer.extremes`).
         cap, delta: the lifetime epsilon that no unit passes, at this delta.
@@ -75,13 +78,13 @@ class Claim:
         public_data: what public data was used, by name and version.
         erasures: how many units had been erased from the pool when the round ran.
         audit: the bound that an empirical audit of this code found, and with how many canaries; None if none was run.
-        inclusion: the proof that the round's debit is in the ledger.
+        inclusion: the proof that the round's debit (or the offer of a model without one) is in the ledger.
     """
 
     files: Mapping[str, str]
     unit: str
-    event: RoundEvent
-    max_grad_norm: float
+    event: RoundEvent | None
+    max_grad_norm: float | None
     capacity: int
     history: Sequence[RoundEvent]
     extremes: Sequence[Sequence[RoundEvent]]
@@ -100,8 +103,10 @@ class Claim:
             raise ValueError(f"Expected unit 'document' or 'source', got {self.unit!r}.")
         if not self.files:
             raise ValueError("Expected at least one file that the claim is about.")
-        if not any(access.event == self.event for access in self.accesses):
+        if self.event is not None and not any(access.event == self.event for access in self.accesses):
             raise ValueError("Expected the round's own event among the accesses.")
+        if (self.event is None) is not (self.max_grad_norm is None):
+            raise ValueError(f"Expected a clipping norm for a round that learned, got {self.max_grad_norm}.")
 
     def statement(self) -> dict[str, Any]:
         """The in-toto Statement. Epsilons are computed here, from the events."""
@@ -125,10 +130,10 @@ class Claim:
         }
 
     def _cost(self) -> dict[str, Any]:
-        sampler = "full batch" if self.event.sample_rate == 1.0 else "poisson"
+        events = [] if self.event is None else [self.event]
         return {
             "delta": self.delta,
-            "round": {**_loss([self.event], self.delta), "second_opinion": self.second_opinion},
+            "round": {**_loss(events, self.delta), "second_opinion": self.second_opinion},
             "lifetime_of_worst_unit": {
                 **_loss(self.history, self.delta),
                 "epsilon": filters.spent(self.history, self.cap, self.delta),
@@ -136,6 +141,14 @@ class Claim:
             "lifetime_cap": self.cap,
             "group": {"size": _GROUP, "of": f"{self.unit}s", **_group(self.extremes, self.delta)},
             "accountant": _accountant(),
+            **self._mechanism(),
+        }
+
+    def _mechanism(self) -> dict[str, Any]:
+        if self.event is None:
+            return {"sampler": None, "mechanism": None}
+        sampler = "full batch" if self.event.sample_rate == 1.0 else "poisson"
+        return {
             "sampler": {"used": sampler, "assumed": sampler},
             "mechanism": {
                 "name": "discrete-gaussian",
@@ -206,8 +219,12 @@ def recompute(statement: Mapping[str, Any]) -> list[str]:
             problems.append(f"{name}: epsilon {loss['epsilon']} is stated, and its events give {true}")
         if (mu := loss.get("mu")) is not None and mu < accountant.composed_mu(events) - _TOLERANCE:
             problems.append(f"{name}: mu {mu} is stated, and its events give {accountant.composed_mu(events)}")
-    if [RoundEvent.from_body(body) for body in now["events"]] != [RoundEvent.from_body(predicate["mechanism"])]:
+    mechanism = predicate["mechanism"]
+    used = [] if mechanism is None else [RoundEvent.from_body(mechanism)]
+    if [RoundEvent.from_body(body) for body in now["events"]] != used:
         problems.append("round: its event is not the mechanism's")
+    if mechanism is None and any(access["purpose"] == TRAINING for access in predicate["accesses"]):
+        problems.append("mechanism: none is stated, and there was training")
     if life["epsilon"] < now["epsilon"] - _TOLERANCE:
         problems.append("lifetime_of_worst_unit: it is less than the round's")
     problems += _group_problems(predicate)

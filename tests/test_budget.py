@@ -122,7 +122,7 @@ def test_a_restart_remembers_from_the_ledger_alone(opened):
         db.execute("DELETE FROM rounds")
     again = Budget(home, database, book)
     assert again.worst() == spent > 0
-    assert again.rounds_charged() == 1
+    assert again.tries() == 1
     assert json.loads(database.get("worst epsilon"))["train"] == spent
 
 

@@ -215,6 +215,32 @@ def test_a_claim_must_list_its_own_round(made: Claim) -> None:
         replace(made, files={})
 
 
+def test_a_model_that_learned_nothing_private_states_no_mechanism_and_no_training(made: Claim, key: SigningKey) -> None:
+    public = replace(
+        made,
+        event=None,
+        max_grad_norm=None,
+        second_opinion=None,
+        history=[QUERY],
+        extremes=[[QUERY]],
+        accesses=[Access("gate", QUERY)],
+    )
+    said = claim.read(claim.sign(public.statement(), key), key.public)
+    assert claim.recompute(said) == []
+    predicate = said["predicate"]
+    assert (predicate["mechanism"], predicate["round"]["epsilon"], predicate["round"]["events"]) == (None, 0.0, [])
+    assert predicate["lifetime_of_worst_unit"]["epsilon"] == accountant.epsilon([QUERY], DELTA)
+    with pytest.raises(ValueError, match="clipping norm"):
+        replace(public, max_grad_norm=0.2)
+    with pytest.raises(ValueError, match="clipping norm"):
+        replace(made, max_grad_norm=None)
+    trained = replace(public, accesses=[Access("training", EVENT)]).statement()
+    assert "mechanism: none is stated, and there was training" in claim.recompute(trained)
+    hidden = made.statement()
+    hidden["predicate"]["mechanism"] = None
+    assert "round: its event is not the mechanism's" in claim.recompute(hidden)
+
+
 def test_a_source_is_said_to_be_a_sub_folder_and_what_it_leaves_out(made: Claim) -> None:
     said = replace(made, unit="source").statement()["predicate"]
     assert said["unit"].startswith("source: everything under one sub-folder of the inbox")

@@ -68,6 +68,19 @@ def test_a_round_that_noise_would_drown_is_refused_with_what_is_missing(surveyed
         planning.choose(settings, surveyed, needed - 1)
 
 
+def test_a_start_leaves_less_to_learn_so_that_more_documents_are_needed(surveyed: list[Surveyed]) -> None:
+    """Four times as many as the released model needs: noise no larger than the signal."""
+    needed = []
+    for begins in (False, True):
+        with pytest.raises(TooFewDocuments) as caught:
+            planning.choose(Settings(capacity=2000, public_start=begins), surveyed, 5)
+        needed.append(caught.value.needed or 0)
+    bound = planning.RECIPES[surveyed[0].adapter.name].noise_bound
+    assert needed[1] == pytest.approx(bound * needed[0] / planning.STARTED_BOUND, abs=bound)
+    with pytest.raises(TooFewDocuments, match="at most 1"):
+        planning.choose(Settings(capacity=2000, public_start=True), surveyed, needed[0])
+
+
 def test_documents_that_agree_on_nothing_are_refused(surveyed: list[Surveyed]) -> None:
     with pytest.raises(TooFewDocuments, match="more documents than can be said"):
         planning.choose(Settings(), [Surveyed(surveyed[0].adapter, 0.0)], 100)
