@@ -8,19 +8,20 @@ import re
 import sys
 import zipfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 
-from learners.synthesis import thermal_label
+from learners.synthesis import KINDS, generate, thermal_label
 from models.reader import crop
 from privacy.page import Image
 
 _REGISTRATION, _TAX = re.compile(r"\b(\d{5,7}) ?- ?[A-Z]\b"), re.compile(r"\b(\d{12})\b")
 _TRADE = re.compile(r"SDN|BHD|ENTERPRISE|TRADING|RESTAURANT|RESTORAN|SHOP|STORE|MARKET|HARDWARE|KEDAI|CAFE|PERNIAGAAN")
+ANCHOR, ANCHOR_SEED = 60, 90_000_000
 
 
 @dataclass(frozen=True)
@@ -91,3 +92,14 @@ def _opened(data: bytes) -> Image:
 def label(seed: int) -> Paper:
     made = thermal_label(seed)
     return Paper(str(seed), tuple((crop(made.image, each.quad), each.text) for each in made.lines))
+
+
+def anchor(characters: Container[str]) -> list[tuple[Image, str]]:
+    """Lines of generated documents of every kind, those that these characters can write."""
+    pages = [generate(KINDS[k % len(KINDS)], ANCHOR_SEED + k) for k in range(ANCHOR)]
+    return [
+        (crop(page.image, line.quad), line.text)
+        for page in pages
+        for line in page.lines
+        if all(each in characters for each in line.text)
+    ]

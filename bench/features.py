@@ -79,6 +79,25 @@ def features(model: Trainee, frames: Sequence[Tensor]) -> Frames:
     return tuple(found[k].clone() for k in range(len(frames)))
 
 
+def by_document(model: Trainee, frames: Mapping[int, Frames]) -> dict[int, Frames]:
+    """`features` of every document's lines."""
+    flat = iter(features(model, [each for lines in frames.values() for each in lines]))
+    return {k: tuple(next(flat) for _ in lines) for k, lines in frames.items()}
+
+
+@torch.inference_mode()
+def best_paths(model: Trainee, classes: Sequence[int], characters: Sequence[str], lines: Frames) -> list[str]:
+    """What the model's head reads in lines' features if it may write these classes only, the blank (0) among them."""
+    rows = torch.tensor(classes)
+    weight, bias = model.head.weight[rows], model.head.bias[rows]
+
+    def text(line: Tensor) -> str:
+        best = torch.unique_consecutive((line @ weight.T + bias).argmax(1))
+        return "".join(characters[int(rows[k])] for k in best if k)
+
+    return [text(line) for line in lines]
+
+
 class Above:
     """A trainee whose features are computed already: `frozen` at "projection" is the features themselves."""
 

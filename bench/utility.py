@@ -33,7 +33,7 @@ import ordinary
 import running
 import shares
 from corpora import Paper
-from features import Frames, Remembered, Shelf, backbone, features, taught
+from features import Frames, Remembered, Shelf, backbone, best_paths, by_document, taught
 from learners import evaluate, finetune, neck_adapters, public_start
 from learners import plan as planning
 from learners.adapters import Adapter, Charset
@@ -43,20 +43,17 @@ from learners.evaluate import Score
 from learners.lines import TrainDocument
 from learners.plan import Plan, Settings
 from learners.public import public_documents
-from learners.synthesis import KINDS, generate
 from models import graph_recogniser, recogniser, weights
 from models.ctc import Alphabet
-from models.reader import Reader, crop
+from models.reader import Reader
 from models.trainee import Trainee
 from privacy.noise import Debit, NoiseSource
-from privacy.page import Image
 from shares import BASELINE, CEILINGS, Scores
 
 EPSILONS = (8.0, 3.0, 2.0, 1.0)
 STOCK = {"v4": "stock PP-OCRv4", "v6": "stock PP-OCRv6 small"}
 START = "public start"
 DRAWN = (8.0, 3.0)
-ANCHOR, ANCHOR_SEED = 60, 90_000_000
 
 
 def main() -> int:
@@ -166,7 +163,7 @@ class Bench:
         )
         del shown
         frames = {k: self._frames(k) for k in test}
-        stock, start = self._seen(self.released, frames), self._seen(self.start, frames)
+        stock, start = by_document(self.released, frames), by_document(self.start, frames)
         found = {
             STOCK[self.family]: self._scores(test, self.released, stock, closed=False),
             BASELINE: self._scores(test, self.released, stock),
@@ -195,7 +192,7 @@ class Bench:
         if self.neck:
             _say(CEILINGS[1])
             model = self._neck(learned)
-            found[CEILINGS[1]] = self._together(CEILINGS[1], [self._scores(test, model, self._seen(model, frames))])
+            found[CEILINGS[1]] = self._together(CEILINGS[1], [self._scores(test, model, by_document(model, frames))])
         if self.peer:
             found[STOCK["v6"]] = self._read_by_v6(test)
         return found
@@ -213,15 +210,11 @@ class Bench:
         asked, [richest, *_] = replace(settings, epsilon_lifetime=epsilon if private else 8.0), surveyed
         plan, adapter = planning.planned(asked, richest, len(train)), richest.adapter
         if private:
-            self.plan[name] = {
-                "adapter": plan.adapter,
-                "parameters": plan.parameters,
-                "noise_over_signal": plan.noise_over_signal,
-                "refused": _refused(asked, surveyed, len(train)),
-            }
-            _say(
-                f"{name}: noise {plan.noise_over_signal:.2f} times the signal; {self.plan[name]['refused'] or 'taken'}"
-            )
+            verdict = _verdict(asked, surveyed, len(train))
+            noise = plan.noise_over_signal
+            numbers = {"adapter": plan.adapter, "parameters": plan.parameters, "noise_over_signal": noise}
+            self.plan[name] = {**numbers, "verdict": verdict}
+            _say(f"{name}: noise {noise:.2f} times the signal; {verdict}")
         else:
             plan = replace(plan, noise_multiplier=1e-6)
         slots = dict(zip(train, cache(adapter, learned.at(adapter.depth)), strict=True)) if epsilon else {}
@@ -239,26 +232,14 @@ class Bench:
         candidate.load_weights(self.start.weights() | {k: v.numpy() for k, v in adapter.merge(theta).items()})
         return candidate
 
-    def _seen(self, model: Trainee, frames: dict[int, Frames]) -> dict[int, Frames]:
-        flat = iter(features(model, [f for each in frames.values() for f in each]))
-        return {k: tuple(next(flat) for _ in each) for k, each in frames.items()}
-
     def _scores(self, test: Sequence[int], model: Trainee, seen: dict[int, Frames], closed: bool = True) -> Scores:
         """`seen` are the lines' features by a model with this neck; its head reads them."""
         readings = {k: self._read(model, seen[k], closed) for k in test}
         return evaluate.score_documents(self._truths(test), readings)
 
-    @torch.inference_mode()
     def _read(self, model: Trainee, lines: Frames, closed: bool = True) -> list[str]:
-        rows = torch.tensor(self.charset.classes if closed else range(len(model.head.bias)))
-        weight, bias = model.head.weight[rows], model.head.bias[rows]
-
-        def text(line: Tensor) -> str:
-            best = (line @ weight.T + bias).argmax(1)
-            kept = best[torch.cat((torch.ones(1, dtype=torch.bool), best[1:] != best[:-1]))]
-            return "".join(self.alphabet.characters[int(rows[k])] for k in kept if k)
-
-        return [text(line) for line in lines]
+        rows = self.charset.classes if closed else range(len(model.head.bias))
+        return best_paths(model, rows, self.alphabet.characters, lines)
 
     def _together(self, name: str, draws: Sequence[Scores]) -> Scores:
         """Several draws of the noise as one row: their counts, summed by document."""
@@ -268,15 +249,11 @@ class Bench:
 
     def _forgotten(self, model: Trainee) -> None:
         """The public anchor: generated documents of every kind, before and after."""
-        crops: list[tuple[Image, str]] = []
-        for k in range(ANCHOR):
-            page = generate(KINDS[k % len(KINDS)], ANCHOR_SEED + k)
-            lines = [each for each in page.lines if set(each.text) <= self.charset.local.keys()]
-            crops += [(crop(page.image, each.quad), each.text) for each in lines]
+        crops = corpora.anchor(self.charset.local.keys())
         name = f"anchor-{self.family}"
         frames = {0: self.shelf.get(name, lambda: backbone(self.released, [image for image, _ in crops]))}
         for row, each in ((BASELINE, self.released), (START, self.start), ("epsilon 8", model)):
-            seen = self._seen(each, frames)
+            seen = by_document(each, frames)
             score = evaluate.score_documents({0: [text for _, text in crops]}, {0: self._read(each, seen[0])})
             _told(f"public anchor, {len(crops)} lines: {row}", score)
 
@@ -285,8 +262,7 @@ class Bench:
         reader = Reader(weights.v6_files(), "v6")
 
         def read(k: int) -> list[str]:
-            lines = [text for text, _, _ in reader.read_lines([image for image, _ in self.papers[k].lines])]
-            return lines
+            return [text for text, _, _ in reader.read_lines([image for image, _ in self.papers[k].lines])]
 
         kept = {k: self.shelf.get(f"{self.domain}/read-by-v6/{k}", lambda k=k: map(_encoded, read(k))) for k in test}
         readings = {k: [bytes(line.tolist()).decode() for line in lines] for k, lines in kept.items()}
@@ -296,13 +272,13 @@ class Bench:
         return {k: [text for _, text in self.papers[k].lines] for k in test}
 
 
-def _refused(settings: Settings, surveyed: Sequence[planning.Surveyed], members: int) -> str:
-    """Why the service would not run this round; empty if it would. Here it is run all the same, to see what it does."""
+def _verdict(settings: Settings, surveyed: Sequence[planning.Surveyed], members: int) -> str:
+    """What the service would do with such a round. Here it is run in any case, to see what comes of it."""
     try:
         planning.choose(settings, surveyed, members)
     except TooFewDocuments as error:
         return str(error)
-    return ""
+    return "taken"
 
 
 def _encoded(text: str) -> Tensor:
