@@ -210,8 +210,7 @@ class Bench:
         asked, [richest, *_] = replace(settings, epsilon_lifetime=epsilon if private else 8.0), surveyed
         plan, adapter = planning.planned(asked, richest, len(train)), richest.adapter
         if private:
-            verdict = _verdict(asked, surveyed, len(train))
-            noise = plan.noise_over_signal
+            verdict, noise = _verdict(asked, surveyed, len(train)), plan.noise_over_signal
             numbers = {"adapter": plan.adapter, "parameters": plan.parameters, "noise_over_signal": noise}
             self.plan[name] = {**numbers, "verdict": verdict}
             _say(f"{name}: noise {noise:.2f} times the signal; {verdict}")
