@@ -2,14 +2,14 @@
 
 Everything but the hold-out figure comes from generated documents and is public. The anchor's documents
 are drawn anew for each try, because candidates depend on earlier verdicts (models/gates.py). Of the
-hold-out only one number leaves: the mean over its slots of each document's gain, clipped to [-1, 1],
+hold-out only one number leaves: the mean over its slots of each document's gain, clipped to [-0.5, 0.5],
 plus Gaussian noise that was charged before it was drawn.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ TIMED_LINES = 6
 TIMED_PAIRS = 60
 FIRST_ANCHOR_SEED, FIRST_LINE_SEED, FIRST_PLANNING_SEED = 10_000_000, 20_000_000, 30_000_000
 """Ranges of seeds that no demo, test or bench draws from."""
+MOST_GAIN = 0.5
+"""What one unit's gain in exact lines counts at most, either way: half the bound is half the noise, and few documents
+gain or lose more than half of their lines."""
 
 
 class Examiner:
@@ -156,25 +159,13 @@ class Examiner:
         noise_multiplier: float,
         noise: NoiseSource,
     ) -> dict[str, Any]:
-        """The noisy mean gain in exact lines (case-folded) over `members` units; a unit without a document gains 0.
-
-        One unit moves the sum by at most 1, the bound of its gain, so noise of `noise_multiplier` on the
-        sum is the Gaussian mechanism of sensitivity 1 under zero-out adjacency.
-        """
-        grid = Grid(1.0)
-        total = 0
+        """`noisy_mean_gain` in exact lines (case-folded); a unit without a document gains 0."""
+        gains = []
         for held in documents.values():
             crops, texts = [line.image for line in held.lines], [line.text for line in held.lines]
             now, new = (self._score(r, crops, texts) for r in (self._current, self._candidate))
-            gain = (new.folded - now.folded) / max(now.lines, 1)
-            total += int(np.trunc(np.clip(gain, -1.0, 1.0) / grid.step))
-        noisy = noise.add_to(np.array([total], np.int64), grid, noise_multiplier)
-        return {
-            "gain": float(noisy[0]) * grid.step / members,
-            "noise_std": noise_multiplier / members,
-            "slots": members,
-            "charged": True,
-        }
+            gains.append((new.folded - now.folded) / max(now.lines, 1))
+        return noisy_mean_gain(gains, members, noise_multiplier, noise)
 
     def _score(self, by: reader.Reader, crops: Sequence[Image], texts: Sequence[str]) -> evaluate.Score:
         readings = [text for text, _, _ in by.read_lines(crops)]
@@ -185,6 +176,25 @@ class Examiner:
     def _torch(self, crop: Image) -> Truth:
         probabilities = self._model(_tensor(crop)[None]).softmax(2)[0].numpy()
         return self._alphabet.best_path(probabilities)[0], probabilities
+
+
+def noisy_mean_gain(
+    gains: Iterable[float], members: int, noise_multiplier: float, noise: NoiseSource
+) -> dict[str, Any]:
+    """The mean over `members` units (public) of their gains, each cut to `MOST_GAIN`, with noise; as JSON.
+
+    One unit, taken out, moves the sum by at most `MOST_GAIN`, so noise of `noise_multiplier` times that on the sum is
+    the Gaussian mechanism under zero-out adjacency.
+    """
+    grid = Grid(MOST_GAIN)
+    total = sum(int(np.trunc(np.clip(gain, -MOST_GAIN, MOST_GAIN) / grid.step)) for gain in gains)
+    noisy = noise.add_to(np.array([total], np.int64), grid, noise_multiplier)
+    return {
+        "gain": float(noisy[0]) * grid.step / members,
+        "noise_std": noise_multiplier * MOST_GAIN / members,
+        "slots": members,
+        "charged": True,
+    }
 
 
 def _session(path: Path) -> Callable[[Any], Any]:
