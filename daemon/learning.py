@@ -163,14 +163,15 @@ class Learning:
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
-        kept, due = self._start(scratch)
+        kept = self._start(scratch)
+        current = self._serving.live  # before all that is read of it: what goes into service meanwhile ends the round
+        starting = self._starting(kept)
         self._worker = self._round_process(scratch)
         header, blobs = opening.compose(self._home, self._budget, train, holdout, last)
-        header |= {"round": number, "scratch": str(scratch), "start": kept and str(kept), "offer": due}
+        header |= {"round": number, "scratch": str(scratch), **starting}
         if self._broken_off:
             raise Interrupted(self._broken_off)
         plan: dict[str, Any] = {}
-        current = self._serving.live
         debits: dict[str, Entry] = {}
         while True:
             with self._worker.call(header, blobs, SILENCE_SECONDS) as reply:
@@ -199,12 +200,12 @@ class Learning:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
         self._decide(number, scratch, current, plan, debits, ask)
 
-    def _start(self, scratch: Path) -> tuple[Path | None, bool]:
-        """The public start, if the settings ask for one and the gates have not refused it; whether to offer it."""
+    def _start(self, scratch: Path) -> Path | None:
+        """The public start, if the settings ask for one."""
         settings = self._home.settings
         learning = settings.learning
         if not learning.public_start:
-            return None, False
+            return None
         kept = start.path(settings.weights_dir, learning.charset, learning.closed)
         if not kept.exists():
             self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
@@ -212,8 +213,21 @@ class Learning:
             if self._broken_off:
                 raise Interrupted(self._broken_off)
             start.make(self._worker, learning.charset, learning.closed, scratch, kept)
-        stands = offering.standing(self._ledger.entries, start.digest(kept))
-        return None if stands is Standing.REFUSED else kept, stands is Standing.DUE
+        return kept
+
+    def _starting(self, kept: Path | None) -> dict[str, Any]:
+        """What a round's process is told of starts: which to begin from, the gain an offer must tell, what is below."""
+        entries = self._ledger.entries
+        told: dict[str, Any] = {"start": None, "offer": None, "beneath": offering.beneath(entries)}
+        if kept is None:
+            return told
+        digest = start.digest(kept)
+        stands = offering.standing(entries, digest)
+        due = stands is Standing.DUE
+        return told | {
+            "start": None if stands is Standing.REFUSED else str(kept),
+            "offer": offering.looked_for(entries, digest) if due else None,
+        }
 
     def _round_process(self, scratch: Path) -> workers.Worker:
         settings = self._home.settings

@@ -1,7 +1,8 @@
 """Whether a round offers the public start itself, by what the ledger says of earlier offers (ADR 15).
 
 The start costs nobody anything but its look at the hold-out. So it goes before any private round, and a private round
-that begins from it has to be no worse than it. Offering it is a try at the gates like any other.
+that begins from it has to be no worse than it. Offering it is a try at the gates like any other, and spends a look of
+every hold-out unit: so it is not offered to a hold-out too small to tell.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from daemon.serving import ROLLOUT
-from models.rollout import Act
+from models.rollout import Act, Stage
 from models.verdict import Verdict
 from privacy.chain import Entry
 from privacy.ledger import Ledger
 
 OFFER = "offer"
 """A ledger entry: round `round` offers the start of SHA-256 `public_start`, as try `attempt`; it charges nobody."""
+LEAST_GAIN, MOST_GAIN = 0.05, 0.25
+"""Between these lies the mean gain that an offer must be able to tell. What starts were seen to bring where there is
+real data: 6 points on forms, 25 on receipts (docs/learning.md)."""
 
 
 class Standing(StrEnum):
@@ -28,9 +32,6 @@ class Standing(StrEnum):
     """It went into service: rounds begin from what serves."""
     REFUSED = "refused"
     """The gates found it worse, or it was rolled back: rounds begin from the released model, without it."""
-
-
-_AFTER = {Verdict.PASS: Standing.SERVED, Verdict.FAIL: Standing.REFUSED, Verdict.INCONCLUSIVE: Standing.DUE}
 
 
 def offer(ledger: Ledger, number: int, start: str, attempt: int) -> Entry:
@@ -48,9 +49,43 @@ def standing(entries: Iterable[Entry], start: str) -> Standing:
         elif entry.kind != ROLLOUT:
             continue
         elif body["act"] == Act.JUDGE and body["attempt"] in offered:
-            version, found = body["version"], _AFTER[Verdict(body["verdict"])]
+            version = body["version"]
+            found = Standing.REFUSED if body["verdict"] == Verdict.FAIL else Standing.DUE
+        elif body["version"] == version and body["after"] == Stage.LIVE:
+            found = Standing.SERVED
         elif body["version"] == version and body["act"] == Act.ROLL_BACK:
             found = Standing.REFUSED
-        elif body["version"] == version and body["act"] == Act.WITHDRAW:
-            found = Standing.DUE
     return found
+
+
+def looked_for(entries: Iterable[Entry], start: str) -> float:
+    """The mean gain on the hold-out that the next offer of this start has to be able to tell.
+
+    The last that a look found, which was noisy and charged; the most that can be hoped for before there was one.
+    """
+    offered, gain = set[int](), MOST_GAIN
+    for entry in entries:
+        body = entry.body
+        if entry.kind == OFFER and body["public_start"] == start:
+            offered.add(body["attempt"])
+        elif entry.kind == ROLLOUT and body["attempt"] in offered:
+            gain = body["numbers"].get("holdout.gain", gain)
+    return min(max(gain, LEAST_GAIN), MOST_GAIN)
+
+
+def beneath(entries: Iterable[Entry]) -> str | None:
+    """The SHA-256 (hex) of the public start that the version in service is, or goes on from; None if there is none."""
+    offered, starts, served = dict[int, str](), dict[str, str](), list[str]()
+    for entry in entries:
+        body = entry.body
+        if entry.kind == OFFER:
+            offered[body["attempt"]] = body["public_start"]
+        elif entry.kind != ROLLOUT:
+            continue
+        elif body["act"] == Act.JUDGE and body["attempt"] in offered:
+            starts[body["version"]] = offered[body["attempt"]]
+        elif body["after"] == Stage.LIVE:
+            served.append(body["version"])
+        elif body["act"] == Act.ROLL_BACK:
+            served.pop()
+    return next((starts[version] for version in reversed(served) if version in starts), None)

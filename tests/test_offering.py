@@ -3,18 +3,21 @@
 import json
 import os
 import sqlite3
+from contextlib import nullcontext
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
-from daemon import budget, offering, start
+from daemon import budget, offering, opening, round, start
 from daemon.budget import Budget
 from daemon.home import open_home
+from daemon.learning import Learning
 from daemon.offering import Standing, standing
 from daemon.serving import ROLLOUT
 from daemon.state import Database
 from models.rollout import Rollout
-from models.verdict import GATES, GateReport, GateResult, Verdict
+from models.verdict import GATES, HOLDOUT, GateReport, GateResult, Verdict
 from privacy import claim, ledger
 from privacy.ledger import Ledger
 from privacy.signing import SigningKey
@@ -37,14 +40,14 @@ class Book:
         del fields["reason"]
         self.ledger.append(ROLLOUT, fields)
 
-    def judged(self, verdict, start=None):
+    def judged(self, verdict, start=None, gain=0.1):
         """A candidate comes and is judged; with `start`, it is that start."""
         self._attempt += 1
         if start:
             offering.offer(self.ledger, self._attempt, start, self._attempt)
         version = f"v{self._attempt}"
         self._record(self.rollout.offer(version))
-        results = {gate: GateResult(verdict, "") for gate in GATES}
+        results = {gate: GateResult(verdict, "", {"gain": gain} if gate == HOLDOUT else {}) for gate in GATES}
         report = GateReport(version, self.rollout.live, self._attempt, 0.05, frozenset(GATES), results)
         self._record(self.rollout.judge(report))
         if verdict is Verdict.PASS:
@@ -95,6 +98,129 @@ def test_a_start_whose_way_was_cut_short_is_due_again(book):
     book._record(book.rollout.judge(GateReport("cut", "released", 1, 0.05, frozenset(GATES), results)))
     book._record(book.rollout.withdraw())
     assert book.stands() is Standing.DUE
+
+
+def test_a_start_that_the_gates_passed_is_not_served_before_it_serves(book):
+    """A private round from it would be compared with the released model: the gates never chose between those two."""
+    offering.offer(book.ledger, 1, THIS, 1)
+    book._record(book.rollout.offer("cut"))
+    results = {gate: GateResult(Verdict.PASS, "") for gate in GATES}
+    book._record(book.rollout.judge(GateReport("cut", "released", 1, 0.05, frozenset(GATES), results)))
+    assert book.stands() is Standing.DUE
+    book._record(book.rollout.advance())
+    assert book.stands() is Standing.SERVED
+
+
+def test_the_ledger_says_which_start_lies_beneath_what_serves(book):
+    def beneath():
+        return offering.beneath(book.ledger.entries)
+
+    book.judged(Verdict.FAIL, OTHER)
+    assert beneath() is None
+    book.judged(Verdict.PASS, THIS)
+    book.judged(Verdict.PASS)
+    assert beneath() == THIS
+    book._record(book.rollout.roll_back())
+    assert beneath() == THIS
+    book._record(book.rollout.roll_back())
+    assert beneath() is None
+
+
+def test_after_a_look_that_could_not_tell_an_offer_waits_until_one_could(book):
+    def looked_for(start=THIS):
+        return offering.looked_for(book.ledger.entries, start)
+
+    assert looked_for() == offering.MOST_GAIN
+    book.judged(Verdict.INCONCLUSIVE, THIS, gain=0.12)
+    assert (looked_for(), looked_for(OTHER)) == (0.12, offering.MOST_GAIN)
+    book.judged(Verdict.INCONCLUSIVE, THIS, gain=-0.3)
+    assert looked_for() == offering.LEAST_GAIN
+    book.judged(Verdict.INCONCLUSIVE, THIS, gain=0.8)
+    assert looked_for() == offering.MOST_GAIN
+
+
+@pytest.fixture
+def conversed(monkeypatch):
+    """A round's side of the conversation up to its first ask beyond progress: what it asks, its plan's settings."""
+
+    def conversed(shown, **header):
+        model = SimpleNamespace(weights=dict)
+        monkeypatch.setattr(round.recogniser, "load", lambda _path: model)
+        monkeypatch.setattr(round.weights, "characters", lambda _path: "ab")
+        monkeypatch.setattr(round, "_shown", lambda *_: ("public", None, shown))
+        event = SimpleNamespace(to_body=dict)
+        plan = SimpleNamespace(event=event, delta=1e-6, to_body=dict)
+        asked = []
+        monkeypatch.setattr(round.planning, "plan", lambda settings, *_: asked.append(settings) or (plan, "adapter"))
+        monkeypatch.setattr(round, "_epsilons", lambda *_: {})
+        numbers = {"capacity": 16, "epsilon": 8.0, "delta": 1e-6, "rounds_per_document": 4, "closed": False}
+        told = {
+            "learning": {**numbers, "charset": "ascii", "adapter": "auto"},
+            "gates": {"holdout_tolerance": 0.02},
+            "gate_event": {"noise_multiplier": 1.306},
+            "attempt": 1,
+            "offer": None,
+            "beneath": None,
+            "members": [0],
+            "holdout_members": 12,
+        }
+        paths = dict.fromkeys(("weights", "model", "scratch", "start"), "/nowhere")
+        header = {**told, **paths, "train": [], "holdout": [], **header}
+        talk = round.converse(SimpleNamespace(header=header, blob=lambda *_: b""))
+        assert next(talk)["ask"] == "progress"
+        return talk.send({}), asked
+
+    return conversed
+
+
+@pytest.mark.parametrize(("units", "offer", "attempt"), [(0, 0.25, 1), (9, 0.25, 1), (14, 0.25, 4), (20, 0.1, 1)])
+def test_a_start_is_not_offered_to_a_hold_out_that_could_not_tell(conversed, units, offer, attempt):
+    """It would spend a look of each of its units, and alpha, for an answer that is known before."""
+    asked, _ = conversed(THIS, offer=offer, holdout_members=units, attempt=attempt)
+    assert asked["ask"] == "refuse"
+    assert f"{units} hold-out units cannot tell" in asked["reason"]
+
+
+@pytest.mark.parametrize(("units", "offer", "attempt"), [(10, 0.25, 1), (15, 0.25, 4), (21, 0.1, 1)])
+def test_a_start_is_offered_to_one_that_can(conversed, units, offer, attempt):
+    asked, _ = conversed(THIS, offer=offer, holdout_members=units, attempt=attempt)
+    assert asked == {"ask": "offer", "plan": asked["plan"]}
+
+
+@pytest.mark.parametrize("start", ["/nowhere", None], ids=["public_start on", "switched off since"])
+def test_what_goes_on_from_a_start_is_planned_so_and_says_so(conversed, start):
+    asked, [settings] = conversed(None, start=start, beneath=THIS)
+    assert settings.public_start, "a plan from the released model's bound: noise four times the signal"
+    assert asked["plan"]["public_start"] == THIS, "the claim would not name it"
+    asked, [settings] = conversed(None, start=None)
+    assert (settings.public_start, asked["plan"]["public_start"]) == (False, None)
+
+
+def test_a_roll_back_while_documents_are_unsealed_ends_the_round(tmp_path, monkeypatch):
+    """The candidate is compared with the model that the round's process was given, and that serves no longer."""
+    stub = SimpleNamespace(live="private")
+    reply = nullcontext(SimpleNamespace(header={"ask": "evidence"}))
+    decided = []
+    self = SimpleNamespace(
+        _settled=lambda: 3,
+        evict=lambda _now: None,
+        _budget=SimpleNamespace(snapshot=lambda *_: SimpleNamespace(members=(0,))),
+        _start=lambda _scratch: None,
+        _starting=lambda _kept: {},
+        _serving=stub,
+        _round_process=lambda _scratch: SimpleNamespace(call=lambda *_: reply),
+        _home=None,
+        _broken_off="",
+        _decide=lambda _number, _scratch, current, *_: decided.append(current),
+    )
+
+    def compose(*_):
+        stub.live = "released"
+        return {}, []
+
+    monkeypatch.setattr(opening, "compose", compose)
+    Learning._converse(self, 1, tmp_path)
+    assert decided == ["private"], "what the round went on from was taken for the model in service now"
 
 
 SETTINGS = """\
