@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -163,12 +163,13 @@ class Learning:
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
-        kept = self._start(scratch)
         current = self._serving.live  # before all that is read of it: what goes into service meanwhile ends the round
-        starting = self._starting(kept)
+        begins = self._begins(scratch, len(holdout.members))
+        if begins["offer"]:
+            train = replace(train, present=())  # it learns from nobody, so it is shown nobody
         self._worker = self._round_process(scratch)
         header, blobs = opening.compose(self._home, self._budget, train, holdout, last)
-        header |= {"round": number, "scratch": str(scratch), **starting}
+        header |= {"round": number, "scratch": str(scratch), **begins}
         if self._broken_off:
             raise Interrupted(self._broken_off)
         plan: dict[str, Any] = {}
@@ -191,8 +192,11 @@ class Learning:
                     debits[purpose] = entry
                     header = {"entry": asdict(entry), "public": self._home.signing.public.hex()}
                 case "offer":
+                    if not begins["offer"]:
+                        raise RuntimeError("Expected no offer: the public start is not due.")
                     plan, attempt = ask["plan"], 1 + self._budget.tries()
-                    debits[offering.OFFER] = offering.offer(self._ledger, number, plan["public_start"], attempt)
+                    name, digest = Path(begins["start"]).stem, plan["public_start"]
+                    debits[offering.OFFER] = offering.offer(self._ledger, number, name, digest, attempt)
                     header = {}
                 case "evidence":
                     break
@@ -200,34 +204,35 @@ class Learning:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
         self._decide(number, scratch, current, plan, debits, ask)
 
-    def _start(self, scratch: Path) -> Path | None:
-        """The public start, if the settings ask for one."""
-        settings = self._home.settings
-        learning = settings.learning
-        if not learning.public_start:
-            return None
-        kept = start.path(settings.weights_dir, learning.charset, learning.closed)
-        if not kept.exists():
-            self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
-            self._worker = start.worker(settings.weights_dir, scratch, settings.sandbox, self._limit)
-            if self._broken_off:
-                raise Interrupted(self._broken_off)
-            start.make(self._worker, learning.charset, learning.closed, scratch, kept)
-        return kept
+    def _begins(self, scratch: Path, looks: int) -> dict[str, Any]:
+        """What a round's process is told: the start that it offers, if one is due, and the one beneath what serves.
 
-    def _starting(self, kept: Path | None) -> dict[str, Any]:
-        """What a round's process is told of starts: which to begin from, the gain an offer must tell, what is below."""
-        entries = self._ledger.entries
-        told: dict[str, Any] = {"start": None, "offer": None, "beneath": offering.beneath(entries)}
-        if kept is None:
+        Raises:
+            Refused: one is due, and so few units of the hold-out that have a look left could not tell.
+        """
+        settings, entries = self._home.settings, self._ledger.entries
+        learning = settings.learning
+        kept = start.path(settings.weights_dir, learning.charset, learning.closed)
+        told = {"start": None, "offer": False, "beneath": offering.beneath(entries)}
+        if not (learning.public_start and start.replaces(settings.weights_dir, settings.models_dir / "current")):
             return told
-        digest = start.digest(kept)
-        stands = offering.standing(entries, digest)
-        due = stands is Standing.DUE
-        return told | {
-            "start": None if stands is Standing.REFUSED else str(kept),
-            "offer": offering.looked_for(entries, digest) if due else None,
-        }
+        if offering.standing(entries, kept.stem) is not Standing.DUE:
+            return told
+        gain, attempt = offering.looked_for(entries, kept.stem), 1 + self._budget.tries()
+        tolerance = settings.gates.holdout_tolerance
+        if reason := offering.too_few(looks, self._budget.gate_event, gain, attempt, tolerance):
+            raise Refused(reason)
+        if not start.sound(kept):
+            self._make(kept, scratch)
+        return told | {"start": str(kept), "offer": True}
+
+    def _make(self, kept: Path, scratch: Path) -> None:
+        self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
+        settings = self._home.settings
+        self._worker = start.worker(settings.weights_dir, scratch, settings.sandbox, self._limit)
+        if self._broken_off:
+            raise Interrupted(self._broken_off)
+        start.make(self._worker, settings.learning.charset, settings.learning.closed, scratch, kept)
 
     def _round_process(self, scratch: Path) -> workers.Worker:
         settings = self._home.settings

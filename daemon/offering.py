@@ -11,13 +11,18 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from daemon.serving import ROLLOUT
+from models import gates
 from models.rollout import Act, Stage
 from models.verdict import Verdict
+from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.ledger import Ledger
 
 OFFER = "offer"
-"""A ledger entry: round `round` offers the start of SHA-256 `public_start`, as try `attempt`; it charges nobody."""
+"""A ledger entry: round `round` offers the start called `name`, of SHA-256 `public_start`, as try `attempt`.
+
+It charges nobody. The name holds all that a start depends on: one that is made again, its last bits perhaps others, is
+the same start."""
 LEAST_GAIN, MOST_GAIN = 0.05, 0.25
 """Between these lies the mean gain that an offer must be able to tell. What starts were seen to bring where there is
 real data: 6 points on forms, 25 on receipts (docs/learning.md)."""
@@ -34,17 +39,17 @@ class Standing(StrEnum):
     """The gates found it worse, or it was rolled back: rounds begin from the released model, without it."""
 
 
-def offer(ledger: Ledger, number: int, start: str, attempt: int) -> Entry:
-    """Writes down that round `number` offers the start; on disk when it returns."""
-    return ledger.append(OFFER, {"round": number, "public_start": start, "attempt": attempt})
+def offer(ledger: Ledger, number: int, name: str, start: str, attempt: int) -> Entry:
+    """Writes down that round `number` offers the start of this name and SHA-256 (hex); on disk when it returns."""
+    return ledger.append(OFFER, {"round": number, "name": name, "public_start": start, "attempt": attempt})
 
 
-def standing(entries: Iterable[Entry], start: str) -> Standing:
-    """What became of the start of this SHA-256 (hex) so far."""
+def standing(entries: Iterable[Entry], name: str) -> Standing:
+    """What became of the start of this name so far."""
     offered, version, found = set[int](), None, Standing.DUE
     for entry in entries:
         body = entry.body
-        if entry.kind == OFFER and body["public_start"] == start:
+        if entry.kind == OFFER and body["name"] == name:
             offered.add(body["attempt"])
         elif entry.kind != ROLLOUT:
             continue
@@ -58,7 +63,18 @@ def standing(entries: Iterable[Entry], start: str) -> Standing:
     return found
 
 
-def looked_for(entries: Iterable[Entry], start: str) -> float:
+def too_few(units: int, look: RoundEvent, gain: float, attempt: int, tolerance: float) -> str:
+    """Why a look at so many hold-out units could not tell such a gain, by public numbers; empty if it could."""
+    needed = gates.holdout_slots(gain, look.noise_multiplier, attempt, gates.Limits(holdout_tolerance=tolerance))
+    if units >= needed:
+        return ""
+    return (
+        f"the public start goes first, and {units} hold-out units cannot tell whether it is better: {needed} are "
+        "needed that have a look left"
+    )
+
+
+def looked_for(entries: Iterable[Entry], name: str) -> float:
     """The mean gain on the hold-out that the next offer of this start has to be able to tell.
 
     The last that a look found, which was noisy and charged; the most that can be hoped for before there was one.
@@ -66,7 +82,7 @@ def looked_for(entries: Iterable[Entry], start: str) -> float:
     offered, gain = set[int](), MOST_GAIN
     for entry in entries:
         body = entry.body
-        if entry.kind == OFFER and body["public_start"] == start:
+        if entry.kind == OFFER and body["name"] == name:
             offered.add(body["attempt"])
         elif entry.kind == ROLLOUT and body["attempt"] in offered:
             gain = body["numbers"].get("holdout.gain", gain)

@@ -27,7 +27,7 @@ from learners.catalogue import Looks
 from learners.errors import TooFewDocuments
 from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
-from models import gates, paddle_twin, recogniser, weights
+from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
 from privacy import accountant, sandbox
@@ -54,8 +54,8 @@ def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDoc
 def converse(message: wire.Message) -> Talk:
     """One round: plan -> debit -> fit -> export -> evidence. Yields what it needs, is sent the answers.
 
-    A round that offers the public start has no plan and no debit but the gate's: the start is the candidate. `offer` in
-    the header is the mean gain on the hold-out that such a round must be able to tell; None: it is not to be offered.
+    A round that offers the public start has no plan and no debit but the gate's: the start is the candidate, and no
+    document of the training pool is shown.
     """
     header = message.header
     train, holdout = documents(message, "train", 0), documents(message, "holdout", 1)
@@ -66,10 +66,9 @@ def converse(message: wire.Message) -> Talk:
     started = header["start"] is not None or header["beneath"] is not None
     settings = _settings(header["learning"], started)
     public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"], started)
-    if begins and header["offer"] is not None:
-        if reason := _too_few(header):
-            yield {"ask": "refuse", "reason": reason}
-            return
+    if header["offer"]:
+        if begins is None or train:
+            raise RuntimeError("Expected the released model to begin from and no document to learn from, got others.")
         yield {"ask": "offer", "plan": _offered(begins, header["learning"])}
         candidate = model.weights()
     else:
@@ -94,19 +93,6 @@ def converse(message: wire.Message) -> Talk:
     found = yield from _in_thread(examiner.public)
     found["holdout"] = yield from _holdout(header, holdout, examiner)
     yield {"ask": "evidence", "evidence": found}
-
-
-def _too_few(header: dict[str, Any]) -> str:
-    """Why the hold-out could not tell whether the start is better, by public numbers; empty if it could."""
-    members, noise = header["holdout_members"], header["gate_event"]["noise_multiplier"]
-    limits = gates.Limits(holdout_tolerance=header["gates"]["holdout_tolerance"])
-    needed = gates.holdout_slots(header["offer"], noise, header["attempt"], limits)
-    if members >= needed:
-        return ""
-    return (
-        f"the public start goes first, and {members} hold-out units cannot tell whether it is better: "
-        f"{needed} are needed, those with a look left"
-    )
 
 
 def _offered(start: str, learning: dict[str, Any]) -> dict[str, Any]:
