@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -163,14 +163,16 @@ class Learning:
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
         if not train.members:
             raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
-        kept, due = self._start(scratch)
+        current = self._serving.live  # before all that is read of it: what goes into service meanwhile ends the round
+        begins = self._begins(scratch, len(holdout.members))
+        if begins["offer"]:
+            train = replace(train, present=())  # it learns from nobody, so it is shown nobody
         self._worker = self._round_process(scratch)
         header, blobs = opening.compose(self._home, self._budget, train, holdout, last)
-        header |= {"round": number, "scratch": str(scratch), "start": kept and str(kept), "offer": due}
+        header |= {"round": number, "scratch": str(scratch), **begins}
         if self._broken_off:
             raise Interrupted(self._broken_off)
         plan: dict[str, Any] = {}
-        current = self._serving.live
         debits: dict[str, Entry] = {}
         while True:
             with self._worker.call(header, blobs, SILENCE_SECONDS) as reply:
@@ -190,8 +192,11 @@ class Learning:
                     debits[purpose] = entry
                     header = {"entry": asdict(entry), "public": self._home.signing.public.hex()}
                 case "offer":
+                    if not begins["offer"]:
+                        raise RuntimeError("Expected no offer: the public start is not due.")
                     plan, attempt = ask["plan"], 1 + self._budget.tries()
-                    debits[offering.OFFER] = offering.offer(self._ledger, number, plan["public_start"], attempt)
+                    name, digest = Path(begins["start"]).stem, plan["public_start"]
+                    debits[offering.OFFER] = offering.offer(self._ledger, number, name, digest, attempt)
                     header = {}
                 case "evidence":
                     break
@@ -199,21 +204,35 @@ class Learning:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
         self._decide(number, scratch, current, plan, debits, ask)
 
-    def _start(self, scratch: Path) -> tuple[Path | None, bool]:
-        """The public start, if the settings ask for one and the gates have not refused it; whether to offer it."""
-        settings = self._home.settings
+    def _begins(self, scratch: Path, looks: int) -> dict[str, Any]:
+        """What a round's process is told: the start that it offers, if one is due, and the one beneath what serves.
+
+        Raises:
+            Refused: one is due, and so few units of the hold-out that have a look left could not tell.
+        """
+        settings, entries = self._home.settings, self._ledger.entries
         learning = settings.learning
-        if not learning.public_start:
-            return None, False
         kept = start.path(settings.weights_dir, learning.charset, learning.closed)
-        if not kept.exists():
-            self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
-            self._worker = start.worker(settings.weights_dir, scratch, settings.sandbox, self._limit)
-            if self._broken_off:
-                raise Interrupted(self._broken_off)
-            start.make(self._worker, learning.charset, learning.closed, scratch, kept)
-        stands = offering.standing(self._ledger.entries, start.digest(kept))
-        return None if stands is Standing.REFUSED else kept, stands is Standing.DUE
+        told = {"start": None, "offer": False, "beneath": offering.beneath(entries)}
+        if not (learning.public_start and start.replaces(settings.weights_dir, settings.models_dir / "current")):
+            return told
+        if offering.standing(entries, kept.stem) is not Standing.DUE:
+            return told
+        gain, attempt = offering.looked_for(entries, kept.stem), 1 + self._budget.tries()
+        tolerance = settings.gates.holdout_tolerance
+        if reason := offering.too_few(looks, self._budget.gate_event, gain, attempt, tolerance):
+            raise Refused(reason)
+        if not start.sound(kept):
+            self._make(kept, scratch)
+        return told | {"start": str(kept), "offer": True}
+
+    def _make(self, kept: Path, scratch: Path) -> None:
+        self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
+        settings = self._home.settings
+        self._worker = start.worker(settings.weights_dir, scratch, settings.sandbox, self._limit)
+        if self._broken_off:
+            raise Interrupted(self._broken_off)
+        start.make(self._worker, settings.learning.charset, settings.learning.closed, scratch, kept)
 
     def _round_process(self, scratch: Path) -> workers.Worker:
         settings = self._home.settings

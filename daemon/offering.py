@@ -1,7 +1,8 @@
 """Whether a round offers the public start itself, by what the ledger says of earlier offers (ADR 15).
 
 The start costs nobody anything but its look at the hold-out. So it goes before any private round, and a private round
-that begins from it has to be no worse than it. Offering it is a try at the gates like any other.
+that begins from it has to be no worse than it. Offering it is a try at the gates like any other, and spends a look of
+every hold-out unit: so it is not offered to a hold-out too small to tell.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from daemon.serving import ROLLOUT
-from models.rollout import Act
+from models import gates
+from models.rollout import Act, Stage
 from models.verdict import Verdict
+from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.ledger import Ledger
 
 OFFER = "offer"
-"""A ledger entry: round `round` offers the start of SHA-256 `public_start`, as try `attempt`; it charges nobody."""
+"""A ledger entry: round `round` offers the start called `name`, of SHA-256 `public_start`, as try `attempt`.
+
+It charges nobody. The name holds all that a start depends on: one that is made again, its last bits perhaps others, is
+the same start."""
+LEAST_GAIN, MOST_GAIN = 0.05, 0.25
+"""Between these lies the mean gain that an offer must be able to tell. What starts were seen to bring where there is
+real data: 6 points on forms, 25 on receipts (docs/learning.md)."""
 
 
 class Standing(StrEnum):
@@ -30,27 +39,69 @@ class Standing(StrEnum):
     """The gates found it worse, or it was rolled back: rounds begin from the released model, without it."""
 
 
-_AFTER = {Verdict.PASS: Standing.SERVED, Verdict.FAIL: Standing.REFUSED, Verdict.INCONCLUSIVE: Standing.DUE}
+def offer(ledger: Ledger, number: int, name: str, start: str, attempt: int) -> Entry:
+    """Writes down that round `number` offers the start of this name and SHA-256 (hex); on disk when it returns."""
+    return ledger.append(OFFER, {"round": number, "name": name, "public_start": start, "attempt": attempt})
 
 
-def offer(ledger: Ledger, number: int, start: str, attempt: int) -> Entry:
-    """Writes down that round `number` offers the start; on disk when it returns."""
-    return ledger.append(OFFER, {"round": number, "public_start": start, "attempt": attempt})
-
-
-def standing(entries: Iterable[Entry], start: str) -> Standing:
-    """What became of the start of this SHA-256 (hex) so far."""
+def standing(entries: Iterable[Entry], name: str) -> Standing:
+    """What became of the start of this name so far."""
     offered, version, found = set[int](), None, Standing.DUE
     for entry in entries:
         body = entry.body
-        if entry.kind == OFFER and body["public_start"] == start:
+        if entry.kind == OFFER and body["name"] == name:
             offered.add(body["attempt"])
         elif entry.kind != ROLLOUT:
             continue
         elif body["act"] == Act.JUDGE and body["attempt"] in offered:
-            version, found = body["version"], _AFTER[Verdict(body["verdict"])]
+            version = body["version"]
+            found = Standing.REFUSED if body["verdict"] == Verdict.FAIL else Standing.DUE
+        elif body["version"] == version and body["after"] == Stage.LIVE:
+            found = Standing.SERVED
         elif body["version"] == version and body["act"] == Act.ROLL_BACK:
             found = Standing.REFUSED
-        elif body["version"] == version and body["act"] == Act.WITHDRAW:
-            found = Standing.DUE
     return found
+
+
+def too_few(units: int, look: RoundEvent, gain: float, attempt: int, tolerance: float) -> str:
+    """Why a look at so many hold-out units could not tell such a gain, by public numbers; empty if it could."""
+    needed = gates.holdout_slots(gain, look.noise_multiplier, attempt, gates.Limits(holdout_tolerance=tolerance))
+    if units >= needed:
+        return ""
+    return (
+        f"the public start goes first, and {units} hold-out units cannot tell whether it is better: {needed} are "
+        "needed that have a look left"
+    )
+
+
+def looked_for(entries: Iterable[Entry], name: str) -> float:
+    """The mean gain on the hold-out that the next offer of this start has to be able to tell.
+
+    The last that a look found, which was noisy and charged; the most that can be hoped for before there was one.
+    """
+    offered, gain = set[int](), MOST_GAIN
+    for entry in entries:
+        body = entry.body
+        if entry.kind == OFFER and body["name"] == name:
+            offered.add(body["attempt"])
+        elif entry.kind == ROLLOUT and body["attempt"] in offered:
+            gain = body["numbers"].get("holdout.gain", gain)
+    return min(max(gain, LEAST_GAIN), MOST_GAIN)
+
+
+def beneath(entries: Iterable[Entry]) -> str | None:
+    """The SHA-256 (hex) of the public start that the version in service is, or goes on from; None if there is none."""
+    offered, starts, served = dict[int, str](), dict[str, str](), list[str]()
+    for entry in entries:
+        body = entry.body
+        if entry.kind == OFFER:
+            offered[body["attempt"]] = body["public_start"]
+        elif entry.kind != ROLLOUT:
+            continue
+        elif body["act"] == Act.JUDGE and body["attempt"] in offered:
+            starts[body["version"]] = offered[body["attempt"]]
+        elif body["after"] == Stage.LIVE:
+            served.append(body["version"])
+        elif body["act"] == Act.ROLL_BACK:
+            served.pop()
+    return next((starts[version] for version in reversed(served) if version in starts), None)

@@ -54,7 +54,8 @@ def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDoc
 def converse(message: wire.Message) -> Talk:
     """One round: plan -> debit -> fit -> export -> evidence. Yields what it needs, is sent the answers.
 
-    A round that offers the public start has no plan and no debit but the gate's: the start is the candidate.
+    A round that offers the public start has no plan and no debit but the gate's: the start is the candidate, and no
+    document of the training pool is shown.
     """
     header = message.header
     train, holdout = documents(message, "train", 0), documents(message, "holdout", 1)
@@ -62,9 +63,12 @@ def converse(message: wire.Message) -> Talk:
     model = recogniser.load(current / "rec.onnx")
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))
     yield {"ask": "progress", "text": "planning on public documents"}
-    settings = _settings(header["learning"], started=header["start"] is not None)
-    public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"])
-    if begins and header["offer"]:
+    started = header["start"] is not None or header["beneath"] is not None
+    settings = _settings(header["learning"], started)
+    public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"], started)
+    if header["offer"]:
+        if begins is None or train:
+            raise RuntimeError("Expected the released model to begin from and no document to learn from, got others.")
         yield {"ask": "offer", "plan": _offered(begins, header["learning"])}
         candidate = model.weights()
     else:
@@ -73,7 +77,7 @@ def converse(message: wire.Message) -> Talk:
         except TooFewDocuments as error:
             yield {"ask": "refuse", "reason": str(error)}
             return
-        candidate = yield from _learn(header, train, model, plan, adapter, public, begins)
+        candidate = yield from _learn(header, train, model, plan, adapter, public, begins or header["beneath"])
     weights.write_onnx(stock / "rec.onnx", candidate, scratch / "rec.onnx")
     paddle_twin.rewrite_twin(stock / "rec_paddle", candidate, scratch / "rec_paddle")
     yield {"ask": "progress", "text": "gathering evidence"}
@@ -104,11 +108,11 @@ def _learn(
     plan: planning.Plan,
     adapter: Adapter,
     public: Looks,
-    begins: str | None,
+    beneath: str | None,
 ) -> Talk:
-    """Debit, then the private fit; returns the candidate's weights."""
+    """Debit, then the private fit; returns the candidate's weights. `beneath`: the start that they go on from."""
     epsilons = _epsilons(plan.event, plan.delta)
-    body = {**plan.to_body(), **epsilons, "charset": header["learning"]["charset"], "public_start": begins}
+    body = {**plan.to_body(), **epsilons, "charset": header["learning"]["charset"], "public_start": beneath}
     answer = yield {
         "ask": "debit",
         "purpose": "round",
@@ -133,11 +137,13 @@ def _learn(
     return (yield from _in_thread(fit))
 
 
-def _shown(model: Recogniser, released: Recogniser, kept: str | None) -> tuple[Looks, Looks | None, str | None]:
+def _shown(
+    model: Recogniser, released: Recogniser, kept: str | None, started: bool
+) -> tuple[Looks, Looks | None, str | None]:
     """The public documents of a round: as its model sees them, and as the released one does if that is another.
 
     The released model itself is moved to the public start, if one is `kept`; its SHA-256 comes third. Where rounds
-    begin from one, all of them rehearse slips too.
+    begin from one (`started`), all of them rehearse slips too.
     """
     there, begins = released.weights(), None
     first = all((value == there[name]).all() for name, value in model.weights().items())
@@ -145,7 +151,7 @@ def _shown(model: Recogniser, released: Recogniser, kept: str | None) -> tuple[L
         start_weights, begins = start.read(Path(kept))
         model.load_weights(start_weights)
     pages = public_documents(evidence.FIRST_PLANNING_SEED)
-    public = Looks(model, pages if kept is None else public_start.rehearsed(evidence.FIRST_PLANNING_SEED))
+    public = Looks(model, public_start.rehearsed(evidence.FIRST_PLANNING_SEED) if started else pages)
     return public, None if first and not begins else Looks(released, pages), begins
 
 

@@ -216,7 +216,7 @@ def judge_holdout(evidence: Holdout, limits: Limits, alpha: float) -> GateResult
         return GateResult(Verdict.FAIL, "the gain on the hold-out is not a number", numbers)
     if evidence.slots < 1:
         return GateResult(Verdict.INCONCLUSIVE, "there is no hold-out slot", numbers)
-    half = NormalDist().inv_cdf(1 - alpha) * evidence.noise_std
+    half = _half_width(alpha, evidence.noise_std)
     low, high = evidence.gain - half, evidence.gain + half
     reason = (
         f"mean gain {evidence.gain:+.4f} over {evidence.slots} slots, noise of std {evidence.noise_std:.4f}: "
@@ -229,6 +229,17 @@ def judge_holdout(evidence: Holdout, limits: Limits, alpha: float) -> GateResult
     if (above := evidence.gain + limits.holdout_tolerance) > 0:
         reason += f"; of such a gain {math.ceil(evidence.slots * half / above)} slots would tell"
     return GateResult(Verdict.INCONCLUSIVE, reason, {**numbers, "low": low})
+
+
+def holdout_slots(gain: float, noise_multiplier: float, attempt: int, limits: Limits) -> int:
+    """How many hold-out slots a look must have to pass this mean gain, at the share of alpha of this try."""
+    alpha = alpha_at(attempt, limits.alpha)
+    return math.ceil(_half_width(alpha, noise_multiplier) / (gain + limits.holdout_tolerance))
+
+
+def _half_width(alpha: float, noise_std: float) -> float:
+    """How far a figure with Gaussian noise may be off, on one side, but with chance alpha."""
+    return NormalDist().inv_cdf(1 - alpha) * noise_std
 
 
 def judge_privacy(evidence: Privacy) -> GateResult:

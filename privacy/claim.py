@@ -5,8 +5,8 @@ signed with Ed25519. Its predicate says what NIST SP 800-226 and Ponomareva et a
 a differential privacy claim. With the public key alone a reader can check that
 
 * the statement was signed, and is about these very files (`read`, `about`);
-* the debit of the round is in the ledger whose head the claim carries (`read`);
-* no epsilon in it is smaller than what its own parameters give (`recompute`).
+* the round's debit, or the offer of what learned nothing private, is in the ledger whose head it carries (`read`);
+* no epsilon in it is smaller than what its own parameters give, each access to private data included (`recompute`).
 """
 
 from __future__ import annotations
@@ -225,8 +225,13 @@ def recompute(statement: Mapping[str, Any]) -> list[str]:
         problems.append("round: its event is not the mechanism's")
     if mechanism is None and any(access["purpose"] == TRAINING for access in predicate["accesses"]):
         problems.append("mechanism: none is stated, and there was training")
-    if life["epsilon"] < now["epsilon"] - _TOLERANCE:
-        problems.append("lifetime_of_worst_unit: it is less than the round's")
+    least = {"the round's": now["epsilon"]} | {
+        f"that of {access['purpose']}": accountant.epsilon([RoundEvent.from_body(access["event"])], predicate["delta"])
+        for access in predicate["accesses"]
+        if access["event"] is not None
+    }
+    below = [what for what, epsilon in least.items() if life["epsilon"] < epsilon - _TOLERANCE]
+    problems += [f"lifetime_of_worst_unit: it is less than {what}" for what in below]
     problems += _group_problems(predicate)
     if life["epsilon"] > predicate["lifetime_cap"] + _TOLERANCE:
         problems.append("lifetime_of_worst_unit: it passes the cap")
@@ -286,15 +291,6 @@ def _inclusion(body: Mapping[str, Any]) -> Inclusion:
 
 _REQUIRED = frozenset(
     {"adversary", "released", "unit", "adjacency", "contribution", "exclusions"}
-    | {
-        "delta",
-        "round",
-        "lifetime_of_worst_unit",
-        "lifetime_cap",
-        "group",
-        "accountant",
-        "sampler",
-        "mechanism",
-    }
+    | {"delta", "round", "lifetime_of_worst_unit", "lifetime_cap", "group", "accountant", "sampler", "mechanism"}
     | {"accesses", "public_data", "audit", "erasures", "ledger"}
 )

@@ -236,6 +236,10 @@ def test_a_model_that_learned_nothing_private_states_no_mechanism_and_no_trainin
         replace(made, max_grad_norm=None)
     trained = replace(public, accesses=[Access("training", EVENT)]).statement()
     assert "mechanism: none is stated, and there was training" in claim.recompute(trained)
+    look = public.statement()
+    look["predicate"]["lifetime_of_worst_unit"] |= {"epsilon": 0.0, "mu": 0.0, "events": []}
+    look["predicate"]["group"] |= {"epsilon": 0.0, "events": []}
+    assert "lifetime_of_worst_unit: it is less than that of gate" in claim.recompute(look)
     hidden = made.statement()
     hidden["predicate"]["mechanism"] = None
     assert "round: its event is not the mechanism's" in claim.recompute(hidden)

@@ -316,6 +316,7 @@ def test_an_open_question_says_how_many_slots_would_have_answered_it() -> None:
     said = re.search(r"; of such a gain (\d+) slots would tell$", judged(10).reason)
     assert said is not None
     wanted = int(said[1])
+    assert gates.holdout_slots(gain, multiplier, 1, LIMITS) == wanted
     assert judged(wanted).verdict is Verdict.PASS
     assert judged(wanted - 1).verdict is Verdict.INCONCLUSIVE
     worse = gates.judge_holdout(Holdout(-LIMITS.holdout_tolerance, 0.1, 50, True), LIMITS, alpha)

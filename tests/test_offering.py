@@ -3,24 +3,32 @@
 import json
 import os
 import sqlite3
+from contextlib import nullcontext
 from dataclasses import asdict
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from daemon import budget, offering, start
+from daemon import budget, offering, opening, round, start
 from daemon.budget import Budget
+from daemon.errors import Refused
 from daemon.home import open_home
+from daemon.learning import Learning
 from daemon.offering import Standing, standing
 from daemon.serving import ROLLOUT
 from daemon.state import Database
+from learners.replay import Snapshot
 from models.rollout import Rollout
-from models.verdict import GATES, GateReport, GateResult, Verdict
+from models.verdict import GATES, HOLDOUT, GateReport, GateResult, Verdict
 from privacy import claim, ledger
+from privacy.accountant import RoundEvent
 from privacy.ledger import Ledger
 from privacy.signing import SigningKey
 from running import Running, drop_labels, ocrd
 
-THIS, OTHER = "ab" * 32, "cd" * 32
+THIS, OTHER = "start-of-this-name", "start-of-another"
+DIGEST = "ab" * 32
 
 
 class Book:
@@ -37,14 +45,14 @@ class Book:
         del fields["reason"]
         self.ledger.append(ROLLOUT, fields)
 
-    def judged(self, verdict, start=None):
+    def judged(self, verdict, start=None, gain=0.1, digest=DIGEST):
         """A candidate comes and is judged; with `start`, it is that start."""
         self._attempt += 1
         if start:
-            offering.offer(self.ledger, self._attempt, start, self._attempt)
+            offering.offer(self.ledger, self._attempt, start, digest, self._attempt)
         version = f"v{self._attempt}"
         self._record(self.rollout.offer(version))
-        results = {gate: GateResult(verdict, "") for gate in GATES}
+        results = {gate: GateResult(verdict, "", {"gain": gain} if gate == HOLDOUT else {}) for gate in GATES}
         report = GateReport(version, self.rollout.live, self._attempt, 0.05, frozenset(GATES), results)
         self._record(self.rollout.judge(report))
         if verdict is Verdict.PASS:
@@ -89,12 +97,218 @@ def test_a_start_that_was_rolled_back_is_refused_and_a_private_candidate_on_it_i
 
 def test_a_start_whose_way_was_cut_short_is_due_again(book):
     """The service stopped between the gates' answer and the pointer: `daemon.serving` withdraws it then."""
-    offering.offer(book.ledger, 1, THIS, 1)
+    offering.offer(book.ledger, 1, THIS, DIGEST, 1)
     book._record(book.rollout.offer("cut"))
     results = {gate: GateResult(Verdict.PASS, "") for gate in GATES}
     book._record(book.rollout.judge(GateReport("cut", "released", 1, 0.05, frozenset(GATES), results)))
     book._record(book.rollout.withdraw())
     assert book.stands() is Standing.DUE
+
+
+def test_a_start_that_the_gates_passed_is_not_served_before_it_serves(book):
+    """A private round from it would be compared with the released model: the gates never chose between those two."""
+    offering.offer(book.ledger, 1, THIS, DIGEST, 1)
+    book._record(book.rollout.offer("cut"))
+    results = {gate: GateResult(Verdict.PASS, "") for gate in GATES}
+    book._record(book.rollout.judge(GateReport("cut", "released", 1, 0.05, frozenset(GATES), results)))
+    assert book.stands() is Standing.DUE
+    book._record(book.rollout.advance())
+    assert book.stands() is Standing.SERVED
+
+
+def test_the_ledger_says_which_start_lies_beneath_what_serves(book):
+    def beneath():
+        return offering.beneath(book.ledger.entries)
+
+    book.judged(Verdict.FAIL, OTHER)
+    assert beneath() is None
+    book.judged(Verdict.PASS, THIS)
+    book.judged(Verdict.PASS)
+    assert beneath() == DIGEST
+    book._record(book.rollout.roll_back())
+    assert beneath() == DIGEST
+    book._record(book.rollout.roll_back())
+    assert beneath() is None
+
+
+def test_after_a_look_that_could_not_tell_an_offer_waits_until_one_could(book):
+    def looked_for(start=THIS):
+        return offering.looked_for(book.ledger.entries, start)
+
+    assert looked_for() == offering.MOST_GAIN
+    book.judged(Verdict.INCONCLUSIVE, THIS, gain=0.12)
+    assert (looked_for(), looked_for(OTHER)) == (0.12, offering.MOST_GAIN)
+    book.judged(Verdict.INCONCLUSIVE, THIS, gain=-0.3)
+    assert looked_for() == offering.LEAST_GAIN
+    book.judged(Verdict.INCONCLUSIVE, THIS, gain=0.8)
+    assert looked_for() == offering.MOST_GAIN
+
+
+LOOK = RoundEvent(1.0, 1.306, 1)
+"""A look at the hold-out by the default settings."""
+
+
+@pytest.mark.parametrize(("units", "gain", "attempt"), [(10, 0.25, 1), (15, 0.25, 4), (21, 0.1, 1)])
+def test_a_hold_out_that_could_not_tell_is_too_small(units, gain, attempt):
+    assert offering.too_few(units, LOOK, gain, attempt, 0.02) == ""
+    assert f"{units} are needed" in offering.too_few(units - 1, LOOK, gain, attempt, 0.02)
+    assert f"{units} are needed" in offering.too_few(0, LOOK, gain, attempt, 0.02)
+
+
+@pytest.fixture
+def conversed(monkeypatch):
+    """A round's side of the conversation up to its first ask beyond progress: that, and its plan's settings."""
+
+    def conversed(begins, train=(), **header):
+        monkeypatch.setattr(round.recogniser, "load", lambda _path: SimpleNamespace(weights=dict))
+        monkeypatch.setattr(round.weights, "characters", lambda _path: "ab")
+        monkeypatch.setattr(round, "_shown", lambda *_: ("public", None, begins))
+        monkeypatch.setattr(round, "documents", lambda _message, pool, _blob: dict.fromkeys(train))
+        plan = SimpleNamespace(event=SimpleNamespace(to_body=dict), delta=1e-6, to_body=dict)
+        asked = []
+        monkeypatch.setattr(round.planning, "plan", lambda settings, *_: asked.append(settings) or (plan, "adapter"))
+        monkeypatch.setattr(round, "_epsilons", lambda *_: {})
+        numbers = {"capacity": 16, "epsilon": 8.0, "delta": 1e-6, "rounds_per_document": 4, "closed": False}
+        told = {"learning": {**numbers, "charset": "ascii", "adapter": "auto"}, "members": [0]}
+        paths = dict.fromkeys(("weights", "model", "scratch"), "/nowhere")
+        begun = {"start": None, "offer": False, "beneath": None}
+        talk = round.converse(SimpleNamespace(header={**told, **paths, **begun, **header}))
+        assert next(talk)["ask"] == "progress"
+        return talk.send({}), asked
+
+    return conversed
+
+
+def test_a_round_that_offers_has_seen_no_document_that_might_teach(conversed):
+    asked, _ = conversed(DIGEST, start="/nowhere", offer=True)
+    assert asked == {"ask": "offer", "plan": asked["plan"]}
+    with pytest.raises(RuntimeError, match="no document to learn from"):
+        conversed(DIGEST, train=(0,), start="/nowhere", offer=True)
+    with pytest.raises(RuntimeError, match="Expected the released model"):
+        conversed(None, start="/nowhere", offer=True)
+
+
+def test_what_goes_on_from_a_start_is_planned_so_and_says_so(conversed):
+    """Whatever the settings say of starts since."""
+    asked, [settings] = conversed(None, beneath=DIGEST)
+    assert settings.public_start, "a plan by the released model's bound: noise four times the signal"
+    assert asked["plan"]["public_start"] == DIGEST, "the claim would not name it"
+    asked, [settings] = conversed(None)
+    assert (settings.public_start, asked["plan"]["public_start"]) == (False, None)
+
+
+@pytest.fixture
+def serving(book, tmp_path, monkeypatch):
+    """As much of the service as asks what a round begins from, over that ledger, with 20 looks left in the hold-out."""
+    settings = SimpleNamespace(
+        weights_dir=tmp_path / "weights",
+        models_dir=tmp_path / "models",
+        learning=SimpleNamespace(public_start=True, charset="ascii", closed=False),
+        gates=SimpleNamespace(holdout_tolerance=0.02),
+    )
+    for folder in (settings.weights_dir, settings.models_dir / "current"):
+        folder.mkdir(parents=True)
+        (folder / "rec.onnx").write_bytes(b"released")
+    monkeypatch.setattr(start, "path", lambda *_: settings.weights_dir / f"{THIS}.npz")
+    kept = start.path()
+    self = SimpleNamespace(
+        _home=SimpleNamespace(settings=settings),
+        _ledger=book.ledger,
+        _budget=SimpleNamespace(tries=lambda: 0, gate_event=LOOK),
+        _make=lambda kept, _scratch: np.savez(kept, allow_pickle=False, weights=np.arange(100)),
+    )
+    self.begins = lambda looks=20: Learning._begins(self, tmp_path, looks)
+    self.kept, self.model = kept, settings.models_dir / "current" / "rec.onnx"
+    return self
+
+
+def test_a_start_is_made_only_to_be_offered_and_offered_only_where_it_can_pass(serving, book):
+    with pytest.raises(Refused, match="9 hold-out units cannot tell"):
+        serving.begins(9)
+    with pytest.raises(Refused, match="0 hold-out units cannot tell"):
+        serving.begins(0)
+    serving.model.write_bytes(b"another model")
+    without = {"start": None, "offer": False, "beneath": None}
+    assert serving.begins(0) == without
+    assert not serving.kept.exists(), "twenty processor minutes for nothing"
+    serving.model.write_bytes(b"released")
+    assert serving.begins() == {"start": str(serving.kept), "offer": True, "beneath": None}
+    assert start.read(serving.kept)
+    serving._home.settings.learning.public_start = False
+    assert serving.begins() == without
+    serving._home.settings.learning.public_start = True
+    book.judged(Verdict.FAIL, THIS)
+    serving.kept.unlink()
+    assert serving.begins() == without
+    assert not serving.kept.exists()
+
+
+@pytest.mark.parametrize("harm", ["cut", "turned", "emptied"])
+def test_a_start_that_the_disk_spoilt_is_made_anew(serving, harm):
+    """No round could read it, and each would fail."""
+    serving.begins()
+    whole = serving.kept.read_bytes()
+    middle = len(whole) // 2
+    turned = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    serving.kept.write_bytes({"cut": whole[:middle], "turned": turned, "emptied": b""}[harm])
+    serving.begins()
+    assert serving.kept.read_bytes() == whole
+
+
+def test_a_start_that_was_made_again_is_the_same_start(book):
+    """Sums in another order, on another machine: its last bits differ, and what the gates said of it holds."""
+    book.judged(Verdict.FAIL, THIS, digest="ef" * 32)
+    book.judged(Verdict.INCONCLUSIVE, OTHER, digest="01" * 32)
+    assert (book.stands(THIS), book.stands(OTHER)) == (Standing.REFUSED, Standing.DUE)
+
+
+@pytest.fixture
+def talked(tmp_path, monkeypatch):
+    """The service's side of a conversation in which the process asks this at once: the live version, what was shown."""
+
+    def talked(ask, begins, meanwhile="private"):
+        serving, shown, decided = SimpleNamespace(live="private"), [], []
+        self = SimpleNamespace(
+            _settled=lambda: 3,
+            evict=lambda _now: None,
+            _budget=SimpleNamespace(snapshot=lambda *_: Snapshot(16, (0, 1), (1,))),
+            _begins=lambda *_: begins,
+            _serving=serving,
+            _round_process=lambda _scratch: SimpleNamespace(call=lambda *_: nullcontext(SimpleNamespace(header=ask))),
+            _home=None,
+            _broken_off="",
+            _decide=lambda _number, _scratch, current, *_: decided.append(current),
+        )
+
+        def compose(_home, _budget, train, *_):
+            shown.append(train)
+            serving.live = meanwhile
+            return {}, []
+
+        monkeypatch.setattr(opening, "compose", compose)
+        Learning._converse(self, 1, tmp_path)
+        return decided, shown
+
+    return talked
+
+
+NOTHING = {"start": None, "offer": False, "beneath": None}
+
+
+def test_a_roll_back_while_documents_are_unsealed_ends_the_round(talked):
+    """What the round goes on from serves no longer, and must not be taken for the model in service."""
+    assert talked({"ask": "evidence"}, NOTHING, meanwhile="released")[0] == ["private"]
+
+
+def test_a_round_that_offers_is_shown_no_training_document(talked):
+    assert talked({"ask": "evidence"}, NOTHING)[1] == [Snapshot(16, (0, 1), (1,))]
+    assert talked({"ask": "evidence"}, NOTHING | {"offer": True})[1] == [Snapshot(16, (0, 1), ())]
+
+
+def test_an_offer_that_is_not_due_is_not_taken(talked):
+    """Its claim would state no mechanism, and the process has training documents."""
+    with pytest.raises(RuntimeError, match="not due"):
+        talked({"ask": "offer", "plan": {"public_start": DIGEST}}, NOTHING)
 
 
 SETTINGS = """\
@@ -154,8 +368,9 @@ def test_the_start_goes_into_service_and_charges_no_training_document(home):
     kinds = [(e.kind, e.body.get("purpose", e.body.get("act"))) for e in found.entries]
     assert kinds[:3] == [("rollout", "install"), ("offer", None), ("debit", "gate")]
     assert ("debit", "round") not in kinds
-    stock = start.read(start.path(opened.settings.weights_dir, "ascii", False))[1]
-    assert found.entries[1].body == {"round": 1, "public_start": stock, "attempt": 1}
+    kept = start.path(opened.settings.weights_dir, "ascii", False)
+    stock = start.read(kept)[1]
+    assert found.entries[1].body == {"round": 1, "name": kept.stem, "public_start": stock, "attempt": 1}
     assert json.loads(plan)["public_start"] == stock
 
 
@@ -191,5 +406,5 @@ def test_a_try_is_a_try(home, monkeypatch):
         assert Budget(opened, database, book).tries() == 1
         monkeypatch.setattr(budget, "OFFER", "nothing")  # planted: an offer costs no share of alpha
         assert Budget(opened, database, book).tries() == 0, "the look above sees no offer"
-        assert standing(book.entries, book.entries[1].body["public_start"]) is Standing.REFUSED  # rolled back by hand
+        assert standing(book.entries, book.entries[1].body["name"]) is Standing.REFUSED  # rolled back by hand
     database.close()

@@ -121,14 +121,14 @@ def test_rounds_rehearse_what_the_start_has_not_seen():
 
 def test_only_the_released_model_is_moved_to_the_start(released, kept):
     model = copy.deepcopy(released)
-    _, untaught, digest = round._shown(model, released, str(kept))
+    _, untaught, digest = round._shown(model, released, str(kept), started=True)
     made, told = start.read(kept)
     assert digest == told
     assert untaught.model is released
     assert (model.weights()["neck.project.weight"] == made["neck.project.weight"]).all()
-    served, _, digest = round._shown(model, released, str(kept))
+    served, _, digest = round._shown(model, released, str(kept), started=True)
     assert digest is None, "a model in service was thrown away"
-    plain, *others = round._shown(copy.deepcopy(released), released, None)
+    plain, *others = round._shown(copy.deepcopy(released), released, None, started=False)
     assert others == [None, None]
     assert _share_of_slips(served) == 0.5, "later rounds must rehearse what the first one did"
     assert _share_of_slips(plain) == 0
@@ -142,14 +142,14 @@ def _share_of_slips(public):
 def test_a_model_that_has_rehearsed_is_planned_for_by_the_released_one(released, kept):
     served = copy.deepcopy(released)
     served.load_weights(start.read(kept)[0])
-    public, untaught, begins = round._shown(served, released, None)
+    public, untaught, begins = round._shown(served, released, None, started=False)
     assert (public.model, untaught.model, begins) == (served, released, None)
 
 
 def test_a_plan_from_the_start_forecasts_from_the_released_model(released, alphabet, kept):
     """The start has learned public documents: by its own view of them there is nothing left to teach."""
     model = copy.deepcopy(released)
-    round._shown(model, released, str(kept))
+    round._shown(model, released, str(kept), started=True)
     shown = public_start.documents(0, *SIZES[1:])
     settings = planning.Settings(adapter="bias", charset="ascii", closed=True)
     (by_itself,) = planning.survey(settings, alphabet, Looks(model, shown))
