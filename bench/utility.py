@@ -218,7 +218,7 @@ class Bench:
             plan = replace(plan, noise_multiplier=1e-6)
         slots = dict(zip(train, cache(adapter, learned.at(adapter.depth)), strict=True)) if epsilon else {}
         theta = finetune.learn(plan, adapter, train, slots, self.public.at(adapter.depth), _source(plan))
-        return self._merged(adapter, theta)
+        return self._merged(adapter, plan.part * theta)
 
     def _neck(self, learned: Remembered) -> Trainee:
         """The whole neck, without privacy, from where the private rounds begin."""

@@ -24,6 +24,7 @@ from learners.lines import TrainDocument, to_height
 from models import paddle_twin, reader, weights
 from models.ctc import Alphabet
 from models.errors import PaddleFailed, PaddleMissing
+from models.evidence import GAIN_BOUND
 from models.recogniser import Recogniser
 from privacy.noise import Grid, NoiseSource
 from privacy.page import Image
@@ -37,9 +38,6 @@ TIMED_LINES = 6
 TIMED_PAIRS = 60
 FIRST_ANCHOR_SEED, FIRST_LINE_SEED, FIRST_PLANNING_SEED = 10_000_000, 20_000_000, 30_000_000
 """Ranges of seeds that no demo, test or bench draws from."""
-MOST_GAIN = 0.5
-"""What one unit's gain in exact lines counts at most, either way: half the bound is half the noise, and few documents
-gain or lose more than half of their lines."""
 
 
 class Examiner:
@@ -181,17 +179,17 @@ class Examiner:
 def noisy_mean_gain(
     gains: Iterable[float], members: int, noise_multiplier: float, noise: NoiseSource
 ) -> dict[str, Any]:
-    """The mean over `members` units (public) of their gains, each cut to `MOST_GAIN`, with noise; as JSON.
+    """The mean over `members` units (public) of their gains, each cut to `GAIN_BOUND`, with noise; as JSON.
 
-    One unit, taken out, moves the sum by at most `MOST_GAIN`, so noise of `noise_multiplier` times that on the sum is
+    One unit, taken out, moves the sum by at most `GAIN_BOUND`, so noise of `noise_multiplier` times that on the sum is
     the Gaussian mechanism under zero-out adjacency.
     """
-    grid = Grid(MOST_GAIN)
-    total = sum(int(np.trunc(np.clip(gain, -MOST_GAIN, MOST_GAIN) / grid.step)) for gain in gains)
+    grid = Grid(GAIN_BOUND)
+    total = sum(int(np.trunc(np.clip(gain, -GAIN_BOUND, GAIN_BOUND) / grid.step)) for gain in gains)
     noisy = noise.add_to(np.array([total], np.int64), grid, noise_multiplier)
     return {
         "gain": float(noisy[0]) * grid.step / members,
-        "noise_std": noise_multiplier * MOST_GAIN / members,
+        "noise_std": noise_multiplier * GAIN_BOUND / members,
         "slots": members,
         "charged": True,
     }

@@ -208,23 +208,23 @@ class Learning:
         """What a round's process is told: the start that it offers, if one is due, and the one beneath what serves.
 
         Raises:
-            Refused: one is due, and so few units of the hold-out that have a look left could not tell.
+            Refused: so few units of the hold-out have a look left that the gate could not tell.
         """
         settings, entries = self._home.settings, self._ledger.entries
         learning = settings.learning
         kept = start.path(settings.weights_dir, learning.charset, learning.closed)
-        told = {"start": None, "offer": False, "beneath": offering.beneath(entries)}
-        if not (learning.public_start and start.replaces(settings.weights_dir, settings.models_dir / "current")):
-            return told
-        if offering.standing(entries, kept.stem) is not Standing.DUE:
-            return told
-        gain, attempt = offering.looked_for(entries, kept.stem), 1 + self._budget.tries()
-        tolerance = settings.gates.holdout_tolerance
+        due = (
+            learning.public_start
+            and start.replaces(settings.weights_dir, settings.models_dir / "current")
+            and offering.standing(entries, kept.stem) is Standing.DUE
+        )
+        gain = offering.looked_for(entries, kept.stem) if due else offering.MOST_GAIN
+        attempt, tolerance = 1 + self._budget.tries(), settings.gates.holdout_tolerance
         if reason := offering.too_few(looks, self._budget.gate_event, gain, attempt, tolerance):
             raise Refused(reason)
-        if not start.sound(kept):
+        if due and not start.sound(kept):
             self._make(kept, scratch)
-        return told | {"start": str(kept), "offer": True}
+        return {"start": str(kept) if due else None, "offer": due, "beneath": offering.beneath(entries)}
 
     def _make(self, kept: Path, scratch: Path) -> None:
         self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")

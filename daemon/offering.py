@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from daemon.serving import ROLLOUT
 from models import gates
+from models.evidence import GAIN_BOUND
 from models.rollout import Act, Stage
 from models.verdict import Verdict
 from privacy.accountant import RoundEvent
@@ -65,12 +66,12 @@ def standing(entries: Iterable[Entry], name: str) -> Standing:
 
 def too_few(units: int, look: RoundEvent, gain: float, attempt: int, tolerance: float) -> str:
     """Why a look at so many hold-out units could not tell such a gain, by public numbers; empty if it could."""
-    needed = gates.holdout_slots(gain, look.noise_multiplier, attempt, gates.Limits(holdout_tolerance=tolerance))
+    noise = look.noise_multiplier * GAIN_BOUND
+    needed = gates.holdout_slots(gain, noise, attempt, gates.Limits(holdout_tolerance=tolerance))
     if units >= needed:
         return ""
     return (
-        f"the public start goes first, and {units} hold-out units cannot tell whether it is better: {needed} are "
-        "needed that have a look left"
+        f"{units} hold-out units cannot tell whether a candidate is better: {needed} are needed that have a look left"
     )
 
 

@@ -123,7 +123,7 @@ def _learn(
     noise = _noise(answer)
 
     def fit(tell: Callable[[str], None]) -> finetune.Weights:
-        return finetune.fit(
+        ended = finetune.fit(
             model,
             train,
             header["members"],
@@ -133,6 +133,7 @@ def _learn(
             lambda step, steps: tell(f"private step {step} of {steps}"),
             public,
         )
+        return public_start.part_way(model.weights(), ended, plan.part)
 
     return (yield from _in_thread(fit))
 

@@ -58,6 +58,11 @@ RECIPES: Mapping[str, Recipe] = {
 TAUGHT = 0.3
 """Share of a recipe's rehearsal where rounds begin from a public start. Public documents are there to hold it: all of
 their weight pulls it past what they have in common with others."""
+PART = 0.5
+"""How far from a public start towards where a round's learning ended its candidate stands. What learning adds to a
+start goes too far for documents unlike those it saw; half of the way keeps most of what it gains and a quarter of the
+noise's variance (docs/learning.md). It is what the start itself does (Wortsman et al. 2022, arXiv 2109.01903), and
+free."""
 STARTED_BOUND = 0.5
 """noise / signal where rounds begin from a public start. The signal is measured at the released model, and a start
 leaves about half of it (receipts 42 to 46%, forms 71%): so noise may be as large as what is left. Beyond that, private
@@ -137,6 +142,8 @@ class Plan:
     rounds_per_document: int
     noise_over_signal: float
     considered: tuple[Considered, ...] = ()
+    part: float = 1.0
+    """How far from where the round began towards where learning ended the candidate stands."""
 
     @property
     def event(self) -> RoundEvent:
@@ -245,4 +252,5 @@ def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
         epsilon_lifetime=settings.epsilon_lifetime,
         rounds_per_document=settings.rounds_per_document,
         noise_over_signal=noise / surveyed.agreement if surveyed.agreement else math.inf,
+        part=PART if settings.public_start else 1.0,
     )

@@ -73,6 +73,11 @@ def _end(adapter: Adapter, model: Trainee, shown: Sequence[TrainDocument]) -> Te
     return train(adapter, learned, held)
 
 
+def part_way(begun: Weights, ended: Weights, part: float) -> Weights:
+    """Between two sets of weights: those of `begun` at 0, of `ended` at 1."""
+    return {name: value + np.float32(part) * (ended[name] - value) for name, value in begun.items()}
+
+
 def train(adapter: Adapter, learned: Sequence[Cached], held: Sequence[Cached]) -> Tensor:
     """`(size,)`: AdamW over shuffled documents, a warm-up, the mean of the last iterates."""
     theta = torch.zeros(adapter.size, requires_grad=True)

@@ -57,6 +57,11 @@ class Latency:
             raise ValueError("Expected every time to be positive and finite.")
 
 
+GAIN_BOUND = 0.5
+"""What one hold-out unit's gain in exact lines counts at most, either way: half the bound is half the noise, and few
+documents gain or lose more than half of their lines."""
+
+
 @dataclass(frozen=True)
 class Holdout:
     """The mean, over public `slots`, of each document's clipped gain, plus Gaussian noise.

@@ -231,10 +231,13 @@ def judge_holdout(evidence: Holdout, limits: Limits, alpha: float) -> GateResult
     return GateResult(Verdict.INCONCLUSIVE, reason, {**numbers, "low": low})
 
 
-def holdout_slots(gain: float, noise_multiplier: float, attempt: int, limits: Limits) -> int:
-    """How many hold-out slots a look must have to pass this mean gain, at the share of alpha of this try."""
+def holdout_slots(gain: float, noise_std: float, attempt: int, limits: Limits) -> int:
+    """How many hold-out slots a look must have to pass this mean gain, at the share of alpha of this try.
+
+    `noise_std` is that of the noise on the sum of gains.
+    """
     alpha = alpha_at(attempt, limits.alpha)
-    return math.ceil(_half_width(alpha, noise_multiplier) / (gain + limits.holdout_tolerance))
+    return math.ceil(_half_width(alpha, noise_std) / (gain + limits.holdout_tolerance))
 
 
 def _half_width(alpha: float, noise_std: float) -> float:

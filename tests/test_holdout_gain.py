@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from daemon import evidence
-from daemon.evidence import MOST_GAIN, noisy_mean_gain
+from daemon.evidence import noisy_mean_gain
+from models.evidence import GAIN_BOUND
 from privacy.noise import Debit, NoiseSource
 
 UNITS, DRAWS = 40, 400
@@ -36,7 +37,7 @@ def stated_over_true_noise(by: Look) -> float:
 
 
 def test_a_unit_moves_the_sum_by_its_bound_at_most() -> None:
-    assert moves(look) == pytest.approx(MOST_GAIN, abs=1e-4)
+    assert moves(look) == pytest.approx(GAIN_BOUND, abs=1e-4)
 
 
 def test_the_noise_is_what_the_gate_is_told() -> None:
@@ -45,12 +46,12 @@ def test_the_noise_is_what_the_gate_is_told() -> None:
 
 
 def test_the_mean_is_over_all_units_and_true_but_for_noise() -> None:
-    assert look([0.3, -0.1, 0.9], 1e-6, quiet())["gain"] == pytest.approx((0.3 - 0.1 + MOST_GAIN) / UNITS, abs=1e-5)
+    assert look([0.3, -0.1, 0.9], 1e-6, quiet())["gain"] == pytest.approx((0.3 - 0.1 + GAIN_BOUND) / UNITS, abs=1e-5)
     assert look([], 1e-6, quiet()) == {"gain": pytest.approx(0, abs=1e-5), **_told(1e-6)}
 
 
 def _told(multiplier: float) -> dict[str, Any]:
-    return {"noise_std": multiplier * MOST_GAIN / UNITS, "slots": UNITS, "charged": True}
+    return {"noise_std": multiplier * GAIN_BOUND / UNITS, "slots": UNITS, "charged": True}
 
 
 def test_planted_gains_that_are_not_cut_and_noise_for_less_than_a_unit_moves_are_seen(
@@ -58,7 +59,7 @@ def test_planted_gains_that_are_not_cut_and_noise_for_less_than_a_unit_moves_are
 ) -> None:
     with monkeypatch.context() as planted:
         planted.setattr(evidence.np, "clip", lambda value, _low, _high: value)
-        assert moves(look) > 1.5 * MOST_GAIN
+        assert moves(look) > 1.5 * GAIN_BOUND
     with monkeypatch.context() as planted:
         grid = evidence.Grid
         planted.setattr(evidence, "Grid", lambda bound: grid(bound / 2))

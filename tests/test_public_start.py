@@ -166,6 +166,20 @@ def test_rounds_from_a_start_rehearse_less(released, alphabet):
     assert [plan.rehearsal for plan in plans] == [1.0, planning.TAUGHT]
 
 
+def test_a_round_from_a_start_goes_half_of_the_way_it_learned(released, alphabet, kept):
+    """As planned, and in the daemon: between the weights that it begins from and those that learning ended with."""
+    surveyed = planning.Surveyed(HeadAdapter(released, Charset.of(ASCII, alphabet), None), 1.0)
+    plans = [planning.planned(planning.Settings(public_start=begins), surveyed, 100) for begins in (False, True)]
+    assert [plan.part for plan in plans] == [1.0, planning.PART]
+    begun, ended = released.weights(), start.read(kept)[0]
+    name = "neck.project.weight"
+    for part, expected in ((0.0, begun[name]), (0.5, (begun[name] + ended[name]) / 2), (1.0, ended[name])):
+        found = public_start.part_way(begun, ended, part)
+        assert found.keys() == begun.keys()
+        assert np.allclose(found[name], expected, atol=1e-7)
+        assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
+
+
 def test_the_claim_names_the_start():
     assert any("ab12" in said for said in claims._public({"public_start": "ab12"}))
     assert len(claims._public({"public_start": None})) == len(claims._public({})) == 2
