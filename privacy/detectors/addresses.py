@@ -120,11 +120,16 @@ _NO_STREET = re.compile(r"[:@]|[.,]\d\d$")
 def search(text: str, lists: Gazetteer) -> list[Span]:
     """Spans of addresses in a folded text."""
     spaced, at = spread(text)
-    streets = [m for pattern in _STREETS for m in pattern.finditer(spaced) if _is_street(m)]
-    found = [Span(*m.span(), KIND, 0.75, "a street with a number") for m in streets]
-    found += _places(spaced, [m.span() for m in streets], lists)
+    known = streets(spaced)
+    found = [Span(*place, KIND, 0.75, "a street with a number") for place in known]
+    found += _places(spaced, known, lists)
     spans = [moved(piece, at) for span in found for piece in _without_labels(span, spaced)]
     return [*spans, *_towns(text, spans), *_above(text, spans)]
+
+
+def streets(spaced: str) -> list[tuple[int, int]]:
+    """Where streets with their numbers stand in a text whose lost spaces were put back."""
+    return [m.span() for pattern in _STREETS for m in pattern.finditer(spaced) if _is_street(m)]
 
 
 def _is_street(match: re.Match[str]) -> bool:

@@ -94,7 +94,7 @@ def _of_no_firm(
         left = spaced[cell[0] : start].rpartition(",")[2] if start == match[0] else ""
         right = spaced[end : cell[1]].partition(",")[0] if end == match[1] else ""
         as_read = text[at[start - len(left)] : at[max(end + len(right) - 1, start)] + 1]
-        if _marked(left + part + right) or _marked(as_read):
+        if marked(left + part + right) or marked(as_read):
             kept = [(a, b) for a, b in kept if " " in spaced[a:b].strip()]
         else:
             kept.append((start, end))
@@ -113,7 +113,7 @@ def _runs(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return runs
 
 
-def _marked(text: str) -> bool:
+def marked(text: str) -> bool:
     return _FIRM.search(text) is not None or _ITS_END.search(text) is not None
 
 

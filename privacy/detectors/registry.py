@@ -21,6 +21,7 @@ from privacy.detectors import (
     mrz,
     names,
     national_ids,
+    people,
     phone,
     plates,
     records,
@@ -62,6 +63,7 @@ _RULES: tuple[Rule, ...] = (
     chinese_addresses.RULE,
     announced_values.RULE,
     long_numbers.RULE,
+    people.RULE,
 )
 RULES = rules()
 NAMES: tuple[str, ...] = (
