@@ -34,19 +34,23 @@ _OF_ONESELF = re.compile(rf"(?<![\w@])(?:I|Ich|Yo|Io|Ik|Ja|Je), ?{_NAME}{_END}")
 _AFTER_ROLE = re.compile(rf"{one_of(ROLE)} ?:[ \t]?{_NAME}{_END}")
 _AFTER_WEAK = re.compile(rf"{one_of(WEAK, ROLE)}[ \t\n]?{_NAME}{_END}")
 _SERVED = re.compile(rf"{one_of(SERVED)} ?[:.]?[ \t]?(?P<value>[{_UP}][^\W\d_]+(?:[ .][{_UP}](?:\.|[^\W\d_]+)?)?){_END}")
-_BESIDES = re.compile(rf"(?<![\w@])(?:{_ALONE}),? (?:and|und|et|y|e|en|i|&) {_NAME}{_END}")
+_AND = r"(?:and|und|et|y|e|en|i|oraz|&)"
+_BESIDES = re.compile(rf"(?<![\w@])(?P<first>{_ALONE}),? {_AND} {_NAME}{_END}")
 _AGAINST = r"(?:vs\.?|v\.|versus|c\.|gegen|contre|contra|contro|tegen|przeciwko)"
 _PARTIES = (
     re.compile(rf"(?<![\w@]){_NAME},? {_AGAINST} (?=[{_UP}])"),
     re.compile(rf"(?<![\w@]){_ALONE},? {_AGAINST} {_NAME}{_END}"),
 )
+_BELOW = re.compile(rf"(?m:^)[ \t]*{_NAME}[ \t,]*\n[ \t]*(?:{_AND}|{_AGAINST})[ \t]*\n[ \t]*(?P<other>{_ALONE})[ \t,.]*(?=\n|$)")
 _INITIAL = re.compile(
     rf"(?<![\w@])(?P<value>[{_UP}][^\W\d_]+(?:-[^\W\d_]+)? (?:[{_UP}]\. ?){{1,2}}[{_UP}][^\W\d_]+(?:-[^\W\d_]+)?){_END}"
 )
 _THANKS = re.compile(rf"(?m:^)[ \t]*{one_of(THANKS)}[ ,.!]*[\n ][ \t]*(?P<value>[{_UP}][^\W\d_]{{2,}})[ \t.!]*(?=\n|$)")
-_BORN = re.compile(rf"(?<![\w@]){_NAME},? ?[(*]?{labels.one_of(labels.BIRTH)}")
+_BORN = re.compile(
+    rf"(?<![\w@]){_NAME}(?:,? ?[(*]?{labels.one_of(labels.BIRTH)}|[ ,\t]{{1,3}}\d{{1,2}}[./\-]\d{{1,2}}[./\-](?:19\d|200)\d(?!\d))"
+)
 _WHAT = re.compile(
-    rf"(?<![\w@]){_NAME} ?(?:[,|·•/(]|[\-–—](?= )|(?<= )[\-–—]) ?(?:[^\W\d_]+ ){{0,2}}?{one_of(ROLE)}(?![\w])"
+    rf"(?<![\w@]){_NAME} ?(?:[,|·•/(]|[\-–—](?= )|(?<= )[\-–—.]) ?(?:[^\W\d_]+ ){{0,2}}?{one_of(ROLE)}(?![\w])"
 )
 _IS = re.compile(one_of(ROLE))
 _LINE = re.compile(rf"(?m:^)[ \t]*(?P<value>{_ALONE})[ \t]*(?=\n|$)")
@@ -68,7 +72,6 @@ def _all(text: str) -> Iterator[Span]:
         (_PARTIES[0], "a party", True),
         (_PARTIES[1], "a party", True),
         (_INITIAL, "an initial between words with capitals", True),
-        (_BESIDES, "beside another name", False),
         (_AFTER_WEAK, "after what may announce a person", False),
     ):
         for match in pattern.finditer(text):
@@ -76,6 +79,12 @@ def _all(text: str) -> Iterator[Span]:
     for match in (*_SERVED.finditer(text), *_THANKS.finditer(text)):
         if len(match["value"]) >= SHORT and not _nobody(match["value"]):
             yield Span(*match.span("value"), KIND, 0.7, "who served, or thanks")
+    for match in _BESIDES.finditer(text):
+        known = [*_span(text, match, "beside another name", False, "first")]
+        yield from _span(text, match, "beside another name", bool(known))
+    for match in _BELOW.finditer(text):
+        for group in ("value", "other"):
+            yield from _span(text, match, "one of two parties", True, group)
     yield from _above(text)
 
 
@@ -92,9 +101,9 @@ def _above(text: str) -> Iterator[Span]:
             yield from _span(text, found, "before a mail address", False)
 
 
-def _span(text: str, match: re.Match[str], why: str, sure: bool) -> Iterator[Span]:
+def _span(text: str, match: re.Match[str], why: str, sure: bool, group: str = "value") -> Iterator[Span]:
     """The name of a match, as far as no label or small word begins, if it is somebody's."""
-    start, end = match.span("value")
+    start, end = match.span(group)
     tokens = [m for m in re.finditer(r"[^\s,]+", text[start:end])]
     for number, token in enumerate(tokens):
         if plain(token.group()) in STOP or (number > 1 and (labels.is_label(token.group()) or _IS.fullmatch(token.group()))):

@@ -18,6 +18,7 @@ from privacy.detectors import (
     iban,
     labelled_fields,
     long_numbers,
+    mail_names,
     mrz,
     names,
     national_ids,
@@ -64,6 +65,7 @@ _RULES: tuple[Rule, ...] = (
     announced_values.RULE,
     long_numbers.RULE,
     people.RULE,
+    mail_names.RULE,
 )
 RULES = rules()
 NAMES: tuple[str, ...] = (

@@ -31,24 +31,24 @@ STRONG = (
         on behalf of, in care of, care of, c/o, fao, attn, attention of, cc, bcc, spoke with, spoken with, spoke to,
         pay to the order of, payable to, sold to, transfer to, transferred to, payment from, transfer from, booked for,
         certify that, undersigned, the undersigned, claim of, estate of, account of, in re, in the matter of,
-        your agent, your adviser, your advisor, your consultant, kind attention,
+        your agent, your adviser, your advisor, your consultant, kind attention, made with, concluded with, entered into with,
         erstellt von, ausgestellt von, geprüft von, genehmigt von, unterschrieben von, bearbeitet von, verfasst von,
-        überwiesen von, bestellt von, gemeldet von, vertreten durch, aufgenommen von, erstellt durch, geprüft durch,
+        überwiesen von, bestellt von, gemeldet von, vertreten durch, geschlossen mit, vereinbart mit, vertrag mit, aufgenommen von, erstellt durch, geprüft durch,
         z. hd. von, z. hd., z. h., im auftrag von, im auftrag, i. a., i. v., gez., es bediente sie,
         es beriet sie, überweisung an, überweisung von, antrag von, zugunsten von, gutschrift von,
         établi par, établie par, rédigé par, signé par, délivré par, reçu par, préparé par, vérifié par, représenté par,
         représentée par, etabli par, redige par, a l'attention de, à l'attention de, je soussigné, je soussignée,
-        soussigné, soussignée, virement de, virement à, dossier de, au nom de, à l'ordre de, m. et mme,
+        soussigné, soussignée, virement de, virement à, dossier de, conclu avec, au nom de, à l'ordre de, m. et mme,
         elaborado por, elaborada por, firmado por, recibido por, preparado por, emitido por, atendido por, representado
         por, representada por, solicitado por, a la atención de, a la atencion de, transferencia de, transferencia a,
-        a nombre de, a favor de, le atendió, le ha atendido, don, doña,
+        celebra con, celebrado con, a nombre de, a favor de, le atendió, le ha atendido, don, doña,
         redatto da, redatta da, firmato da, emesso da, preparato da, ricevuto da, compilato da, rappresentato da,
         alla c. a. di, alla alla cortese attenzione di, il sottoscritto, la sottoscritta, sottoscritto,
-        sottoscritta, bonifico da, bonifico a, a nome di, a favore di, intestato a,
+        sottoscritta, bonifico da, bonifico a, concluso con, stipulato con, a nome di, a favore di, intestato a,
         opgesteld door, ondertekend door, ontvangen door, opgemaakt door, behandeld door, vertegenwoordigd door,
-        t. a. v., ter attentie van, ondergetekende, namens, overboeking van, overboeking aan, ten name van, t. n. v.,
+        t. a. v., ter attentie van, ondergetekende, namens, gesloten met, overboeking van, overboeking aan, ten name van, t. n. v.,
         sporządził, sporządziła, wystawił, wystawiła, odebrał, odebrała, przyjął, przyjęła, zatwierdził, zatwierdziła,
-        niżej podpisany, niżej podpisana, przelew od, przelew dla, w imieniu, na rzecz, reprezentowany przez
+        niżej podpisany, niżej podpisana, przelew od, przelew dla, zawarta z, zawarto z, w imieniu, na rzecz, reprezentowany przez
         """
     ),
 )
@@ -133,7 +133,7 @@ INSTITUTION = frozenset(
     " court hospital clinic surgery school college university institute ministry agency authority government police"
     " customer customers client clients account accounts sales support reception administration admin management finance"
     " accounting payroll marketing purchasing logistics warehouse store shop market mall hotel restaurant cafe bar insurance"
-    " holdings group international street road avenue lane drive square park house building centre center station airport"
+    " holdings group international street road avenue building centre center station airport"
     " savings card cash credit debit payment invoice order delivery number code date name address phone details main till"
     " pos terminal manager system user abteilung amt gericht klinik krankenhaus schule universitat kunde kunden konto"
     " kundenservice kundendienst verwaltung buchhaltung versicherung bank sparkasse stadt land gmbh verein strasse platz"
