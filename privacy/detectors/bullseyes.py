@@ -83,7 +83,7 @@ def _crossings(ink: npt.NDArray[np.uint8]) -> dict[tuple[int, int], float]:
 
 
 def _reach(ink: npt.NDArray[np.uint8], x: int, y: int, size: float) -> int:
-    """Pixels from the middle to the rim: out to where a ring around it holds little ink, but no further than codes go."""
+    """Pixels from the middle to the rim: where a ring around it holds little ink, but no further than codes go."""
     most = round(WHOLE * size / 2)
     for reach in range(round(0.5 * size) + 1, most):
         x0, y0 = max(x - reach, 0), max(y - reach, 0)

@@ -1,9 +1,9 @@
 """Latin names told by the words around them: who made, got or signed something, what somebody is, what stands below.
 
-Lists hold no rare name, and names made of common words ("Grace King") look like any heading. Around a name stands what
-is said of people alone: "prepared by", "c/o", "Witness:", "born on", "(Tenant)", an address, a mail address. After words
-that announce nothing else, two words with capitals are a name, whatever they are; after weaker ones, if one of them is
-no common word. What bears the mark of a firm, or a word of institutions, is nobody.
+Lists hold no rare name, and names made of common words ("Grace King") look like any heading. Around a name stands
+what is said of people alone: "prepared by", "c/o", "Witness:", "born on", "(Tenant)", an address, a mail address.
+After words that announce nothing else, two words with capitals are a name, whatever they are; after weaker ones, if
+one of them is no common word. What bears the mark of a firm, or a word of institutions, is nobody.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ SHORT = 3  # letters; a served-by line names nobody with less
 
 _UP = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĢĪĮĶĻŁĽŃŇŌŐŒŔŘŚŞŠȘŢŤȚŪŮŰŲŹŻŽ"
 _WORD = rf"(?:[{_UP}]\.|[{_UP}](?:[^\W\d_]|['’])*(?:-[^\W\d_]+)*)"
-_PARTICLE = r"(?:van der|van den|van de|von der|de la|van|von|zu|de|del|della|di|da|dos|du|le|la|ten|ter|al|bin|binti|y|e|i)"
+_PARTICLE = (
+    r"(?:van der|van den|van de|von der|de la|van|von|zu|de|del|della|di|da|dos|du|le|la|ten|ter|al|bin|binti|y|e|i)"
+)
 _NAME = rf"(?P<value>{_WORD}(?:,? (?:{_PARTICLE} )?{_WORD}){{1,3}})"
 _ALONE = rf"{_WORD}(?: (?:{_PARTICLE} )?{_WORD}){{1,3}}"
 _END = r"(?![\w@]|\.\w)"
@@ -33,7 +35,9 @@ _AFTER_STRONG = re.compile(rf"{one_of(STRONG)}[ \t]?[:.,]?[ \t]?{_NAME}{_END}")
 _OF_ONESELF = re.compile(rf"(?<![\w@])(?:I|Ich|Yo|Io|Ik|Ja|Je), ?{_NAME}{_END}")
 _AFTER_ROLE = re.compile(rf"{one_of(ROLE)} ?:[ \t]?{_NAME}{_END}")
 _AFTER_WEAK = re.compile(rf"{one_of(WEAK, ROLE)}[ \t\n]?{_NAME}{_END}")
-_SERVED = re.compile(rf"{one_of(SERVED)} ?[:.]?[ \t]?(?P<value>[{_UP}][^\W\d_]+(?:[ .][{_UP}](?:\.|[^\W\d_]+)?)?){_END}")
+_SERVED = re.compile(
+    rf"{one_of(SERVED)} ?[:.]?[ \t]?(?P<value>[{_UP}][^\W\d_]+(?:[ .][{_UP}](?:\.|[^\W\d_]+)?)?){_END}"
+)
 _AND = r"(?:and|und|et|y|e|en|i|oraz|&)"
 _BESIDES = re.compile(rf"(?<![\w@])(?P<first>{_ALONE}),? {_AND} {_NAME}{_END}")
 _AGAINST = r"(?:vs\.?|v\.|versus|c\.|gegen|contre|contra|contro|tegen|przeciwko)"
@@ -41,17 +45,19 @@ _PARTIES = (
     re.compile(rf"(?<![\w@]){_NAME},? {_AGAINST} (?=[{_UP}])"),
     re.compile(rf"(?<![\w@]){_ALONE},? {_AGAINST} {_NAME}{_END}"),
 )
-_BELOW = re.compile(rf"(?m:^)[ \t]*{_NAME}[ \t,]*\n[ \t]*(?:{_AND}|{_AGAINST})[ \t]*\n[ \t]*(?P<other>{_ALONE})[ \t,.]*(?=\n|$)")
-_INITIAL = re.compile(
-    rf"(?<![\w@])(?P<value>[{_UP}][^\W\d_]+(?:-[^\W\d_]+)? (?:[{_UP}]\. ?){{1,2}}[{_UP}][^\W\d_]+(?:-[^\W\d_]+)?){_END}"
+_BELOW = re.compile(
+    rf"(?m:^)[ \t]*{_NAME}[ \t,]*\n[ \t]*(?:{_AND}|{_AGAINST})[ \t]*\n"
+    rf"[ \t]*(?P<other>{_ALONE})[ \t,.]*(?=\n|$)"
 )
+_WHOLE = rf"[{_UP}][^\W\d_]+(?:-[^\W\d_]+)?"
+_INITIAL = re.compile(rf"(?<![\w@])(?P<value>{_WHOLE} (?:[{_UP}]\. ?){{1,2}}{_WHOLE}){_END}")
 _THANKS = re.compile(rf"(?m:^)[ \t]*{one_of(THANKS)}[ ,.!]*[\n ][ \t]*(?P<value>[{_UP}][^\W\d_]{{2,}})[ \t.!]*(?=\n|$)")
-_BORN = re.compile(
-    rf"(?<![\w@]){_NAME}(?:,? ?[(*]?{labels.one_of(labels.BIRTH)}|[ ,\t]{{1,3}}\d{{1,2}}[./\-]\d{{1,2}}[./\-](?:19\d|200)\d(?!\d))"
-)
+_DAY = r"\d{1,2}[./\-]\d{1,2}[./\-](?:19\d|200)\d(?!\d)"
+_BORN = re.compile(rf"(?<![\w@]){_NAME}(?:,? ?[(*]?{labels.one_of(labels.BIRTH)}|[ ,\t]{{1,3}}{_DAY})")
 _WHAT = re.compile(
     rf"(?<![\w@]){_NAME} ?(?:[,|·•/(]|[\-–—](?= )|(?<= )[\-–—.]) ?(?:[^\W\d_]+ ){{0,2}}?{one_of(ROLE)}(?![\w])"
 )
+_BEFORE_MAIL = re.compile(rf"{_NAME}[ ,:<(\[]{{0,3}}$")
 _IS = re.compile(one_of(ROLE))
 _LINE = re.compile(rf"(?m:^)[ \t]*(?P<value>{_ALONE})[ \t]*(?=\n|$)")
 
@@ -95,8 +101,8 @@ def _above(text: str) -> Iterator[Span]:
         if match.end() in streets:
             yield from _span(text, match, "above a street", True)
     for mail in mails(text):
-        before = re.compile(rf"{_NAME}[ ,:<(\[]{{0,3}}$")
-        found = before.search(text, max(text.rfind("\n", 0, mail.start), text.rfind("\t", 0, mail.start)) + 1, mail.start)
+        begin = max(text.rfind("\n", 0, mail.start), text.rfind("\t", 0, mail.start)) + 1
+        found = _BEFORE_MAIL.search(text, begin, mail.start)
         if mail.kind == _EMAIL and found:
             yield from _span(text, found, "before a mail address", False)
 
@@ -104,9 +110,10 @@ def _above(text: str) -> Iterator[Span]:
 def _span(text: str, match: re.Match[str], why: str, sure: bool, group: str = "value") -> Iterator[Span]:
     """The name of a match, as far as no label or small word begins, if it is somebody's."""
     start, end = match.span(group)
-    tokens = [m for m in re.finditer(r"[^\s,]+", text[start:end])]
+    tokens = list(re.finditer(r"[^\s,]+", text[start:end]))
     for number, token in enumerate(tokens):
-        if plain(token.group()) in STOP or (number > 1 and (labels.is_label(token.group()) or _IS.fullmatch(token.group()))):
+        ends = number > 1 and (labels.is_label(token.group()) or _IS.fullmatch(token.group()))
+        if ends or plain(token.group()) in STOP:
             end = start + (tokens[number - 1].end() if number else 0)
             break
     for first, last in labels.parted(text, start, end)[:1]:
