@@ -53,11 +53,13 @@ _WHOLE = rf"[{_UP}][^\W\d_]+(?:-[^\W\d_]+)?"
 _INITIAL = re.compile(rf"(?<![\w@])(?P<value>{_WHOLE} (?:[{_UP}]\. ?){{1,2}}{_WHOLE}){_END}")
 _THANKS = re.compile(rf"(?m:^)[ \t]*{one_of(THANKS)}[ ,.!]*[\n ][ \t]*(?P<value>[{_UP}][^\W\d_]{{2,}})[ \t.!]*(?=\n|$)")
 _DAY = r"\d{1,2}[./\-]\d{1,2}[./\-](?:19\d|200)\d(?!\d)"
-_BORN = re.compile(rf"(?<![\w@]){_NAME}(?:,? ?[(*]?{labels.one_of(labels.BIRTH)}|[ ,\t]{{1,3}}{_DAY})")
+_BORN = re.compile(rf"(?<![\w@]){_NAME},? ?[(*]?{labels.one_of(labels.BIRTH)}")
+_DATED = re.compile(rf"(?<![\w@]){_NAME}[ ,\t]{{1,3}}{_DAY}")
 _WHAT = re.compile(
     rf"(?<![\w@]){_NAME} ?(?:[,|·•/(]|[\-–—](?= )|(?<= )[\-–—.]) ?(?:[^\W\d_]+ ){{0,2}}?{one_of(ROLE)}(?![\w])"
 )
 _BEFORE_MAIL = re.compile(rf"{_NAME}[ ,:<(\[]{{0,3}}$")
+_FIRST = re.compile(r"([^\s,]+)[ ,]+")
 _IS = re.compile(one_of(ROLE))
 _LINE = re.compile(rf"(?m:^)[ \t]*(?P<value>{_ALONE})[ \t]*(?=\n|$)")
 
@@ -74,6 +76,7 @@ def _all(text: str) -> Iterator[Span]:
         (_OF_ONESELF, "who speaks of himself", True),
         (_AFTER_ROLE, "after what a person is", True),
         (_BORN, "before a birth", True),
+        (_DATED, "before a birth", False),
         (_WHAT, "before what a person is", True),
         (_PARTIES[0], "a party", True),
         (_PARTIES[1], "a party", True),
@@ -110,6 +113,10 @@ def _above(text: str) -> Iterator[Span]:
 def _span(text: str, match: re.Match[str], why: str, sure: bool, group: str = "value") -> Iterator[Span]:
     """The name of a match, as far as no label or small word begins, if it is somebody's."""
     start, end = match.span(group)
+    opened = full_names.OPENING.match(text, start, end)
+    start = opened.end() if opened else start
+    while (first := _FIRST.match(text, start, end)) and (labels.is_label(first[1]) or _IS.fullmatch(first[1])):
+        start = first.end()
     tokens = list(re.finditer(r"[^\s,]+", text[start:end]))
     for number, token in enumerate(tokens):
         ends = number > 1 and (labels.is_label(token.group()) or _IS.fullmatch(token.group()))
