@@ -115,8 +115,8 @@ def _span(text: str, match: re.Match[str], why: str, sure: bool, group: str = "v
     start, end = match.span(group)
     opened = full_names.OPENING.match(text, start, end)
     start = opened.end() if opened else start
-    while (first := _FIRST.match(text, start, end)) and (labels.is_label(first[1]) or _IS.fullmatch(first[1])):
-        start = first.end()
+    while (word := _FIRST.match(text, start, end)) and (labels.is_label(word[1]) or _IS.fullmatch(word[1])):
+        start = word.end()
     tokens = list(re.finditer(r"[^\s,]+", text[start:end]))
     for number, token in enumerate(tokens):
         ends = number > 1 and (labels.is_label(token.group()) or _IS.fullmatch(token.group()))
