@@ -334,7 +334,7 @@ def test_what_the_network_marks_is_a_region_on_the_page(face_model, monkeypatch)
     monkeypatch.setattr(detector, "_session", Marked())
     (region,) = detector.find(np.zeros((200, 300, 3), np.uint8), [])
     assert region.kind == "face"
-    assert np.allclose(region.quad[0], (34 - 6.4, 22 - 8), atol=1e-4)
+    assert np.allclose(region.quad[0], (2 * (34 - 6.4), 2 * (22 - 8)), atol=1e-4)  # the page is looked at half as large
 
 
 class Brightest:
@@ -350,14 +350,15 @@ class Brightest:
         return planted([(int(y) // 4, int(x) // 4, 40, 32, 0.9)], (view.shape[0] // 4, view.shape[1] // 4))
 
 
-def test_a_picture_is_looked_at_in_four_rotations_and_each_face_is_where_it_is(face_model, monkeypatch):
+def test_a_picture_is_looked_at_in_full_in_four_rotations_and_each_face_is_where_it_is(face_model, monkeypatch):
     detector = FaceDetector(face_model)
     image = np.full((600, 800, 3), 240, np.uint8)
     image[200:360, 300:500] = np.random.default_rng(0).integers(20, 120, (160, 200, 1), dtype=np.uint8)
     image[260:268, 380:388] = 255
     monkeypatch.setattr(detector, "_session", Brightest())
     found = detector.find(image, [])
-    assert len(found) == 4
+    assert len(found) == 5
+    assert len([face for face in found if face.box.area < 4_000]) == 4  # the fifth is the page's, at half the size
     for face in found:
         assert abs((face.box.x0 + face.box.x1) / 2 - 384) < 8
         assert abs((face.box.y0 + face.box.y1) / 2 - 264) < 8
@@ -450,17 +451,58 @@ def test_a_blurred_code_is_found_whole(name, monkeypatch):
     monkeypatch.setattr(codes, "ROW", 99.0)
     monkeypatch.setattr(codes, "ROW_OF_BARS", 99.0)
     monkeypatch.setattr(codes, "BARS", 99)
+    monkeypatch.setattr(codes, "bullseyes", lambda gray: [])
     assert not found()
 
 
 def test_what_is_read_is_no_code_but_for_one_character(monkeypatch):
-    page, box = blurred(zxingcpp.BarcodeFormat.Aztec, "AB1234567890", 4)
+    page, box = blurred(zxingcpp.BarcodeFormat.DataMatrix, "AB1234567890", 4)
     quad = ((box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1))
     assert CodeDetector().find(page, [Line("回", quad, 0.99, 0.99)])
     assert CodeDetector().find(page, [Line("Inn", quad, 0.6, 0.6)])
     assert not CodeDetector().find(page, [Line("Inn", quad, 0.99, 0.99)])
     monkeypatch.setattr(codes, "READ", 2.0)  # mutant: what is read counts for nothing
     assert CodeDetector().find(page, [Line("Inn", quad, 0.99, 0.99)])
+
+
+def laid_on_lines(kind, text: str, scale: int, turns: int) -> tuple[np.ndarray, Box, list[Line]]:
+    """A page with a code on its lines of text that zxing-cpp does not decode, where it is, and the lines."""
+    clear = np.rot90(np.array(zxingcpp.create_barcode(text, kind).to_image(scale=scale)), turns).copy()
+    for strength in range(3, 12):
+        page, code = text_page(), cv2.GaussianBlur(clear, (0, 0), 0.15 * strength * scale)
+        page[40 : 40 + code.shape[0], 60 : 60 + code.shape[1]] = code[..., None]
+        if not zxingcpp.read_barcodes(page):
+            break
+    assert zxingcpp.read_barcodes(page) == []
+    tops = range(8, 8 + 12 * 32, 32)
+    lines = [Line("Invoice of the", ((8, y), (260, y), (260, y + 24), (8, y + 24)), 0.99, 0.99) for y in tops]
+    rows, columns = np.nonzero(clear < 128)
+    at = 60 + int(columns.min()), 40 + int(rows.min()), 61 + int(columns.max()), 41 + int(rows.max())
+    return page, Box(*at), lines
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_middle_of_an_aztec_code_tells_it_where_lines_were_read(scale, monkeypatch):
+    page, box, lines = laid_on_lines(zxingcpp.BarcodeFormat.Aztec, "AB1234567890", scale, 0)
+    monkeypatch.setattr(codes, "_textured", lambda gray, ink: [])
+
+    def found():
+        return any(r.box.intersect(box) >= 0.95 * box.area for r in CodeDetector().find(page, lines))
+
+    assert found()
+    monkeypatch.setattr(codes, "bullseyes", lambda gray: [])  # mutant
+    assert not found()
+
+
+def test_a_large_code_across_lines_is_no_text_of_theirs(monkeypatch):
+    page, box, lines = laid_on_lines(zxingcpp.BarcodeFormat.PDF417, "Smith John 1984", 2, 1)
+
+    def found():
+        return any(r.box.intersect(box) >= 0.8 * box.area for r in CodeDetector().find(page, lines))
+
+    assert found()
+    monkeypatch.setattr(codes, "MASSIVE", 2.0)  # mutant: whatever lies in lines is text
+    assert not found()
 
 
 @pytest.mark.parametrize("box", [Box(0, -9, 200, -1), Box(10, 500, 300, 560), Box(10, -4, 300, 30)])

@@ -94,6 +94,12 @@ def test_a_second_look_sees_the_other_half(at_work):
         ("4006381333931", []),  # the check digit of an article number fits
         ("4006381333932", ["4006381333932"]),
         ("10 20 30 40 50", []),
+        ("2026/12345", ["2026/12345"]),  # no day of any month
+        ("2026/12/24 12", []),
+        ("kept as 12 C 3456/26 there", ["12 C 3456/26"]),
+        ("96385074", []),
+        ("Filed as: 96385074", ["96385074"]),  # a word announces it, so its check digit fits by chance
+        ("Article: 96385074", []),
     ],
 )
 def test_long_numbers_that_nothing_explains(text, found):

@@ -45,6 +45,8 @@ FOUND = [
     (STREET, "Port Maxfort S6G 2QE", ["Port Maxfort S6G 2QE"]),
     (STREET, "Kimberlyview, NJ 78456", ["Kimberlyview, NJ 78456"]),
     (STREET, "Sarastraat 9\nHasselt", ["Sarastraat 9", "Hasselt"]),
+    (STREET, "12 Baker Street\nStatement of Account", ["12 Baker Street"]),
+    (STREET, "48337 Lichtenfels\nSebruwa Vorthagen", ["48337 Lichtenfels"]),
     (chinese_names.RULE, "王淑华", ["王淑华"]),
     (chinese_names.RULE, "張志明", ["張志明"]),
     (chinese_names.RULE, "本合同由陈淑华签订", ["陈淑华"]),

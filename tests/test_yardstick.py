@@ -82,6 +82,7 @@ def test_rules_find_what_is_planted_and_fewer_rules_find_less():
     pages = [yardstick.page("tuning", index, chinese) for chinese in (False, True) for index in range(6, 22)]
     everything = registry.rules()
     assert recall(everything, pages) >= 0.98
-    shaped = [rule for rule in everything if rule.name != "announced_value"]  # which steps in for some of the others
+    stand_ins = ("announced_value", "long_number", "person", "mail_name")  # which step in for some of the others
+    shaped = [rule for rule in everything if rule.name not in stand_ins]
     for lost in ("full_name", "address", "record", "plate", "vehicle"):
         assert recall([rule for rule in shaped if rule.name != lost], pages[:16]) < recall(shaped, pages[:16])

@@ -16,6 +16,7 @@ from privacy.detectors.interface import Rule, Span, moved, spread
 from privacy.detectors.words import common
 
 KIND = "address"
+STREET = "a street with a number"
 NEAR = 40  # characters between a street and its town
 LONGEST = 45  # characters of a line above a town that may be its street
 
@@ -120,11 +121,16 @@ _NO_STREET = re.compile(r"[:@]|[.,]\d\d$")
 def search(text: str, lists: Gazetteer) -> list[Span]:
     """Spans of addresses in a folded text."""
     spaced, at = spread(text)
-    streets = [m for pattern in _STREETS for m in pattern.finditer(spaced) if _is_street(m)]
-    found = [Span(*m.span(), KIND, 0.75, "a street with a number") for m in streets]
-    found += _places(spaced, [m.span() for m in streets], lists)
+    known = streets(spaced)
+    found = [Span(*place, KIND, 0.75, STREET) for place in known]
+    found += _places(spaced, known, lists)
     spans = [moved(piece, at) for span in found for piece in _without_labels(span, spaced)]
-    return [*spans, *_towns(text, spans), *_above(text, spans)]
+    return [*spans, *_towns(text, spans, lists), *_above(text, spans)]
+
+
+def streets(spaced: str) -> list[tuple[int, int]]:
+    """Where streets with their numbers stand in a text whose lost spaces were put back."""
+    return [m.span() for pattern in _STREETS for m in pattern.finditer(spaced) if _is_street(m)]
 
 
 def _is_street(match: re.Match[str]) -> bool:
@@ -151,10 +157,12 @@ def _places(text: str, streets: Sequence[tuple[int, int]], lists: Gazetteer) -> 
     return found
 
 
-def _towns(text: str, streets: list[Span]) -> list[Span]:
-    """The line under a street is a town's if it is short and has no figures or is listed."""
+def _towns(text: str, spans: list[Span], lists: Gazetteer) -> list[Span]:
+    """The line under a street is a town's if it is short, has no figures, and is listed or not all common words."""
     found = []
-    for span in streets:
+    for span in spans:
+        if span.reason != STREET:
+            continue  # under a town with its code a letter begins
         line = re.compile(r"[ ,]*\n ?((?:\d[ae]? ?)?[^\n\t:\d\[█]{2,40})(?=\n|$)").match(text, span.end)
         if (
             line
@@ -162,9 +170,16 @@ def _towns(text: str, streets: list[Span]) -> list[Span]:
             and len(line[1].split()) <= 4
             and not line[1].endswith(".")
             and not labels.is_label(line[1])
+            and _a_town(line[1], lists)
         ):
             found.append(Span(*line.span(1), KIND, 0.6, "the line under a street"))
     return found
+
+
+def _a_town(line: str, lists: Gazetteer) -> bool:
+    words = re.findall(r"[^\W\d_]{3,}", line)
+    named = any(plain(word) in lists.given or plain(word) in lists.surnames for word in words)
+    return named or plain(line.strip()) in lists.towns or not all(map(common, words))
 
 
 def _above(text: str, spans: list[Span]) -> list[Span]:
@@ -187,4 +202,4 @@ def _without_labels(span: Span, text: str) -> list[Span]:
 
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the towns of held-out pages."""
-    return Rule("address", "2", lambda text: search(text, gazetteer(half)), blocks=True)
+    return Rule("address", "3", lambda text: search(text, gazetteer(half)), blocks=True)

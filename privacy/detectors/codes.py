@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from privacy.detectors.bullseyes import bullseyes
 from privacy.detectors.interface import check_page
 from privacy.detectors.unread import dark
 from privacy.page import Box, Image, Line, Quad, Region
@@ -25,8 +26,9 @@ WINDOW = 15  # pixels; around each, what way its edges run
 COHERENT = 0.8  # of the gradients there run one way,
 EDGES = 36.0  # and so strong they are, squared, on average
 ROW_OF_BARS, ASTRAY = 20.0, 0.1  # changes along a row of blurred bars, at least, and of them across it, at most
-CLOSED = (5, 9, 17)  # pixels; gaps that are bridged, up to the widest between bars
-LEAST = 22  # pixels; the smallest code
+CLOSED = ((5, 15), (9, 15), (9, 31), (17, 15))  # pixels; gaps that are bridged, up to the widest between bars, and
+LEAST = 22  # pixels; the smallest code; what is thinner than the second number is let go, as lines of text beside it
+MASSIVE, LINES = 0.5, 1.8  # share of ink, and heights of a line on both sides: so much and so large is no text
 SOLID = 0.75  # of its box is ink and bridged gaps
 PART = 0.9  # of the page's shorter side; what is larger is the page
 FILLED = 0.3, 0.75  # the shares of ink in a matrix, sharp or blurred
@@ -48,7 +50,7 @@ class CodeDetector:
     """Finds every kind of code zxing-cpp knows, and areas that look like bars or modules."""
 
     name = KIND
-    version = "zxing-2"
+    version = "zxing-3"
     pixels = True
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
@@ -62,6 +64,7 @@ class CodeDetector:
         text = [line.box for line in lines if _surely(line)]
         ink = _ink(gray, Box(0, 0, gray.shape[1], gray.shape[0]))
         regions += [r for r in (*_barred(gray, ink), *_textured(gray, ink)) if not _read(ink, r.box, text)]
+        regions += bullseyes(gray)
         kept: list[Region] = []
         for region in regions:
             box = region.box
@@ -157,9 +160,9 @@ def _textured(gray: Gray, ink: Mask) -> list[Region]:
     """
     sharp = _ink(cv2.GaussianBlur(gray, (0, 0), 0.8), Box(0, 0, gray.shape[1], gray.shape[0]), NARROW)
     regions = []
-    for size in CLOSED:
+    for size, thin in CLOSED:
         closed = cv2.morphologyEx(ink, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
-        closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((LEAST - 7, LEAST - 7), np.uint8))
+        closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((thin, thin), np.uint8))
         _, _, areas, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
         for x, y, w, h, area in areas[1:].tolist():
             if min(w, h) >= LEAST and area >= SOLID * w * h and min(w, h) < PART * min(gray.shape):
@@ -175,8 +178,12 @@ def _surely(line: Line) -> bool:
 
 
 def _read(ink: Mask, box: Box, lines: Sequence[Box]) -> bool:
-    """Does most of its ink lie in these lines?"""
+    """Does most of its ink lie in these lines? Not if it is too dense and too large for text that lies about it."""
     inside = ink[max(box.y0, 0) : box.y1, max(box.x0, 0) : box.x1]
+    heights = [min(line.y1 - line.y0, line.x1 - line.x0) for line in lines if box.intersect(line)]
+    large = bool(heights) and min(inside.shape) >= LINES * float(np.median(heights))
+    if large and inside.mean() >= MASSIVE:
+        return False
     rules = (inside.mean(axis=1, keepdims=True) > RULE) | (inside.mean(axis=0, keepdims=True) > RULE)
     inside = np.where(rules, 0, inside).astype(np.uint8)
     left = inside.copy()

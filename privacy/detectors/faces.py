@@ -23,6 +23,7 @@ STRIDE = 4
 THRESHOLD = 0.3
 OVERLAP = 0.3  # of two boxes that overlap more (intersection over union), the surer one stays
 LONG_SIDE = 1280  # pixels; larger pages are scaled down: a face of 20 pixels is then still found at 3840
+COARSE = 0.5  # of that size is enough for the page as a whole; pictures are looked at in full
 GROWN = 0.2  # a box ends at brow and chin; hair and ears tell too
 
 Maps = npt.NDArray[np.float32]
@@ -33,7 +34,7 @@ class FaceDetector:
     """Finds faces with the CenterFace ONNX file at `model`."""
 
     name = KIND
-    version = "centerface-2"
+    version = "centerface-3"
     pixels = True
 
     def __init__(self, model: Path, threads: int = 1, threshold: float = THRESHOLD) -> None:
@@ -47,17 +48,18 @@ class FaceDetector:
         self._threshold = threshold
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
-        """Faces on the page as it is, and in its pictures turned by quarters: a photograph may lie otherwise."""
+        """Faces on the page as it is, and in its pictures, upright and turned: a photograph may lie otherwise."""
         check_page(image)
-        boxes = self._look(image, Box(0, 0, image.shape[1], image.shape[0]), 0)
-        for part in pictures(image):
-            for turns in (1, 2, 3):
+        page, parts = Box(0, 0, image.shape[1], image.shape[0]), pictures(image)
+        boxes = self._look(image, page, 0, 1.0 if page in parts else COARSE)
+        for part in parts:
+            for turns in range(1 if part == page else 0, 4):
                 boxes += self._look(image, part, turns)
         return [Region(KIND, _corners(box), score, "face detector") for box, score in boxes]
 
-    def _look(self, image: Image, part: Box, turns: int) -> list[tuple[Bounds, float]]:
+    def _look(self, image: Image, part: Box, turns: int, share: float = 1.0) -> list[tuple[Bounds, float]]:
         """Boxes and scores in a part of the page, looked at when it was turned by so many quarters."""
-        scale = min(1.0, LONG_SIDE / max(image.shape[:2]))
+        scale = min(1.0, LONG_SIDE / max(image.shape[:2])) * share
         view = np.ascontiguousarray(np.rot90(image[part.y0 : part.y1, part.x0 : part.x1], turns))
         heat, sizes, offsets = self._session.run(["537", "538", "539"], {"input.1": network_input(view, scale)})
         height, width = view.shape[:2]

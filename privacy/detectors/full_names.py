@@ -38,7 +38,7 @@ _FIRM = re.compile(
 )
 _ITS_END = re.compile(r"(?:S\. ?(?:Com|A|L|C|n\. ?c|a\. ?s|r\. ?l|p\. ?A)|[BN]\. ?V)[. ]*$")
 _CHINESE_FIRM = re.compile(r"[\u4e00-\u9fff()]{2,20}(?:公司|集团|集團|企业|企業)")
-_OPENING = re.compile(
+OPENING = re.compile(
     r"(?:(?:Dear|Hello|Hi|Guten Tag|Tag|Liebe[rs]?|Sehr geehrte[rs]?|Geehrte[rs]?|Cher|Chère|Chere|Bonjour"
     r"|Estimad[oa]|Querid[oa]"
     r"|Gentile|Egregio|Geachte|Szanown[aey]|Drog[ia]|Monsieur|Madame|Mr|Mrs|Ms|Herrn?|Frau|Se[nñ]ora?|Signora?"
@@ -63,7 +63,7 @@ def search(text: str, lists: Gazetteer) -> list[Span]:
         alone = len(cell.strip(" .,:;*-_|")) <= match.end() - match.start() + 2
         for first, last in _of_no_firm(spaced, text, at, match.span(), (before, after)):
             for start, end in labels.parted(spaced, first, last):
-                opened = _OPENING.match(spaced, start, end)
+                opened = OPENING.match(spaced, start, end)
                 start = opened.end() if opened else start
                 found = _names(spaced[start:end], alone, lists)
                 spans += [moved(Span(start + a, start + b, KIND, 0.6, why), at) for a, b, why in found]
@@ -94,7 +94,7 @@ def _of_no_firm(
         left = spaced[cell[0] : start].rpartition(",")[2] if start == match[0] else ""
         right = spaced[end : cell[1]].partition(",")[0] if end == match[1] else ""
         as_read = text[at[start - len(left)] : at[max(end + len(right) - 1, start)] + 1]
-        if _marked(left + part + right) or _marked(as_read):
+        if marked(left + part + right) or marked(as_read):
             kept = [(a, b) for a, b in kept if " " in spaced[a:b].strip()]
         else:
             kept.append((start, end))
@@ -113,7 +113,7 @@ def _runs(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return runs
 
 
-def _marked(text: str) -> bool:
+def marked(text: str) -> bool:
     return _FIRM.search(text) is not None or _ITS_END.search(text) is not None
 
 

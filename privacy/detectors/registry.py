@@ -18,9 +18,11 @@ from privacy.detectors import (
     iban,
     labelled_fields,
     long_numbers,
+    mail_names,
     mrz,
     names,
     national_ids,
+    people,
     phone,
     plates,
     records,
@@ -62,6 +64,8 @@ _RULES: tuple[Rule, ...] = (
     chinese_addresses.RULE,
     announced_values.RULE,
     long_numbers.RULE,
+    people.RULE,
+    mail_names.RULE,
 )
 RULES = rules()
 NAMES: tuple[str, ...] = (
