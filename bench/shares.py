@@ -27,7 +27,7 @@ def kept(scores: dict[str, Scores], seed: int, resamples: int = 4000) -> dict[st
     """
     there = [scores[name] for name in CEILINGS if name in scores]
     found: dict[str, dict[str, list[float]]] = {}
-    for name in scores.keys() - {BASELINE}:
+    for name in scores.keys() - {BASELINE} if there else ():
         ceilings = [each for each in there if each.keys() >= scores[name].keys()] or there
         documents = sorted(set(scores[name]).intersection(*ceilings))
         if len(documents) < 2:

@@ -218,13 +218,15 @@ class Learning:
             and start.replaces(settings.weights_dir, settings.models_dir / "current")
             and offering.standing(entries, kept.stem) is Standing.DUE
         )
-        gain = offering.looked_for(entries, kept.stem) if due else offering.MOST_GAIN
+        beneath = offering.beneath(entries)
+        hoped = offering.LEAST_GAIN if beneath else offering.MOST_GAIN  # a start leaves little to gain
+        gain = offering.looked_for(entries, kept.stem) if due else hoped
         attempt, tolerance = 1 + self._budget.tries(), settings.gates.holdout_tolerance
         if reason := offering.too_few(looks, self._budget.gate_event, gain, attempt, tolerance):
             raise Refused(reason)
         if due and not start.sound(kept):
             self._make(kept, scratch)
-        return {"start": str(kept) if due else None, "offer": due, "beneath": offering.beneath(entries)}
+        return {"start": str(kept) if due else None, "offer": due, "beneath": beneath}
 
     def _make(self, kept: Path, scratch: Path) -> None:
         self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")

@@ -78,6 +78,10 @@ class Line:
     min_confidence: float
     chars: tuple[Char, ...] = field(default=(), repr=False)
 
+    def __hash__(self) -> int:
+        """By what tells lines of a page apart: their hundred characters are hashed for every rule otherwise."""
+        return hash((self.text, self.quad))
+
     @property
     def box(self) -> Box:
         return Box.around(self.quad)

@@ -245,6 +245,14 @@ def test_a_start_is_made_only_to_be_offered_and_offered_only_where_it_can_pass(s
     assert not serving.kept.exists()
 
 
+def test_on_top_of_a_start_the_hold_out_must_tell_a_smaller_gain(serving, book):
+    book.judged(Verdict.PASS, THIS)
+    serving.model.write_bytes(b"the start")
+    with pytest.raises(Refused, match="17 hold-out units cannot tell whether a candidate is better: 18 are needed"):
+        serving.begins(17)
+    assert serving.begins(18) == {"start": None, "offer": False, "beneath": DIGEST}
+
+
 @pytest.mark.parametrize("harm", ["cut", "turned", "emptied"])
 def test_a_start_that_the_disk_spoilt_is_made_anew(serving, harm):
     """No round could read it, and each would fail."""

@@ -9,7 +9,7 @@ from daemon.redacting import PASSES, Quarantine, Redactor
 from models import orientation, weights
 from models.reader import NARROW, Reader
 from privacy import anonymise
-from privacy.detectors import email, interface, phone
+from privacy.detectors import email, interface, lookalikes, passages, phone, words
 from privacy.detectors.interface import TextDetector
 from privacy.detectors.unread import UnreadDetector
 from privacy.page import Region
@@ -61,11 +61,17 @@ def test_what_the_first_look_missed_the_second_fills(readers, page):
 
 
 def test_no_text_of_a_page_stays_when_it_is_done(readers, page, monkeypatch):
+    def kept():
+        caches = (interface._searched, lookalikes.fold, passages.found_in, words.cut)
+        return [cache.cache_info().currsize for cache in caches]
+
+    words.cut("张三住在北京")
     Redactor(*readers, late()).look(page[0], 1)
-    assert interface._searched.cache_info().currsize == 0
+    assert kept() == [0, 0, 0, 0]
     monkeypatch.setattr("daemon.redacting.forget", lambda: None)  # mutant: nothing is forgotten
+    words.cut("张三住在北京")
     Redactor(*readers, late()).look(page[0], 1)
-    assert interface._searched.cache_info().currsize > 0
+    assert all(kept())
     interface.forget()
 
 

@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from privacy.detectors.lookalikes import fold
-from privacy.detectors.passages import passages
+from privacy.detectors.passages import found_in, passages
+from privacy.detectors.words import cut
 from privacy.errors import BadPage
 from privacy.page import Image, Line, Region
 
@@ -71,7 +72,8 @@ def _searched(search: Callable[[str], list[Span]], text: str) -> tuple[Span, ...
 
 def forget() -> None:
     """No text of a page that is done stays in memory for a rule's sake."""
-    _searched.cache_clear()
+    for each in (_searched, fold, found_in, cut):
+        each.cache_clear()
 
 
 def squeeze(text: str) -> tuple[str, list[int]]:
@@ -185,13 +187,13 @@ class TextDetector:
 
     def find(self, image: Image, lines: Sequence[Line]) -> list[Region]:
         found = [
-            (passage, self.rule.find(passage.text)) for passage in passages(lines, self.rule.whole, self.rule.blocks)
+            (passage, fold(passage.text), self.rule.find(passage.text))
+            for passage in passages(lines, self.rule.whole, self.rule.blocks)
         ]
-        known = {value for passage, spans in found for value in values(fold(passage.text), spans)}
-        surnames = {word for passage, spans in found for word in _single_words(fold(passage.text), spans)}
+        known = {value for _, folded, spans in found if spans for value in values(folded, spans)}
+        surnames = {word for _, folded, spans in found if spans for word in _single_words(folded, spans)}
         regions: dict[Region, None] = {}
-        for passage, spans in found:
-            folded = fold(passage.text)
+        for passage, folded, spans in found:
             more = [span for kind, value in known for span in again(folded, kind, value)]
             own = {span.end for span in spans}
             more += [span for name in surnames for span in with_surname(folded, name) if span.end not in own]

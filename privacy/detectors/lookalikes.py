@@ -30,6 +30,7 @@ _AMONG_DIGITS = re.compile(
 )
 
 
+@lru_cache(maxsize=16_384)  # some fifty rules look at each text; `interface.forget` clears it
 def fold(text: str) -> str:
     """Full-width forms become ASCII, all dashes one, odd quotes and spaces plain; nothing changes its place."""
     plain = text if text.isascii() else "".join(_narrow(c) for c in text)

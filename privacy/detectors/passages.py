@@ -56,12 +56,12 @@ def passages(lines: Sequence[Line], whole: bool = False, blocks: bool = False) -
 
     With `whole` the page in one as well; with `blocks` every column of lines close below each other.
     """
-    few, page, columns = _passages(tuple(lines))
+    few, page, columns = found_in(tuple(lines))
     return [*few, *(columns if blocks else ()), *(page if whole else ())]
 
 
-@lru_cache(maxsize=2)  # every rule asks for the same page
-def _passages(lines: tuple[Line, ...]) -> tuple[list[Passage], list[Passage], list[Passage]]:
+@lru_cache(maxsize=2)  # every rule asks for the same page; `interface.forget` clears it
+def found_in(lines: tuple[Line, ...]) -> tuple[list[Passage], list[Passage], list[Passage]]:
     boxes = [line.box for line in lines]
     alone = [_passage(i, line) for i, line in enumerate(lines)]
     beside_each_other = rows(boxes)

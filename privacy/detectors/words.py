@@ -202,7 +202,7 @@ def given_name(text: str) -> bool:
     return simplified(text) in _chinese()[1]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # `interface.forget` clears it
 def cut(text: str) -> tuple[str, ...]:
     """A run of Chinese characters in as few words as it can be cut into; what is in no word stands alone."""
     plain_text, known = simplified(text), _chinese()[2]
