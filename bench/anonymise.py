@@ -50,20 +50,25 @@ from learners import yardstick
 from models import weights
 from models.orientation import placement, rotate
 from models.reader import NARROW, Reader
+from privacy import anonymise as fills
 from privacy.detectors import registry
+from privacy.detectors.interface import Detector
 
 _redactor: Redactor | None = None
 _v4: Reader | None = None
+_readers: tuple[Reader, ...] = ()
+_detectors: tuple[Detector, ...] = ()
 
 
 def prepare(half: bool) -> None:
-    global _redactor, _v4
+    global _redactor, _v4, _readers, _detectors
     cv2.setNumThreads(1)
     folder = weights.default_folder()
     _v4 = Reader(weights.v4_files(folder), "v4")
     guard = Reader(weights.v6_files(), "v6", narrowest=NARROW)
-    serving = Reader(weights.v4_files(folder), "v4", narrowest=NARROW)
-    _redactor = Redactor(guard, serving, registry.default_detectors(folder / "centerface.onnx", half=half))
+    _readers = guard, Reader(weights.v4_files(folder), "v4", narrowest=NARROW)
+    _detectors = tuple(registry.default_detectors(folder / "centerface.onnx", half=half))
+    _redactor = Redactor(*_readers, _detectors)
 
 
 def one(task: Task) -> dict[str, Any]:
@@ -111,18 +116,18 @@ def one(task: Task) -> dict[str, Any]:
 
 
 def recall_only(task: Task, folder: Path) -> dict[str, Any]:
-    """Detection and filling alone, on readings that are kept in `folder` between runs; no second look, no leak."""
+    """Detection and filling alone, on two whole readings that `folder` keeps between runs; no second look, no leak."""
     part, index, chinese, seed, _, _ = task
-    assert _redactor is not None
     page = yardstick.page(part, index, chinese, seed)
     kept = folder / f"{part}-{'chinese' if chinese else 'latin'}-{seed}-{index}.pickle"
     if kept.exists():
         readings = pickle.loads(kept.read_bytes())
     else:
-        readings = _redactor.readings(page.image)
+        lines = _readers[0].read(page.image)
+        readings = [lines, _readers[1].reread(page.image, lines)]
         kept.write_bytes(pickle.dumps(readings))
     clock, processor = time.perf_counter(), time.process_time()
-    mask = _redactor.filled(page.image, readings).mask
+    mask = fills.anonymise(page.image, readings, _detectors).mask
     spent = time.perf_counter() - clock, time.process_time() - processor
     innocent = page.innocent()
     return {

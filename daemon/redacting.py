@@ -102,8 +102,7 @@ class Redactor:
 
     def _looked(self, image: Image, number: int) -> tuple[PageResult, str]:
         up = orientation.upright(image, self._guard)
-        readings = [up.lines, self._serving.reread(up.image, up.lines)]
-        redaction = anonymise.anonymise(up.image, readings, self._detectors)
+        redaction, readings = self.first(up.image, up.lines)
         reason = f"page {number} could not be read surely" if _failed(up.lines) else ""
         for _ in range(PASSES):
             if reason:
@@ -126,14 +125,20 @@ class Redactor:
         except BadPage:
             return result, f"on page {number} a surrogate was drawn outside its place"
 
-    def readings(self, image: Image) -> list[list[Line]]:
-        """Both models' readings of a page that stands upright."""
-        guarded = self._guard.read(image)
-        return [guarded, self._serving.reread(image, guarded)]
+    def first(self, image: Image, lines: Sequence[Line]) -> tuple[anonymise.Redaction, list[list[Line]]]:
+        """The first fill of a page that stands upright, before anybody looks again, and both readings of it.
 
-    def filled(self, image: Image, readings: Sequence[Sequence[Line]]) -> anonymise.Redaction:
-        """The first fill, before anybody looks again."""
-        return anonymise.anonymise(image, readings, self._detectors)
+        `lines` are the guard's. What goes whole by its reading alone is not read again by the model in service: in
+        its reading the guard's line stands there, as context for what does not go. Only detectors that look at the
+        ink do without it: one reading does not confirm itself.
+        """
+        texts, pixels = ([d for d in self._detectors if d.pixels is ink] for ink in (False, True))
+        found = anonymise.find(image, [lines], texts)
+        gone = anonymise.hidden(image, lines, found)
+        seen = self._serving.reread(image, [line for line, goes in zip(lines, gone, strict=True) if not goes])
+        second = sorted([*seen, *(line for line, goes in zip(lines, gone, strict=True) if goes)], key=_corner)
+        found += anonymise.find(image, [second], texts) + anonymise.find(image, [lines, seen], pixels)
+        return anonymise.cover(image, [lines, second], found), [list(lines), second]
 
     def _again(self, redaction: anonymise.Redaction, readings: Sequence[Sequence[Line]]) -> list[list[Line]]:
         """Both readings of the filled page: of lines whose pixels are as they were, the last; all others anew.
@@ -152,6 +157,10 @@ class Redactor:
 
 def _in_order(lines: Sequence[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: (line.box.y0 + line.box.y1, line.box.x0))
+
+
+def _corner(line: Line) -> tuple[int, int]:
+    return line.box.y0, line.box.x0
 
 
 def _still(number: int, left: Sequence[Region]) -> str:

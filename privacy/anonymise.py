@@ -62,13 +62,7 @@ class Redaction:
 
     def touches(self, line: Line) -> bool:
         """Was any of the line's ink filled?"""
-        core = _shrunk(line.quad, EDGE)
-        box = _clipped(Box.around(core), self.mask)
-        inside = np.zeros((box.y1 - box.y0, box.x1 - box.x0), dtype=np.uint8)
-        if inside.size == 0:
-            return False
-        _paint(inside, core, box)
-        return bool((self.mask[box.y0 : box.y1, box.x0 : box.x1] & (inside > 0)).any())
+        return bool(_core(line, self.mask).any())
 
     def unchanged(self, lines: Sequence[Line]) -> list[Line]:
         """Lines none of whose pixels were filled: the same reader would read them as before."""
@@ -83,12 +77,27 @@ def anonymise(
     Raises:
         BadPage: the image is not `(H, W, 3) uint8` with at least one pixel.
     """
+    return cover(image, readings, [*also, *find(image, readings, detectors)])
+
+
+def find(image: Image, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]) -> list[Region]:
+    """What the detectors find: those of text in each reading by itself, those of pixels beside all of them.
+
+    Raises:
+        BadPage: the image is not `(H, W, 3) uint8` with at least one pixel.
+    """
     check_page(image)
-    found: list[Region] = list(also)
     everything = [line for lines in readings for line in lines]
+    found = []
     for detector in detectors:
         for lines in (everything,) if detector.pixels else readings:
             found += detector.find(image, lines)
+    return found
+
+
+def cover(image: Image, readings: Sequence[Sequence[Line]], found: Sequence[Region]) -> Redaction:
+    """Fills these regions; the lines of the readings say how far a fill may grow, and what changed."""
+    everything = [line for lines in readings for line in lines]
     mask = _blocks(image, found, [line.box for line in everything])
     return Redaction(
         image=fill(image, mask),
@@ -97,6 +106,13 @@ def anonymise(
         unfilled=tuple(region for region in found if not _on_page(region, mask)),
         parts=tuple(_strips(mask, [line.box for line in everything if not _clear(line, mask)])),
     )
+
+
+def hidden(image: Image, lines: Sequence[Line], found: Sequence[Region]) -> list[bool]:
+    """Of which lines the fills of these regions cover all ink: nothing else can be found there."""
+    mask = _blocks(image, found, [line.box for line in lines])
+    cores = (_core(line, mask) for line in lines)
+    return [bool(core.size and core.all()) for core in cores]
 
 
 def verify(redaction: Redaction, readings: Sequence[Sequence[Line]], detectors: Sequence[Detector]) -> list[Region]:
@@ -184,6 +200,17 @@ def _components(mask: Mask) -> tuple[npt.NDArray[np.int32], list[Box]]:
     """The connected parts of a mask: an image of their numbers, from 1, and their boxes."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     return labels, [Box(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:].tolist()]
+
+
+def _core(line: Line, mask: Mask) -> Mask:
+    """`(N,)`: of the mask, the pixels between the reader's allowances above and below the line."""
+    core = _shrunk(line.quad, EDGE)
+    box = _clipped(Box.around(core), mask)
+    inside = np.zeros((box.y1 - box.y0, box.x1 - box.x0), dtype=np.uint8)
+    if inside.size:
+        _paint(inside, core, box)
+    pixels: Mask = mask[box.y0 : box.y1, box.x0 : box.x1][inside > 0]
+    return pixels
 
 
 def _clear(line: Line, mask: Mask) -> bool:

@@ -242,6 +242,19 @@ def test_regions_of_both_readings_are_filled_and_counted_once(detectors):
     assert anonymise(image, [], texts).counts == {}
 
 
+def test_a_line_is_hidden_when_all_of_its_ink_goes():
+    image = np.full((200, 300, 3), 255, np.uint8)
+    whole, all_but_its_end, nothing = (
+        line("x", 10, 40, 90, 60),
+        line("x", 10, 80, 130, 100),
+        line("x", 10, 150, 90, 170),
+    )
+    flat = line("x", 10, 180, 10, 180)
+    fills = [region(10, 40, 90, 60), region(10, 80, 118, 100)]
+    assert module.hidden(image, [whole, all_but_its_end, nothing, flat], fills) == [True, False, False, False]
+    assert module.hidden(image, [whole], []) == [False]
+
+
 def test_lines_know_whether_they_were_touched_and_what_need_not_be_read_again():
     image = np.full((200, 300, 3), 255, np.uint8)
     hit, near, far = line("x", 10, 40, 90, 60), line("x", 10, 66, 90, 86), line("x", 10, 150, 90, 170)

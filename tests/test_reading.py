@@ -116,9 +116,9 @@ def test_what_a_second_look_finds_is_filled_and_looked_at_again(reading, monkeyp
 def test_a_find_of_no_area_on_the_page_is_refused(reading, monkeypatch):
     """What cannot be filled is not forgotten: outside the page, or as thin as nothing."""
     document = synthesis.generate("letter", 1, "en_GB")
-    real = anonymise.anonymise
+    real = anonymise.cover
     nowhere = Region("name", ((-9, -9), (-9, -9), (-9, -9), (-9, -9)), 0.9, "test")
-    monkeypatch.setattr(anonymise, "anonymise", lambda i, r, d, also=(): real(i, r, d, (*also, nowhere)))
+    monkeypatch.setattr(anonymise, "cover", lambda i, r, found: real(i, r, (*found, nowhere)))
     header, blobs = result(reading, document)
     assert (header["verdict"], blobs) == ("quarantined", {})
 

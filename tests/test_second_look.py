@@ -1,5 +1,7 @@
 """What a first look missed, a second one fills or refuses; and each part of it switched off is noticed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -149,9 +151,51 @@ def test_either_reader_is_enough(readers, page, monkeypatch):
         )
         seen = Redactor(*readers, [TextDetector(email.RULE)])
         readings = [real(readers[0], page[0], readers[0].find(page[0]))] * 2
-        redaction = seen.filled(page[0], readings)
+        redaction = anonymise.anonymise(page[0], readings, [TextDetector(email.RULE)])
         left = anonymise.verify(redaction, seen._again(redaction, readings), [TextDetector(email.RULE)])
         assert {region.kind for region in left} == {"email"}, family
+
+
+def test_what_goes_whole_is_not_read_by_the_model_in_service(readers, page, monkeypatch):
+    read, real = [], Reader.reread
+    monkeypatch.setattr(Reader, "reread", lambda self, image, lines: read.extend(lines) or real(self, image, lines))
+    lines = readers[0].read(page[0])
+    redaction, (guarded, second) = Redactor(*readers, [TextDetector(email.RULE)]).first(page[0], lines)
+    assert redaction.mask[page[1]].all()
+    assert [line.text for line in lines if line not in read] == [LINES[-1]]
+    assert (guarded, [line.box for line in second]) == (lines, [line.box for line in lines])
+
+
+def guard_without_the_sign(readers, page):
+    """The first fill where the guard reads an address without its sign."""
+    lines = readers[0].read(page[0])
+    misread = [replace(line, text=line.text.replace("@", "a")) for line in lines]
+    return Redactor(*readers, [TextDetector(email.RULE)]).first(page[0], misread)[0].mask[page[1]]
+
+
+def test_what_the_guard_misread_the_model_in_service_reads(readers, page):
+    assert guard_without_the_sign(readers, page).all()
+
+
+def test_mutant_that_reads_no_line_twice_leaves_it(readers, page, monkeypatch):
+    monkeypatch.setattr(anonymise, "hidden", lambda image, lines, found: [True] * len(lines))
+    assert not guard_without_the_sign(readers, page).any()
+
+
+def test_one_reading_does_not_confirm_itself(readers, page):
+    """Detectors that look at the ink are shown a line that goes whole once: what only one reader read."""
+    shown = []
+
+    class Looks:
+        name, version, pixels = "looks", "1", True
+
+        def find(self, image, lines):
+            shown.extend(line.text for line in lines)
+            return []
+
+    Redactor(*readers, [TextDetector(email.RULE), Looks()]).first(page[0], readers[0].read(page[0]))
+    assert shown.count(LINES[-1]) == 1
+    assert shown.count(LINES[0]) == 2
 
 
 class Restless:
