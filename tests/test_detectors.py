@@ -47,6 +47,7 @@ FOUND = [
     (phone, "Tel: 555 0199", ["555 0199"]),
     (phone, "Tel0123456789", ["0123456789"]),
     (phone, "Te1 0123456789", ["0123456789"]),
+    (phone, "電話08 1234567", ["08 1234567"]),
     (phone, "Call (555) 010-9999 now", ["(555) 010-9999"]),
     (phone, "555-010-9999 x123", ["555-010-9999 x123"]),
     (phone, "+44 20 7946 0958", ["+44 20 7946 0958"]),
@@ -202,6 +203,12 @@ def test_a_zone_makes_its_page_an_identity_document():
     found = {text[span.start : span.end] for span in mrz.RULE.find(text)}
     assert found == {"L898902C3", "Eriksson", "12 AUG 1974", "Anna Maria", *MRZ.split("\n")}
     assert mrz.RULE.find(text.replace("<", " ").partition("\n")[2][:46]) == []
+
+
+def test_a_number_of_letters_alone_is_personal_on_an_identity_document():
+    text = "IDENTITY CARD\nNATIONALITY\nQWGXTXPCK"
+    assert [text[span.start : span.end] for span in mrz.RULE.find(text)] == ["QWGXTXPCK"]
+    assert mrz.RULE.find(text.partition("\n")[2]) == []
 
 
 def test_lines_of_a_page_are_judged_together_where_a_rule_asks_for_it():

@@ -50,6 +50,11 @@ FOUND = [
     (chinese_names.RULE, "王淑华", ["王淑华"]),
     (chinese_names.RULE, "張志明", ["張志明"]),
     (chinese_names.RULE, "本合同由陈淑华签订", ["陈淑华"]),
+    (chinese_names.RULE, "陈欣联系电话", ["陈欣"]),
+    (chinese_names.RULE, "今日吕云系统登记", ["吕云系"]),
+    (chinese_names.RULE, "王志豪", ["王志豪"]),
+    (chinese_names.RULE, "与方淑珍核对", ["方淑珍"]),
+    (chinese_names.RULE, "出借人马艺向我司", ["马艺向"]),
     (chinese_addresses.RULE, "上海市西安县蓟州马街12号", ["上海市西安县蓟州马街12号"]),
     (chinese_addresses.RULE, "林凱翔\n員林長春\n巷4號9樓", ["林凱翔", "員林長春\n巷4號9樓"]),
     (chinese_addresses.RULE, "曾建成\n永康市自立\n路7號3樓", ["曾建成", "永康市自立\n路7號3樓"]),
@@ -90,6 +95,7 @@ STAYS = [
     "Terminal ID: 12345678",
     "Numéro de commande: 449121",
     "谢谢惠顾", "红富士苹果", "合计金额", "购物小票", "此致敬礼", "敬祝安康", "有限公司",
+    "两张照片", "第三周时间", "高等教育", "总经理办公室", "姓李的人",
 ]  # fmt: skip
 
 

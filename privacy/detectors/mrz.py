@@ -4,7 +4,8 @@ The check digits confirm. A line is one without them too: no other text is full 
 
 A page with a zone, or with the title of one, is an identity document. Its labels are small and faint,
 and readers lose them, so there
-every date, every long number and every line with a name of the zone is personal without a label.
+every date, every long number, all capitals that are no word and every line with a name of the zone are personal
+without a label.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from privacy.detectors.birth_dates import DATE
 from privacy.detectors.gazetteer import plain
 from privacy.detectors.interface import Rule, Span, moved, squeeze
 from privacy.detectors.lookalikes import digits
+from privacy.detectors.words import common
 
 KIND, ELSEWHERE = "mrz", "identity"
 
@@ -29,6 +31,7 @@ _CARD = re.compile(
     r"permiso de conducci[óo]n|patente di guida|rijbewijs|prawo jazdy))[ \t]*(?=\n)"
 )
 _NUMBER = re.compile(r"(?<!\w)(?=[A-Z]*\d)[A-Z\d]{6,}(?!\w)")
+_CAPITALS = re.compile(r"(?<!\w)[A-Z]{7,}(?!\w)")  # one number in twenty of nine signs has no figure
 _ANY_DATE = re.compile(rf"(?<!\d)(?i:{DATE})(?!\d)")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _LETTERS = str.maketrans("0158", "OISB")
@@ -63,6 +66,7 @@ def _elsewhere(text: str, zone: list[Span]) -> list[Span]:
     written += " " + written.translate(_LETTERS)  # "LE0NIAK<<MIK0LAJ"
     names = set(re.findall(r"[A-Z]{3,}", written))
     spans = [m.span() for pattern in (_ANY_DATE, _NUMBER) for m in pattern.finditer(text)]
+    spans += [m.span() for m in _CAPITALS.finditer(text) if not common(m.group())]
     for line in re.finditer(r"[^\n\t]+", text):
         if any(w in names or (len(w) >= 6 and w in written) for w in _WORD.findall(plain(line.group()).upper())):
             spans.append(line.span())
@@ -93,4 +97,4 @@ def _digit(field: str) -> str:
     return str(sum(value * (7, 3, 1)[i % 3] for i, value in enumerate(values)) % 10)
 
 
-RULE = Rule("mrz", "2", search, whole=True)
+RULE = Rule("mrz", "3", search, whole=True)

@@ -86,7 +86,7 @@ def _candidates(text: str) -> Iterator[tuple[int, int]]:
 def _numbers(run: re.Match[str]) -> Iterator[tuple[int, int]]:
     """The run, or its parts when it has more digits than any number (ITU-T E.164: 15, and a prefix)."""
     start = run.start()
-    if run.string[:start][-1:].isalpha() and (stray := _STRAY.match(run.string, start)):
+    if re.match("[A-Za-z]", run.string[:start][-1:]) and (stray := _STRAY.match(run.string, start)):
         start = stray.end()  # "Te1 0123": the label's last letter
     if sum(c.isdigit() for c in run.group()) > 17:
         for seam in _SEAM.finditer(run.string, run.start(), run.end()):
@@ -125,4 +125,4 @@ def _is_valid(number: str) -> bool:
     return False
 
 
-RULE = Rule("phone", "1", search)
+RULE = Rule("phone", "2", search)

@@ -204,7 +204,10 @@ def given_name(text: str) -> bool:
 
 @lru_cache(maxsize=4096)  # `interface.forget` clears it
 def cut(text: str) -> tuple[str, ...]:
-    """A run of Chinese characters in as few words as it can be cut into; what is in no word stands alone."""
+    """A run of Chinese characters in the fewest words, of these ways the one with long words last.
+
+    What is in no word stands alone.
+    """
     plain_text, known = simplified(text), _chinese()[2]
     best: list[tuple[int, int]] = [(0, 0)]  # cost so far, length of the last word
     for end in range(1, len(text) + 1):
@@ -212,7 +215,7 @@ def cut(text: str) -> tuple[str, ...]:
         for length in range(2, min(LONGEST, end) + 1):
             if plain_text[end - length : end] in known:
                 options.append((best[end - length][0] + 2, length))
-        best.append(min(options))
+        best.append(min(options, key=lambda option: (option[0], -option[1])))
     words, end = [], len(text)
     while end:
         words.append(text[end - best[end][1] : end])
