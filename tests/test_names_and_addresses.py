@@ -31,6 +31,7 @@ FOUND = [
     (FULL, "Lizzy de Haan", ["Lizzy de Haan"]),
     (FULL, "Xylda Vorthagen", ["Xylda Vorthagen"]),
     (FULL, "J. Robinson", ["J. Robinson"]),
+    (FULL, "that Matthew Robinson's account was closed", ["Matthew Robinson's"]),
     (FULL, "Robinson, Matthew", ["Robinson, Matthew"]),
     (FULL, "Matthew Robinson, Robinson GmbH", ["Matthew Robinson"]),
     (FULL, "Matthew Robinson, Date of birth 01/02/1980", ["Matthew Robinson"]),
@@ -45,6 +46,12 @@ FOUND = [
     (STREET, "Port Maxfort S6G 2QE", ["Port Maxfort S6G 2QE"]),
     (STREET, "Kimberlyview, NJ 78456", ["Kimberlyview, NJ 78456"]),
     (STREET, "Sarastraat 9\nHasselt", ["Sarastraat 9", "Hasselt"]),
+    (STREET, "Flat 02\nChristine mills\nHalton", ["Flat 02\nChristine mills", "Halton"]),
+    (STREET, "12 HALE CAPE SUITE 4", ["12 HALE CAPE SUITE 4"]),
+    (STREET, "HANNALAAN 15", ["HANNALAAN 15"]),
+    (STREET, "Hannaborg 15\n2368 KP\nAkersloot", ["Hannaborg 15", "2368 KP", "Akersloot"]),
+    (STREET, "Via Roma, 12 Piano 8", ["Via Roma, 12 Piano 8"]),
+    (STREET, "Jetlaan 98, 4889 PM, Wijk bij Duurstede", ["Jetlaan 98", "4889 PM, Wijk bij Duurstede"]),
     (STREET, "12 Baker Street\nStatement of Account", ["12 Baker Street"]),
     (STREET, "48337 Lichtenfels\nSebruwa Vorthagen", ["48337 Lichtenfels"]),
     (chinese_names.RULE, "王淑华", ["王淑华"]),
@@ -62,6 +69,7 @@ FOUND = [
     (names.RULE, "M. Laurence Costa, Date", ["Laurence Costa"]),
     (names.RULE, "Dott.ssa Anna Bianchi riceve", ["Anna Bianchi"]),
     (names.RULE, "M. Sc. Physik", []),
+    (names.RULE, "Mevrouw van Dongen stemde in", ["van Dongen"]),
     (names.RULE, "Geachte van Dongen", ["van Dongen"]),
     (names.RULE, "Dhr. de la Cruz komt", ["de la Cruz"]),
     (
@@ -95,6 +103,7 @@ STAYS = [
     "Terminal ID: 12345678",
     "Numéro de commande: 449121",
     "谢谢惠顾", "红富士苹果", "合计金额", "购物小票", "此致敬礼", "敬祝安康", "有限公司",
+    "BUSINESS CATERING 12", "4471 AB",
     "两张照片", "第三周时间", "高等教育", "总经理办公室", "姓李的人",
 ]  # fmt: skip
 

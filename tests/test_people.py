@@ -37,6 +37,16 @@ TOLD = [
     ("Es bediente Sie: Louis", ["Louis"]),
     ("Thanks,\nGrace", ["Grace"]),
     ("Made with Grace King Telephone 0123", ["Grace King"]),
+    ("and Grace King, residing at the mill", ["Grace King"]),
+    ("Rose Sommer, wohnhaft in Ulm", ["Rose Sommer"]),
+    ("Grace King, aged 54, was seen", ["Grace King"]),
+    ("Jan Kowal (lat 54)", ["Jan Kowal"]),
+    ("Rose Sommer, 54 Jahre, wurde gesehen", ["Rose Sommer"]),
+    ("my name is Grace King.", ["Grace King"]),
+    ("Signed, Grace King", ["Grace King"]),
+    ("Grace King (customer)", ["Grace King"]),
+    ("The patient Xylda King was seen", ["Xylda King"]),
+    ("Xylda King, 12 Baker Street", ["Xylda King"]),
 ]
 KEPT = [
     "Prepared by Customer Service",
@@ -54,6 +64,11 @@ KEPT = [
     "mit freundlichen Grüßen",
     "Witness: none",
     "Blue Ocean",
+    "Patient Information Leaflet",
+    "Guest Book",
+    "Good Cheddar, aged 12 months",
+    "Town Hall, 12 Baker Street",
+    "Valid 5 years",
 ]
 
 

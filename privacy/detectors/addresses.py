@@ -23,16 +23,16 @@ LONGEST = 45  # characters of a line above a town that may be its street
 _UP = "A-ZÀ-ÖØ-ÞĄĆĘŁŃÓŚŹŻČŘŠŽ"
 _WORD = (
     rf"(?:[{_UP}][\w'’.\-]*|(?:van|von|de|der|den|del|della|di|da|la|le|les|los|las|des|du|of|the|and|y|e|en"
-    rf"|sur|sous|am|an|im|in|aan|upon)(?= ))"
+    rf"|sur|sous|am|an|im|in|aan|upon|bij|op|ob|bei|on)(?= ))"
 )
 _NUMBER = r"\d{1,5}(?: ?[A-Za-z](?![A-Za-z]))?(?: ?[\-/] ?\d{1,4}[A-Za-z]?)?"
 _UNIT = (
-    r"(?:,? ?(?:Apt|Apartment|Apartamento|Appartamento|Suite|Flat|Unit|Studio|Piso|Puerta|Esc|Escalera|Bajo"
-    r"|Interno|Scala|Wohnung|"
+    r"(?:,? ?(?:(?i:Apt|Apartment|Apartamento|Appartamento|Suite|Flat|Unit|Studio|Piso|Puerta|Esc|Escalera|Bajo"
+    r"|Interno|Scala|Piano|Palazzo|Wohnung)|"
     r"Whg|bus|m|lok|appt|Bât|Bat|App)\.? ?[\w\-]{1,6}\.?)"
 )
 _ENGLISH = (
-    "Alley Avenue Ave Bridge Bypass Boulevard Blvd Branch Brook Brooks Burg Causeway Center Centre Circle Circles"
+    "Alley Avenue Ave Bridge Bypass Boulevard Blvd Branch Brook Brooks Burg Cape Causeway Center Centre Circle Circles"
     " Cliff Cliffs Close "
     "Club Common Corner Corners Course Court Courts Cove Coves Creek Crescent Crest Crossing Cross Curve Dale Dam"
     " Divide "
@@ -45,13 +45,15 @@ _ENGLISH = (
     "Manors Meadow Meadows Mews Mill Mills Mission Motorway Mount Mountain Mountains Neck Orchard Oval Overpass"
     " Park Parks Parkway Parkways Pass Passage "
     "Path Pike Pine Pines Place Plain Plains Plaza Point Points Port Ports Prairie Radial Ramp Ranch Rapid Rapids Rest "
-    "Ridge Ridges River Road Roads Rd Route Row Run Shoal Shoals Shore Shores Skyway Spring Springs Spur Spurs"
+    "Ridge Ridges River Road Roads Rd Route Row Rue Run Shoal Shoals Shore Shores Skyway Spring Springs Spur Spurs"
     " Square Sq "
     "Squares Station Stravenue Stream Street Streets St Summit Terrace Throughway Trace Track Trafficway Trail"
     " Tunnel Turnpike Underpass "
     "Union Unions Valley Valleys Via Viaduct View Views Village Villages Ville Vista Walk Walks Wall Way Ways"
     " Well Wells"
 ).replace(" ", "|")
+# At a line's end, or before a flat, in any case.
+_ENGLISH_STREET = rf"(?:(?:{_ENGLISH})(?![a-z])|(?i:{_ENGLISH})(?=[ ,]*(?:\n|$)|{_UNIT}))"
 _BEFORE = (
     r"(?:rue|avenue|av\.?|boulevard|bd\.?|chemin|impasse|allée|allee|quai|route|cours|passage|square|faubourg|sentier"
     r"|via|viale|v\.le|piazza|p\.zza|piazzale|corso|vicolo|strada|largo|contrada|borgo|rotonda|stretto|canale|incrocio|lungomare|salita"
@@ -66,8 +68,11 @@ _ENDINGS = (
     r"straat|laan|plein|singel|gracht|kade|dreef|pad|steeg|dijk|hof|boulevard|baan|park|ring|weg|"
     r"gatan|vägen|gata|vej|gade|allé|gränd|katu|tie|utca|ulice)"
 )
+_SHOUTED = (
+    r"(?:STRASSE|STRAAT|LAAN|PLEIN|SINGEL|GRACHT|KADE|DREEF|STEEG|DIJK|BAAN|WEG|GASSE|ALLEE|PLATZ|BOULEVARD|KATU|GATAN)"
+)
 _LETTERS = _WORD.replace(r"[\w'’.\-]", r"(?:[^\W\d_]|['’.\-])")
-_TOWN = rf"{_LETTERS}(?: {_LETTERS}){{0,3}}"
+_TOWN = rf"{_LETTERS}(?: {_LETTERS}){{0,5}}"
 _QUANTITY = re.compile(
     r"[\d.,]+ ?(?i:kg|g|mg|mcg|ml|cl|l|cm|mm|m|km|pcs?|st[kü]?|tabs?|tablets?|caps?|capsules?|x|of|ea|pack|box|hrs?|"
     r"days?|times?|min|pm|am|uhr|eur|usd|gbp|chf|pln)(?![^\W\d_])"
@@ -76,17 +81,19 @@ _QUANTITY = re.compile(
 _STREETS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"(?:{_UNIT},? )?{_NUMBER},? (?:{_WORD} ){{1,4}}(?:{_ENGLISH})(?![a-z])\.?{_UNIT}?",
-        rf"{_UNIT},? (?:{_WORD} ){{1,3}}(?:{_ENGLISH})(?![a-z])\.?",
+        rf"(?:{_UNIT},?[ \n])?{_NUMBER},? (?:{_WORD} ){{1,4}}{_ENGLISH_STREET}\.?{_UNIT}?",
+        rf"{_UNIT},?[ \n](?:{_WORD} ){{1,3}}{_ENGLISH_STREET}\.?",
         rf"{_NUMBER}(?: ?(?:bis|ter|quater))?,? (?i:{_BEFORE}){_AFTER}(?:{_WORD}(?:, | )?){{1,5}}",
         rf"(?<![\w'])(?i:{_BEFORE}){_AFTER}(?:{_WORD},? ){{1,5}}(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}(?:"
-        rf" ?lok\.? ?\d+)?{_UNIT}?",
+        rf" ?lok\.? ?\d+)?{_UNIT}{{0,2}}",
         rf"(?<![\w']){_WORD}(?: {_WORD}){{0,4}}?(?:(?<=[a-zà-ÿ])|[ \-])(?i:{_ENDINGS}),? {_NUMBER}(?!\w|[.,]\d)",
+        rf"(?<![\w'])(?:[{_UP}\-'’]+ ){{0,3}}[{_UP}\-'’]{{2,}}{_SHOUTED},? {_NUMBER}(?!\w|[.,]\d)",
+        rf"(?m:^) ?{_TOWN} {_NUMBER}(?=[ ,]*\n ?\d{{4}} ?[A-Z]{{2}}[ ,]*(?:\n|$))",
         rf"(?<![\w'])(?:Am|An der|Im|In der|Zum|Zur|Auf dem|Auf der|Unter den|Hinter der) {_WORD} {_NUMBER}(?!\w"
         rf"|[.,]\d)",
         rf"(?m:^) ?(?i:{_BEFORE}){_AFTER}{_WORD}(?: {_WORD}){{0,4}}(?=\n)",
         r"(?i:p\.? ?o\.? ?box|postfach|apartado|casella postale|postbus|skr\.? poczt\.?|boîte postale|\bBP) \d{1,6}",
-        rf"(?:PSC|Unit) \d{{3,4}},? (?i:box) \d{{3,4}}|(?:USNS|USS|USCGC|USNV|HMS) {_WORD}",
+        rf"(?i:PSC|Unit) \d{{3,4}},? (?i:box) \d{{3,4}}|(?:USNS|USS|USCGC|USNV|HMS) {_WORD}",
     )
 )
 _GB = r"(?:GIR ?0AA|[A-PR-UWYZ][A-HK-Y]?\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
@@ -113,6 +120,7 @@ _NOT_A_PLACE = re.compile(
 )
 
 
+_CODE = re.compile(r"\d{4} ?[A-Z]{2}")
 _LINE_ABOVE = re.compile(rf"(?:^|[\n\t]) ?([^\n\t█\[]{{5,{LONGEST}}}?) ?\n ?$")
 _LETTERS_AND_NUMBER = re.compile(r"[^\W\d_]{3}.*\d|\d.*[^\W\d_]{3}")
 _NO_STREET = re.compile(r"[:@]|[.,]\d\d$")
@@ -147,9 +155,9 @@ def _places(text: str, streets: Sequence[tuple[int, int]], lists: Gazetteer) -> 
         for match in pattern.finditer(text):
             words = re.findall(r"[^\W\d_]{2,}", match.group())
             start, end = match.span()
-            if (words and _NOT_A_PLACE.fullmatch(words[0])) or OF_A_THING.search(text[:start]):
-                continue
             near = any(abs(b - start) < NEAR or abs(end - a) < NEAR for a, b in streets)
+            if (words and _NOT_A_PLACE.fullmatch(words[0]) and not near) or OF_A_THING.search(text[:start]):
+                continue
             opens = not re.split(r"[\n\t]", text[:start])[-1].strip(" ,")
             listed = any(plain(word) in lists.towns for word in words)
             if confidence >= 0.8 or near or (listed and opens) or (opens and not all(map(common, words))):
@@ -158,10 +166,10 @@ def _places(text: str, streets: Sequence[tuple[int, int]], lists: Gazetteer) -> 
 
 
 def _towns(text: str, spans: list[Span], lists: Gazetteer) -> list[Span]:
-    """The line under a street is a town's if it is short, has no figures, and is listed or not all common words."""
+    """The line under a street or a bare code is a town's: short, no figures, listed or not all common words."""
     found = []
     for span in spans:
-        if span.reason != STREET:
+        if span.reason != STREET and not _CODE.fullmatch(text, span.start, span.end):
             continue  # under a town with its code a letter begins
         line = re.compile(r"[ ,]*\n ?((?:\d[ae]? ?)?[^\n\t:\d\[█]{2,40})(?=\n|$)").match(text, span.end)
         if (
@@ -202,4 +210,4 @@ def _without_labels(span: Span, text: str) -> list[Span]:
 
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the towns of held-out pages."""
-    return Rule("address", "3", lambda text: search(text, gazetteer(half)), blocks=True)
+    return Rule("address", "4", lambda text: search(text, gazetteer(half)), blocks=True)

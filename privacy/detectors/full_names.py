@@ -142,13 +142,13 @@ def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int,
 
 def _in_order(tokens: list[re.Match[str]], lists: Gazetteer) -> bool:
     """Do words that are also names stand as names do, a given name first? German prose is full of such words."""
-    first, last = plain(tokens[0].group()).strip("."), plain(tokens[-1].group()).strip(".")
+    first, last = (plain(_bare(token.group())) for token in (tokens[0], tokens[-1]))
     return first in lists.given and last in lists.surnames
 
 
 def _mark(token: str, lists: Gazetteer, dotted: bool) -> str:
     """`initial` (with its dot, where asked), `listed` as a name, `both` a name and a word, `common` or `unknown`."""
-    bare = token.strip("'’.-")
+    bare = _bare(token)
     if len(bare) == 1:
         return "initial" if token.endswith(".") or not dotted else "common"
     if bare[-1:].isdigit() or sum(c.isdigit() for c in bare) > 1:
@@ -162,6 +162,11 @@ def _mark(token: str, lists: Gazetteer, dotted: bool) -> str:
     return "common" if max(map(len, parts)) > LONGEST else "unknown"
 
 
+def _bare(token: str) -> str:
+    """Without the marks around it, and without what says that something is his."""
+    return re.sub("['’]s$", "", token.strip("'’.-"))
+
+
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the names of held-out pages."""
-    return Rule("full_name", "2", lambda text: search(text, gazetteer(half)))
+    return Rule("full_name", "3", lambda text: search(text, gazetteer(half)))

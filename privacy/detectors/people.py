@@ -16,7 +16,7 @@ from privacy.detectors.email import KIND as _EMAIL
 from privacy.detectors.email import search as mails
 from privacy.detectors.gazetteer import plain
 from privacy.detectors.interface import Rule, Span, moved, spread
-from privacy.detectors.roles import INSTITUTION, ROLE, SERVED, STOP, STRONG, THANKS, WEAK, one_of
+from privacy.detectors.roles import AGED, INSTITUTION, LIVES, ROLE, SERVED, STOP, STRONG, THANKS, WEAK, one_of
 from privacy.detectors.words import common
 
 KIND = "name"
@@ -54,10 +54,13 @@ _INITIAL = re.compile(rf"(?<![\w@])(?P<value>{_WHOLE} (?:[{_UP}]\. ?){{1,2}}{_WH
 _THANKS = re.compile(rf"(?m:^)[ \t]*{one_of(THANKS)}[ ,.!]*[\n ][ \t]*(?P<value>[{_UP}][^\W\d_]{{2,}})[ \t.!]*(?=\n|$)")
 _DAY = r"\d{1,2}[./\-]\d{1,2}[./\-](?:19\d|200)\d(?!\d)"
 _BORN = re.compile(rf"(?<![\w@]){_NAME},? ?[(*]?{labels.one_of(labels.BIRTH)}")
+_LIVING = re.compile(rf"(?<![\w@]){_NAME},? {one_of(LIVES)}")
+_OLD = re.compile(rf"(?<![\w@]){_NAME} ?[,(] ?{AGED}")
 _DATED = re.compile(rf"(?<![\w@]){_NAME}[ ,\t]{{1,3}}{_DAY}")
 _WHAT = re.compile(
     rf"(?<![\w@]){_NAME} ?(?:[,|·•/(]|[\-–—](?= )|(?<= )[\-–—.]) ?(?:[^\W\d_]+ ){{0,2}}?{one_of(ROLE)}(?![\w])"
 )
+_BEFORE_STREET = re.compile(rf"{_NAME}, ?$")
 _BEFORE_MAIL = re.compile(rf"{_NAME}[ ,:<(\[]{{0,3}}$")
 _FIRST = re.compile(r"([^\s,]+)[ ,]+")
 _IS = re.compile(one_of(ROLE))
@@ -77,6 +80,8 @@ def _all(text: str) -> Iterator[Span]:
         (_AFTER_ROLE, "after what a person is", True),
         (_BORN, "before a birth", True),
         (_DATED, "before a birth", False),
+        (_OLD, "before an age", True),
+        (_LIVING, "who lives somewhere", True),
         (_WHAT, "before what a person is", True),
         (_PARTIES[0], "a party", True),
         (_PARTIES[1], "a party", True),
@@ -94,20 +99,27 @@ def _all(text: str) -> Iterator[Span]:
     for match in _BELOW.finditer(text):
         for group in ("value", "other"):
             yield from _span(text, match, "one of two parties", True, group)
-    yield from _above(text)
+    yield from _beside(text)
 
 
-def _above(text: str) -> Iterator[Span]:
-    """A line of two words with capitals above a street, and words with capitals before a mail address."""
-    streets = {text.rfind("\n", 0, start) for start, _ in addresses.streets(text)}
+def _beside(text: str) -> Iterator[Span]:
+    """Words with capitals above a street, or before one and a comma, and words with capitals before a mail address."""
+    streets = addresses.streets(text)
+    above = {text.rfind("\n", 0, start) for start, _ in streets}
     for match in _LINE.finditer(text):
-        if match.end() in streets:
+        if match.end() in above:
             yield from _span(text, match, "above a street", True)
+    for start, _ in streets:
+        yield from _before(text, start, _BEFORE_STREET, "before a street")
     for mail in mails(text):
-        begin = max(text.rfind("\n", 0, mail.start), text.rfind("\t", 0, mail.start)) + 1
-        found = _BEFORE_MAIL.search(text, begin, mail.start)
-        if mail.kind == _EMAIL and found:
-            yield from _span(text, found, "before a mail address", False)
+        if mail.kind == _EMAIL:
+            yield from _before(text, mail.start, _BEFORE_MAIL, "before a mail address")
+
+
+def _before(text: str, end: int, pattern: re.Pattern[str], why: str) -> Iterator[Span]:
+    begin = max(text.rfind("\n", 0, end), text.rfind("\t", 0, end)) + 1
+    if found := pattern.search(text, begin, end):
+        yield from _span(text, found, why, False)
 
 
 def _span(text: str, match: re.Match[str], why: str, sure: bool, group: str = "value") -> Iterator[Span]:
@@ -137,4 +149,4 @@ def _nobody(value: str) -> bool:
     return any(plain(word).strip(".,'-") in INSTITUTION for word in value.split()) or labels.is_label(value)
 
 
-RULE = Rule("person", "1", search, blocks=True)
+RULE = Rule("person", "2", search, blocks=True)

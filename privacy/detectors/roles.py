@@ -34,6 +34,15 @@ STRONG = (
         on behalf of, in care of, care of, c/o, fao, attn, attention of, cc, bcc, spoke with, spoken with, spoke to,
         pay to the order of, payable to, sold to, transfer to, transferred to, payment from, transfer from, booked
         for, certify that, undersigned, the undersigned, claim of, estate of, account of, in re, in the matter of,
+        signed, ask for, asked for, my name is, it may concern:, left with, delivered to, handed to, attended by,
+        mein name ist, ich heiße, gezeichnet, abgegeben bei, übergeben an, ausgehändigt an, wenden sie sich an,
+        gesprochen mit, je m'appelle, mon nom est, signé, remis à, remise à, parlé avec, me llamo, mi nombre es, fdo.,
+        firmado, entregado a, entregada a, hablé con, mi chiamo, il mio nome è, firmato, consegnato a, consegnata a,
+        parlato con, mijn naam is, ik heet, getekend, afgegeven bij, overhandigd aan, sprak met, nazywam się,
+        mam na imię, podpisano, podpisał, podpisała, rozmawiałem z, rozmawiałam z, doręczono,
+        booking for, reservation for, buchung für, reservierung für, réservation pour, reserva para,
+        prenotazione per, reservering voor, rezerwacja dla, present:, attendees:, in attendance:, anwesend:,
+        teilnehmer:, présents :, présents:, asistentes:, presenti:, aanwezig:, obecni:,
         your agent, your adviser, your advisor, your consultant, kind attention, made with, concluded with, entered
         into with, erstellt von, ausgestellt von, geprüft von, genehmigt von, unterschrieben von, bearbeitet von,
         verfasst von, überwiesen von, bestellt von, gemeldet von, vertreten durch, geschlossen mit, vereinbart mit,
@@ -69,6 +78,9 @@ WEAK = _words(
 
 ROLE = _words(
     """
+    customer, client, guest, passenger, kunde, kundin, gast, fahrgast, cliente, voyageur, passager, pasajero,
+    huésped, passeggero, ospite, klant, klient, klientka, gość, patient, patientin, patiente, patiënt, patiënte,
+    paziente, paciente, pacjent, pacjentka,
     witness, driver, author, mother, father, spouse, husband, wife, partner, son, daughter, guardian, parent,
     doctor, physician, nurse, surgeon, consultant, dentist, midwife, therapist, teacher, tutor, student, pupil,
     director, manager, buyer, seller, owner, tenant, landlord, lessee, lessor, borrower, lender, debtor, creditor,
@@ -102,6 +114,23 @@ ROLE = _words(
     """
 )
 """What people are: before a name, or after it."""
+
+LIVES = _words(
+    """
+    residing at, residing in, resident at, resident in, resident of, living at, living in, who lives at, who lives in,
+    lives at, lives in, of no fixed abode, wohnhaft in, wohnhaft, wohnt in, demeurant, domicilié, domiciliée, résidant,
+    con domicilio en, domiciliado en, domiciliada en, vecino de, vecina de, residente in, residente a, residente en,
+    domiciliato in, domiciliata in, wonende te, wonende, woonachtig te, woonachtig, zamieszkały, zamieszkała, zam.,
+    zameldowany, zameldowana
+    """
+)
+"""What is said of people alone, before where they live."""
+
+AGED = (
+    r"(?:(?i:aged?|im alter von|âgée? de|de edad|di età|in de leeftijd van|lat) ?:? ?\d{1,3}(?!\d| ?(?i:mon|mois|mes|maan|mies))"
+    r"|(?:de )?\d{1,3} ?(?i:years|yrs|y/?o|jahre|ans|años|anni|jaar|lat)(?![^\W\d_]))"
+)
+"""How old somebody is."""
 
 SERVED = _words(
     """
@@ -156,7 +185,9 @@ INSTITUTION = frozenset(
         juzgado, clinica, colegio, universidad, ayuntamiento, empresa, cliente, calle, caja, ufficio, reparto,
         banca, tribunale, ospedale, scuola, universita, comune, azienda, societa, via, cassa, afdeling, kantoor,
         rechtbank, ziekenhuis, kliniek, gemeente, klant, straat, kassa, dzial, biuro, sad, szpital, szkola,
-        uniwersytet, urzad, firma, spolka, ulica, kasa
+        uniwersytet, urzad, firma, spolka, ulica, kasa, information, leaflet, guide, form, record, records, portal,
+        charter, safety, consent, history, summary, notes, book, list, satisfaction, loyalty, formular, bogen,
+        fiche, ficha, hoja, modulo, scheda, formulier, karta
         """
     )
 )
