@@ -11,6 +11,7 @@ others (`anonymise.py` does). `--withheld` takes the half of the lists that held
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -80,10 +81,11 @@ PHRASES = {
     ),
 }  # fmt: skip
 CHINESE = (
-    "{a}联系电话", "{a} 电话", "联系人{a}电话", "今收到{a}交来人民币", "兹证明{a}系我单位员工", "委托{a}办理", "{a}先生您好", "尊敬的{a}女士", "{a}敬上",
-    "收件人：{a}", "患者{a}于昨日入院", "由{a}签字确认", "{a}", "{a}、{b}", "{a}和{b}共同承担", "与{a}签订本合同", "{a}医生", "主治医师{a}", "{a}收",
-    "致{a}", "乙方{a}", "借款人{a}向银行", "{a}的身份证", "请{a}尽快联系", "{a}主任批准", "旅客{a}", "{a}/男", "{a}（男）", "报告人{a}审核人{b}",
-    "我叫{a}，今年",
+    "{a}联系电话", "{a} 电话", "联系人{a}电话", "今收到{a}交来人民币", "兹证明{a}系我单位员工",
+    "委托{a}办理", "{a}先生您好", "尊敬的{a}女士", "{a}敬上", "收件人：{a}", "患者{a}于昨日入院",
+    "由{a}签字确认", "{a}", "{a}、{b}", "{a}和{b}共同承担", "与{a}签订本合同", "{a}医生", "主治医师{a}",
+    "{a}收", "致{a}", "乙方{a}", "借款人{a}向银行", "{a}的身份证", "请{a}尽快联系", "{a}主任批准", "旅客{a}",
+    "{a}/男", "{a}（男）", "报告人{a}审核人{b}", "我叫{a}，今年",
 )  # fmt: skip
 WORDS = {
     "en_US": (
