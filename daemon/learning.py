@@ -42,6 +42,7 @@ ROUND_LIMITS = workers.Limits(memory=-1, open_files=1024)
 SILENCE_SECONDS = 1800.0
 """A round's process says something at least this often, or it is taken for hung."""
 PROGRESS_KEY = "progress"
+NOBODY = "no unit is left that may take part: drop documents, or wait for new ones"
 BREAK_OFF_SECONDS = 10.0
 
 
@@ -161,12 +162,14 @@ class Learning:
         last = self._settled()
         self.evict(began)
         train, holdout = self._budget.snapshot(Pool.TRAIN, last), self._budget.snapshot(Pool.HOLDOUT, last)
-        if not train.members:
-            raise Refused("no unit is left that may take part: drop documents, or wait for new ones")
+        if not train.members and not holdout.members:
+            raise Refused(NOBODY)
         current = self._serving.live  # before all that is read of it: what goes into service meanwhile ends the round
         begins = self._begins(scratch, len(holdout.members))
         if begins["offer"]:
             train = replace(train, present=())  # it learns from nobody, so it is shown nobody
+        elif not train.members:
+            raise Refused(NOBODY)
         self._worker = self._round_process(scratch)
         header, blobs = opening.compose(self._home, self._budget, train, holdout, last)
         header |= {"round": number, "scratch": str(scratch), **begins}

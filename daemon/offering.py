@@ -14,7 +14,7 @@ from daemon.serving import ROLLOUT
 from models import gates
 from models.evidence import GAIN_BOUND
 from models.rollout import Act, Stage
-from models.verdict import Verdict
+from models.verdict import ANCHOR, HOLDOUT, Verdict
 from privacy.accountant import RoundEvent
 from privacy.chain import Entry
 from privacy.ledger import Ledger
@@ -27,17 +27,21 @@ the same start."""
 LEAST_GAIN, MOST_GAIN = 0.05, 0.25
 """Between these lies the mean gain that an offer must be able to tell. What starts were seen to bring where there is
 real data: 6 points on forms, 25 on receipts (docs/learning.md)."""
+MOST_OFFERS = 3
+"""So often the gates are asked about one start."""
+QUALITY = frozenset({ANCHOR, HOLDOUT})
+"""The gates that say how well a model reads."""
 
 
 class Standing(StrEnum):
     """Where a start stands."""
 
     DUE = "due"
-    """Not offered yet, or the gates could not tell: the next round from the released model offers it."""
+    """Not offered yet, or nothing was said against it: the next round from the released model offers it."""
     SERVED = "served"
     """It went into service: rounds begin from what serves."""
     REFUSED = "refused"
-    """The gates found it worse, or it was rolled back: rounds begin from the released model, without it."""
+    """The gates found it worse, or it was rolled back, or offered in vain often enough: rounds go on without it."""
 
 
 def offer(ledger: Ledger, number: int, name: str, start: str, attempt: int) -> Entry:
@@ -46,8 +50,11 @@ def offer(ledger: Ledger, number: int, name: str, start: str, attempt: int) -> E
 
 
 def standing(entries: Iterable[Entry], name: str) -> Standing:
-    """What became of the start of this name so far."""
-    offered, version, found = set[int](), None, Standing.DUE
+    """What became of the start of this name so far.
+
+    It is refused for how it reads, not for a slow machine or a lower cap; but a hold-out has few looks.
+    """
+    offered, version, found, judged = set[int](), None, Standing.DUE, 0
     for entry in entries:
         body = entry.body
         if entry.kind == OFFER and body["name"] == name:
@@ -55,8 +62,9 @@ def standing(entries: Iterable[Entry], name: str) -> Standing:
         elif entry.kind != ROLLOUT:
             continue
         elif body["act"] == Act.JUDGE and body["attempt"] in offered:
-            version = body["version"]
-            found = Standing.REFUSED if body["verdict"] == Verdict.FAIL else Standing.DUE
+            version, judged = body["version"], judged + 1
+            worse = body["verdict"] == Verdict.FAIL and not QUALITY.isdisjoint(body.get("failed", QUALITY))
+            found = Standing.REFUSED if worse or judged == MOST_OFFERS else Standing.DUE
         elif body["version"] == version and body["after"] == Stage.LIVE:
             found = Standing.SERVED
         elif body["version"] == version and body["act"] == Act.ROLL_BACK:

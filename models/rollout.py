@@ -83,6 +83,8 @@ class Event:
     attempt: int | None = None
     reason: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    """Of a judgement, the gates that said no."""
 
     @classmethod
     def restore(cls, fields: Mapping[str, Any]) -> Event:
@@ -93,6 +95,7 @@ class Event:
                 "act": Act(fields["act"]),
                 "before": None if fields["before"] is None else Stage(fields["before"]),
                 "after": Stage(fields["after"]),
+                "failed": tuple(fields.get("failed", ())),
                 "verdict": None if fields["verdict"] is None else Verdict(fields["verdict"]),
             }
         )
@@ -164,6 +167,7 @@ class Rollout:
                 attempt=report.attempt,
                 reason=report.reason,
                 numbers=numbers,
+                failed=tuple(gate for gate, result in report.results.items() if result.verdict is Verdict.FAIL),
             )
         )
 

@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,9 +18,9 @@ from daemon.learning import Learning
 from daemon.offering import Standing, standing
 from daemon.serving import ROLLOUT
 from daemon.state import Database
-from learners.replay import Snapshot
+from learners.replay import Pool, Snapshot
 from models.rollout import Rollout
-from models.verdict import GATES, HOLDOUT, GateReport, GateResult, Verdict
+from models.verdict import ANCHOR, GATES, HOLDOUT, LATENCY, GateReport, GateResult, Verdict
 from privacy import claim, ledger
 from privacy.accountant import RoundEvent
 from privacy.ledger import Ledger
@@ -45,14 +45,15 @@ class Book:
         del fields["reason"]
         self.ledger.append(ROLLOUT, fields)
 
-    def judged(self, verdict, start=None, gain=0.1, digest=DIGEST):
-        """A candidate comes and is judged; with `start`, it is that start."""
+    def judged(self, verdict, start=None, gain=0.1, digest=DIGEST, by=GATES):
+        """A candidate comes and is judged, so by some gates; with `start`, it is that start."""
         self._attempt += 1
         if start:
             offering.offer(self.ledger, self._attempt, start, digest, self._attempt)
         version = f"v{self._attempt}"
         self._record(self.rollout.offer(version))
-        results = {gate: GateResult(verdict, "", {"gain": gain} if gate == HOLDOUT else {}) for gate in GATES}
+        said = {gate: verdict if gate in by else Verdict.PASS for gate in GATES}
+        results = {g: GateResult(each, "", {"gain": gain} if g == HOLDOUT else {}) for g, each in said.items()}
         report = GateReport(version, self.rollout.live, self._attempt, 0.05, frozenset(GATES), results)
         self._record(self.rollout.judge(report))
         if verdict is Verdict.PASS:
@@ -84,6 +85,31 @@ def test_a_start_that_the_gates_refused_does_not_come_back(book):
     book.judged(Verdict.FAIL, THIS)
     book.judged(Verdict.PASS)
     assert book.stands() is Standing.REFUSED
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_start_is_refused_for_how_it_reads_alone(book, monkeypatch, gate):
+    """Not for a slow machine, a lower cap, or a Paddle of another build."""
+    book.judged(Verdict.FAIL, THIS, by=(gate,))
+    assert book.stands() is (Standing.REFUSED if gate in (ANCHOR, HOLDOUT) else Standing.DUE)
+    monkeypatch.setattr(offering, "QUALITY", frozenset(GATES))  # mutant: whatever gate said no
+    assert book.stands() is Standing.REFUSED
+
+
+def test_of_a_judgement_that_names_no_gate_the_worst_is_believed(book):
+    book.judged(Verdict.FAIL, THIS, by=(LATENCY,))
+    older = [replace(e, body={k: v for k, v in e.body.items() if k != "failed"}) for e in book.ledger.entries]
+    assert standing(older, THIS) is Standing.REFUSED
+
+
+def test_a_start_is_offered_three_times_at_most(book):
+    """Each offer spends a look of every hold-out unit, and there are few."""
+    for _ in range(offering.MOST_OFFERS - 1):
+        book.judged(Verdict.INCONCLUSIVE, THIS)
+        assert book.stands() is Standing.DUE
+    book.judged(Verdict.FAIL, THIS, by=(LATENCY,))
+    assert book.stands() is Standing.REFUSED
+    assert book.stands(OTHER) is Standing.DUE
 
 
 def test_a_start_that_was_rolled_back_is_refused_and_a_private_candidate_on_it_is_not_it(book):
@@ -272,16 +298,21 @@ def test_a_start_that_was_made_again_is_the_same_start(book):
     assert (book.stands(THIS), book.stands(OTHER)) == (Standing.REFUSED, Standing.DUE)
 
 
+TWO = Snapshot(16, (0, 1), (1,))
+
+
 @pytest.fixture
 def talked(tmp_path, monkeypatch):
     """The service's side of a conversation in which the process asks this at once: the live version, what was shown."""
 
-    def talked(ask, begins, meanwhile="private"):
+    def talked(ask, begins, meanwhile="private", train=TWO):
         serving, shown, decided = SimpleNamespace(live="private"), [], []
         self = SimpleNamespace(
             _settled=lambda: 3,
             evict=lambda _now: None,
-            _budget=SimpleNamespace(snapshot=lambda *_: Snapshot(16, (0, 1), (1,))),
+            _budget=SimpleNamespace(
+                snapshot=lambda pool, _last: train if pool is Pool.TRAIN else Snapshot(16, (2,), (2,))
+            ),
             _begins=lambda *_: begins,
             _serving=serving,
             _round_process=lambda _scratch: SimpleNamespace(call=lambda *_: nullcontext(SimpleNamespace(header=ask))),
@@ -313,6 +344,13 @@ def test_a_roll_back_while_documents_are_unsealed_ends_the_round(talked):
 def test_a_round_that_offers_is_shown_no_training_document(talked):
     assert talked({"ask": "evidence"}, NOTHING)[1] == [Snapshot(16, (0, 1), (1,))]
     assert talked({"ask": "evidence"}, NOTHING | {"offer": True})[1] == [Snapshot(16, (0, 1), ())]
+
+
+def test_an_offer_needs_no_training_unit_and_a_private_round_does(talked):
+    nobody = Snapshot(16, (), ())
+    assert talked({"ask": "evidence"}, NOTHING | {"offer": True}, train=nobody)[1] == [nobody]
+    with pytest.raises(Refused, match="no unit is left"):
+        talked({"ask": "evidence"}, NOTHING, train=nobody)
 
 
 def test_an_offer_that_is_not_due_is_not_taken(talked):
