@@ -554,3 +554,8 @@ def test_detectors_of_pixels_refuse_what_is_no_page(bad, face_model):
 def test_the_weights_folder_has_what_the_detectors_need(weights_dir):
     weights.verify(weights_dir)
     assert (weights_dir / "centerface.onnx").is_file()
+
+
+def test_a_label_that_goes_on_behind_the_end_parts_what_stands_before_it():
+    text = "Anna Becker Date of Birth and so on " + 40 * "x"
+    assert labels.parted(text, 0, 14) == [(0, 11)]

@@ -69,6 +69,11 @@ FOUND = [
     (names.RULE, "M. Laurence Costa, Date", ["Laurence Costa"]),
     (names.RULE, "Dott.ssa Anna Bianchi riceve", ["Anna Bianchi"]),
     (names.RULE, "M. Sc. Physik", []),
+    (STREET, "RAFAELRING 24\n1549 MR", ["RAFAELRING 24", "1549 MR"]),
+    (FULL, "Sarah Whitmore came to see us", ["Sarah Whitmore"]),
+    (chinese_names.RULE, "周志豪", ["周志豪"]),
+    (chinese_addresses.RULE, "海淀区中关村大街1号3号楼502室", ["海淀区中关村大街1号3号楼502室"]),
+    (chinese_addresses.RULE, "幸福小区3号楼2单元501", ["幸福小区3号楼2单元501"]),
     (names.RULE, "Mevrouw van Dongen stemde in", ["van Dongen"]),
     (names.RULE, "Geachte van Dongen", ["van Dongen"]),
     (names.RULE, "Dhr. de la Cruz komt", ["de la Cruz"]),
@@ -104,6 +109,8 @@ STAYS = [
     "Numéro de commande: 449121",
     "谢谢惠顾", "红富士苹果", "合计金额", "购物小票", "此致敬礼", "敬祝安康", "有限公司",
     "BUSINESS CATERING 12", "4471 AB",
+    "PLATZ UND SITZPLATZ 14", "Totaal 12\n2024 AB", "Artikel 12\n3000 ST", "dependent upon time and placement of it",
+    "Chapter 4 of the Guide", "周六日休息", "甲方應於十日內", "黄豆酱",
     "两张照片", "第三周时间", "高等教育", "总经理办公室", "姓李的人",
 ]  # fmt: skip
 

@@ -235,6 +235,7 @@ GROUPS = (
     CLOSING, OTHER,
 )  # fmt: skip
 ANY = re.compile(one_of(*GROUPS))
+LONGEST = max(len(word) for group in GROUPS for word in group)
 
 
 def bare(text: str) -> str:
@@ -250,7 +251,7 @@ def whole(group: tuple[str, ...]) -> re.Pattern[str]:
 def parted(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """What `text[start:end]` holds beside labels that can't be values: those of several words, or with a colon."""
     pieces, begin = [], start
-    for match in ANY.finditer(text, start):
+    for match in ANY.finditer(text, start, end + LONGEST):
         if match.start() >= end:
             break
         if " " in match.group().strip() or text[match.end() :].lstrip(" ")[:1] == ":":
