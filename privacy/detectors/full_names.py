@@ -149,7 +149,7 @@ def _in_order(tokens: list[re.Match[str]], lists: Gazetteer) -> bool:
 
 def _before_a_rare_one(tokens: list[re.Match[str]], marks: list[str], lists: Gazetteer) -> bool:
     """Does a given name that is a word as well open the name, and a word of no list end it? "Sarah Whitmore"."""
-    return plain(_bare(tokens[0].group())) in lists.given and marks[-1] == "unknown"
+    return plain(_bare(tokens[0].group())) in lists.given and marks[-1] == "unknown" and "common" not in marks
 
 
 def _mark(token: str, lists: Gazetteer, dotted: bool) -> str:
@@ -175,4 +175,4 @@ def _bare(token: str) -> str:
 
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the names of held-out pages."""
-    return Rule("full_name", "3", lambda text: search(text, gazetteer(half)))
+    return Rule("full_name", "4", lambda text: search(text, gazetteer(half)))
