@@ -48,12 +48,16 @@ FOUND = [
     (phone, "Tel0123456789", ["0123456789"]),
     (phone, "Te1 0123456789", ["0123456789"]),
     (phone, "電話08 1234567", ["08 1234567"]),
+    (phone, "Termin 01.02.24-12.30", []),
     (phone, "Call (555) 010-9999 now", ["(555) 010-9999"]),
     (phone, "555-010-9999 x123", ["555-010-9999 x123"]),
     (phone, "+44 20 7946 0958", ["+44 20 7946 0958"]),
     (phone, "0049 30 901820", ["0049 30 901820"]),
     (phone, "030/901820-12", ["030/901820-12"]),
     (phone, "06 12 34 56 78", ["06 12 34 56 78"]),
+    (phone, "Tél. 06.12.34.56.78", ["06.12.34.56.78"]),
+    (phone, "Tfno: 912.345.678", ["912.345.678"]),
+    (phone, "Tel. 12.34.56.78", ["12.34.56.78"]),
     (phone, "TEL : 03 - 8079 0255", ["03 - 8079 0255"]),
     (phone, "012-345 6789", ["012-345 6789"]),
     (phone, "Telefoon (018)-6802929", ["(018)-6802929"]),
@@ -554,3 +558,8 @@ def test_detectors_of_pixels_refuse_what_is_no_page(bad, face_model):
 def test_the_weights_folder_has_what_the_detectors_need(weights_dir):
     weights.verify(weights_dir)
     assert (weights_dir / "centerface.onnx").is_file()
+
+
+def test_a_label_that_goes_on_behind_the_end_parts_what_stands_before_it():
+    text = "Anna Becker Date of Birth and so on " + 40 * "x"
+    assert labels.parted(text, 0, 14) == [(0, 11)]

@@ -42,6 +42,8 @@ TOLD = [
     ("Grace King, aged 54, was seen", ["Grace King"]),
     ("Jan Kowal (lat 54)", ["Jan Kowal"]),
     ("Rose Sommer, 54 Jahre, wurde gesehen", ["Rose Sommer"]),
+    ("Rose Sommer, 54 Jahre alt", ["Rose Sommer"]),
+    ("Booking for: Xylda King", ["Xylda King"]),
     ("my name is Grace King.", ["Grace King"]),
     ("Signed, Grace King", ["Grace King"]),
     ("Grace King (customer)", ["Grace King"]),
@@ -66,9 +68,16 @@ KEPT = [
     "Blue Ocean",
     "Patient Information Leaflet",
     "Guest Book",
+    "Guest: Standard Double Room",
+    "Cliente: Consumidor Final",
     "Good Cheddar, aged 12 months",
     "Town Hall, 12 Baker Street",
     "Valid 5 years",
+    "Free Parking, 5 years",
+    "Beef Cheeks, aged 28 days",
+    "Booking for Christmas Dinner",
+    "Delivered to Back Door",
+    "MERCHANT COPY - CUSTOMER COPY",
 ]
 
 

@@ -29,7 +29,7 @@ _NUMBER = r"\d{1,5}(?: ?[A-Za-z](?![A-Za-z]))?(?: ?[\-/] ?\d{1,4}[A-Za-z]?)?"
 _UNIT = (
     r"(?:,? ?(?:(?i:Apt|Apartment|Apartamento|Appartamento|Suite|Flat|Unit|Studio|Piso|Puerta|Esc|Escalera|Bajo"
     r"|Interno|Scala|Piano|Palazzo|Wohnung)|"
-    r"Whg|bus|m|lok|appt|Bât|Bat|App)\.? ?[\w\-]{1,6}\.?)"
+    r"Whg|bus|m(?=[. ]?\d)|lok|appt|Bât|Bat|App)\.? ?[\w\-]{1,6}\.?)"
 )
 _ENGLISH = (
     "Alley Avenue Ave Bridge Bypass Boulevard Blvd Branch Brook Brooks Burg Cape Causeway Center Centre Circle Circles"
@@ -53,7 +53,7 @@ _ENGLISH = (
     " Well Wells"
 ).replace(" ", "|")
 # At a line's end, or before a flat, in any case.
-_ENGLISH_STREET = rf"(?:(?:{_ENGLISH})(?![a-z])|(?i:{_ENGLISH})(?=[ ,]*(?:\n|$)|{_UNIT}))"
+_ENGLISH_STREET = rf"(?:(?:{_ENGLISH})(?![a-z])|(?i:{_ENGLISH})(?![^\W\d_])(?=[ ,]*(?:\n|$)|{_UNIT}))"
 _BEFORE = (
     r"(?:rue|avenue|av\.?|boulevard|bd\.?|chemin|impasse|allée|allee|quai|route|cours|passage|square|faubourg|sentier"
     r"|via|viale|v\.le|piazza|p\.zza|piazzale|corso|vicolo|strada|largo|contrada|borgo|rotonda|stretto|canale|incrocio|lungomare|salita"
@@ -78,17 +78,24 @@ _QUANTITY = re.compile(
     r"days?|times?|min|pm|am|uhr|eur|usd|gbp|chf|pln)(?![^\W\d_])"
 )
 """So much of something: no number of a house."""
+_ENDS = re.compile(rf"(?i:{_ENDINGS})$")
+_CODE = re.compile(r"\d{4} ?[A-Z]{2}")
+_FOR_SOMETHING = re.compile(
+    r"(?i:(?:park|sitz|steh|stell|spiel|sport|fu(?:ss|ß)ball|tennis|camping|lager|lade|arbeits)platz"
+    r"|(?:um|heim|r[üu]ck|fu(?:ss|ß)|geh|rad|unter)weg),? \d"
+)
+"""A seat, a way to go: no street."""
 _STREETS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"(?:{_UNIT},?[ \n])?{_NUMBER},? (?:{_WORD} ){{1,4}}{_ENGLISH_STREET}\.?{_UNIT}?",
-        rf"{_UNIT},?[ \n](?:{_WORD} ){{1,3}}{_ENGLISH_STREET}\.?",
+        rf"(?:(?<![^\W\d_]){_UNIT},?[ \n])?{_NUMBER},? (?:{_WORD} ){{1,4}}{_ENGLISH_STREET}\.?{_UNIT}?",
+        rf"(?<![^\W\d_]){_UNIT},?[ \n](?:{_WORD} ){{1,3}}{_ENGLISH_STREET}\.?",
         rf"{_NUMBER}(?: ?(?:bis|ter|quater))?,? (?i:{_BEFORE}){_AFTER}(?:{_WORD}(?:, | )?){{1,5}}",
-        rf"(?<![\w'])(?i:{_BEFORE}){_AFTER}(?:{_WORD},? ){{1,5}}(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}(?:"
+        rf"(?<![\w'])(?i:{_BEFORE}){_AFTER}(?:{_WORD},? ){{1,5}}(?:(?:n[°.º] ?|nr\.? ?|num\.? ?)?{_NUMBER}|s/n)(?:"
         rf" ?lok\.? ?\d+)?{_UNIT}{{0,2}}",
         rf"(?<![\w']){_WORD}(?: {_WORD}){{0,4}}?(?:(?<=[a-zà-ÿ])|[ \-])(?i:{_ENDINGS}),? {_NUMBER}(?!\w|[.,]\d)",
         rf"(?<![\w'])(?:[{_UP}\-'’]+ ){{0,3}}[{_UP}\-'’]{{2,}}{_SHOUTED},? {_NUMBER}(?!\w|[.,]\d)",
-        rf"(?m:^) ?{_TOWN} {_NUMBER}(?=[ ,]*\n ?\d{{4}} ?[A-Z]{{2}}[ ,]*(?:\n|$))",
+        rf"(?m:^) ?(?P<bare>{_TOWN}) {_NUMBER}(?=[ ,]*\n ?(?!{_QUANTITY.pattern}){_CODE.pattern}[ ,]*(?:\n|$))",
         rf"(?<![\w'])(?:Am|An der|Im|In der|Zum|Zur|Auf dem|Auf der|Unter den|Hinter der) {_WORD} {_NUMBER}(?!\w"
         rf"|[.,]\d)",
         rf"(?m:^) ?(?i:{_BEFORE}){_AFTER}{_WORD}(?: {_WORD}){{0,4}}(?=\n)",
@@ -119,8 +126,6 @@ _NOT_A_PLACE = re.compile(
     r"(?![a-zà-ÿ])"
 )
 
-
-_CODE = re.compile(r"\d{4} ?[A-Z]{2}")
 _LINE_ABOVE = re.compile(rf"(?:^|[\n\t]) ?([^\n\t█\[]{{5,{LONGEST}}}?) ?\n ?$")
 _LETTERS_AND_NUMBER = re.compile(r"[^\W\d_]{3}.*\d|\d.*[^\W\d_]{3}")
 _NO_STREET = re.compile(r"[:@]|[.,]\d\d$")
@@ -142,10 +147,12 @@ def streets(spaced: str) -> list[tuple[int, int]]:
 
 
 def _is_street(match: re.Match[str]) -> bool:
-    """Not the rest of an amount, nor a quantity before the next word."""
+    """Not the rest of an amount, nor a quantity before the next word, nor the number of a seat."""
     before = match.string[: match.start()]
+    if "bare" in match.re.groupindex and all(map(common, match["bare"].split())) and not _ENDS.search(match["bare"]):
+        return False  # "Page 3" above "2024 AB"
     fraction = match.group()[:1].isdigit() and re.search(r"\d ?[.,]$|\d$", before) is not None
-    return not fraction and not _QUANTITY.match(match.group())
+    return not fraction and not _QUANTITY.match(match.group()) and not _FOR_SOMETHING.search(match.group())
 
 
 def _places(text: str, streets: Sequence[tuple[int, int]], lists: Gazetteer) -> list[Span]:
@@ -210,4 +217,4 @@ def _without_labels(span: Span, text: str) -> list[Span]:
 
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the towns of held-out pages."""
-    return Rule("address", "4", lambda text: search(text, gazetteer(half)), blocks=True)
+    return Rule("address", "5", lambda text: search(text, gazetteer(half)), blocks=True)

@@ -21,9 +21,10 @@ _PROVINCES = (
 _LARGE = r"(?:特别行政区|特別行政區|维吾尔自治区|壮族自治区|回族自治区|自治区|自治區|自治州|省|市|县|縣)"
 _SMALL = r"(?:市|县|縣|区|區|旗|镇|鎮|乡|鄉|村|里)"
 _ROAD = r"(?:大道|胡同|路|街|巷|弄|道)"
+_HOUSES = r"(?:小区|小區|社区|社區|花园|花園|家园|家園|公寓|新村|大厦|大廈)"
 _FIGURES = r"[\dA-Za-z一二三四五六七八九十百零]{1,6}"
 _NUMBER = (
-    rf"(?:{_FIGURES} ?(?:号|號|座|栋|棟|幢|楼|樓|层|層|室|单元|單元|段|巷|弄|F|之) ?(?:之 ?\d{{1,3}})?){{1,6}}"
+    rf"(?:{_FIGURES} ?(?:[号號][楼樓]?|座|栋|棟|幢|楼|樓|层|層|室|单元|單元|段|巷|弄|F|之) ?(?:之 ?\d{{1,3}})?){{1,6}}"
     rf"(?:\d{{1,4}}室?)?"
 )
 _PATTERNS = tuple(
@@ -35,6 +36,7 @@ _PATTERNS = tuple(
         (rf"(?:{_PROVINCES}){_LARGE}{_HAN}{{0,4}}(?=$|\n|\t|\d)", 0.6, "a province opens a line"),
         (rf"(?:\d{{3,6}} ?)?{_HAN}{{2,10}}?{_ROAD}(?:[一二三四五六七八九十\d]{{1,3}}段)?{_NUMBER}(?:"
          rf" ?\d{{5,6}})?", 0.7, "road and number"),
+        (rf"{_HAN}{{2,8}}?{_HOUSES}{_NUMBER}", 0.6, "houses and number"),
         (rf"(?m:^) ?(?:\d{{3,6}} ?)?{_HAN}{{2,8}}{_ROAD}(?=$|\n|\t)", 0.5, "a road alone"),
         (rf"(?m:^) ?{_HAN}{{0,6}}"
             rf"\d{{1,4}} ?[号號](?:之 ?\d{{1,3}})?(?:\d{{1,3}}[楼樓F])?(?=$|\n|\t)", 0.5, "a number of a house alone"),
@@ -89,4 +91,4 @@ def _packed(text: str, gaps: str) -> tuple[str, list[int]]:
     return "".join(text[i] for i in kept), kept
 
 
-RULE = Rule("chinese_address", "3", search, blocks=True)
+RULE = Rule("chinese_address", "4", search, blocks=True)

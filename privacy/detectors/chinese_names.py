@@ -21,7 +21,7 @@ _NOT_GIVEN = frozenset(
     "的是在与於和及等为為一二三四五六七八九十年月日元号號市区區县縣省路街我你他她它们們这這那了不有无無也都就而之其以由向从從到至个個位名先女小太"
 )
 _RARELY_A_SURNAME = frozenset("于和与时是有从向因对及由以全公应应經经过过用能成项计平解连通相别都台后终居")
-_A_WORD_AS_WELL = frozenset("安白高方单單关關水車车")
+_A_WORD_AS_WELL = frozenset("安白高方单关水车")
 _SELDOM_A_WORD = frozenset(
     "王李张刘陈杨赵黄吴徐孙胡朱林郭罗郑梁谢宋唐许韩冯邓曹彭肖董袁潘蒋蔡杜魏程苏吕丁沈姚卢姜崔钟谭陆汪范廖贾夏韦邹孟熊秦邱侯"
     "薛闫龚邵陶洪赖周马葛"
@@ -38,6 +38,7 @@ _ROLE = re.compile(
     "|介绍|推荐|证明|见证|公证|当事|委托|受托|代理|代表|监护|负责|出租|承租|出卖|买受|转让|受让|债权|债务|申请|上诉|投保"
     "|保险|立遗嘱|继承)人|[甲乙丙丁]方|患者|病人|旅客|乘客|原告|被告|客户|会员|户主"
 )
+_WEEK = re.compile("周[一二三四五六日天末年期]")
 _COUNTED = re.compile(r"[\d一二两三四五六七八九十百千几每这那上下本各某]$")  # "两张", "每周": a measure, not a surname
 _NOT_NAMES = re.compile(
     rf"{labels.one_of(*labels.GROUPS)}|(?:尊敬的|敬爱的|敬愛的|亲爱的|親愛的|"
@@ -81,9 +82,9 @@ def _of_run(run: str, alone: bool) -> list[tuple[int, int, str]]:
     words = cut(run)
     for number, word in enumerate(words):
         length = len(word) if word in surnames() or simplified(word) in surnames() else 0
-        if length and word not in _RARELY_A_SURNAME:
+        if length and simplified(word) not in _RARELY_A_SURNAME:
             given = _given(words[number + 1 : number + 3])
-            if word in _A_WORD_AS_WELL:
+            if simplified(word) in _A_WORD_AS_WELL:
                 given = _in_names(simplified(run[position + 1 : position + 3]), words[number + 1 : number + 3])
             elif all(len(next) < 3 for next in words[number + 1 : number + 2]) and _announced(run, position + length):
                 given = min(2, len(run) - position - length)
@@ -98,10 +99,10 @@ def _announced(run: str, at: int) -> bool:
 
     Such a name may be made of words, or grow into one with what follows: 王志豪, 葛云系.
     """
-    plain = simplified(run)
-    before, after = plain[: at - 1], plain[at:]
-    known = plain[at - 1] in _SELDOM_A_WORD and not _COUNTED.search(before)
-    return known and bool(after) and after[0] not in _FUNCTION and not _TITLE.match(after)
+    before, surname, after = map(simplified, (run[: at - 1][-1:], run[at - 1], run[at : at + 2]))
+    known = surname in _SELDOM_A_WORD and not _COUNTED.search(before)
+    known = known and bool(after) and after[0] not in _FUNCTION and not _WEEK.match(surname + after)
+    return known and not chinese_word(surname + after[0]) and not _TITLE.match(after)
 
 
 def _in_names(text: str, words: tuple[str, ...]) -> int:
@@ -133,12 +134,14 @@ def _given(words: tuple[str, ...]) -> int:
 def _alone(text: str, run: re.Match[str]) -> bool:
     """Does the run stand by itself: no other sign next to it than one that parts words?
 
-    Beside a label, its surname has to: "患者信息表" is a label that goes on.
+    Beside a label, its surname has to: "患者信息表" is a label that goes on, and "甲方應於" a sentence.
     """
     before, after = text[: run.start()][-1:], text[run.end() :][:1]
     if before.isalnum() or after.isalnum() or before in tuple("¥$%"):
         return False
-    return _LABEL not in (before, after) or _surname(run.group(), 0) == len(cut(run.group())[0])
+    length = _surname(run.group(), 0)
+    parted = length == len(cut(run.group())[0]) and run.group()[length : length + 1] not in _NOT_GIVEN
+    return parted or _LABEL not in (before, after)
 
 
-RULE = Rule("chinese_name", "3", search)
+RULE = Rule("chinese_name", "4", search)

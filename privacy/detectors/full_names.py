@@ -128,7 +128,8 @@ def _names(sequence: str, alone: bool, lists: Gazetteer) -> list[tuple[int, int,
         tokens, marks = tokens[:-1], marks[:-1]
     if len(tokens) < 2:
         return []
-    listed = marks.count("listed") + (marks.count("both") if alone or _in_order(tokens, lists) else 0)
+    ordered = alone or _in_order(tokens, lists) or (not shouted and _before_a_rare_one(tokens, marks, lists))
+    listed = marks.count("listed") + (marks.count("both") if ordered else 0)
     unknown = marks.count("unknown")
     found = ""
     if listed and listed + (0 if shouted and not alone else unknown) + marks.count("initial") >= 2:
@@ -144,6 +145,11 @@ def _in_order(tokens: list[re.Match[str]], lists: Gazetteer) -> bool:
     """Do words that are also names stand as names do, a given name first? German prose is full of such words."""
     first, last = (plain(_bare(token.group())) for token in (tokens[0], tokens[-1]))
     return first in lists.given and last in lists.surnames
+
+
+def _before_a_rare_one(tokens: list[re.Match[str]], marks: list[str], lists: Gazetteer) -> bool:
+    """Does a given name that is a word as well open the name, and a word of no list end it? "Sarah Whitmore"."""
+    return plain(_bare(tokens[0].group())) in lists.given and marks[-1] == "unknown" and "common" not in marks
 
 
 def _mark(token: str, lists: Gazetteer, dotted: bool) -> str:
@@ -169,4 +175,4 @@ def _bare(token: str) -> str:
 
 def rule(half: bool = False) -> Rule:
     """With `half`, the lists lack the names of held-out pages."""
-    return Rule("full_name", "3", lambda text: search(text, gazetteer(half)))
+    return Rule("full_name", "4", lambda text: search(text, gazetteer(half)))

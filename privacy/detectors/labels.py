@@ -34,9 +34,9 @@ PHONE = _words(
     """
     telefoonnummer, telefoon, telefonnummer, telefon nr, telephone, telefono, teléfono, telefone, telefon,
     téléphone, telephone no, phone number, phone no, phone, mobile phone, mobile no, mobile, handphone,
-    hand phone, cell phone, cellphone, cell, mob, tel. no, tel no, telno, tel, tél, fax no, fax, telefax, handy,
-    mobil, mobiel, móvil, movil, celular, cellulare, portable, gsm, whatsapp, hotline, h/p, hp, ph, contact no,
-    contact number, call us, call, 联系电话, 联络电话, 手机号码, 手机号, 手机, 手機號碼, 手機, 聯絡電話,
+    hand phone, cell phone, cellphone, cell, mob, tlf, tfno, tel. no, tel no, telno, tel, tél, fax no, fax, telefax,
+    handy, mobil, mobiel, móvil, movil, celular, cellulare, portable, gsm, whatsapp, hotline, h/p, hp, ph,
+    contact no, contact number, call us, call, 联系电话, 联络电话, 手机号码, 手机号, 手机, 手機號碼, 手機, 聯絡電話,
     連絡電話, 聯繫電話, 行動電話, 电话号码, 电话, 電話, 传真, 傳真, 热线, 携帯, 전화, тел
     """
 )
@@ -235,6 +235,7 @@ GROUPS = (
     CLOSING, OTHER,
 )  # fmt: skip
 ANY = re.compile(one_of(*GROUPS))
+LONGEST = max(len(word) for group in GROUPS for word in group)
 
 
 def bare(text: str) -> str:
@@ -250,7 +251,7 @@ def whole(group: tuple[str, ...]) -> re.Pattern[str]:
 def parted(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """What `text[start:end]` holds beside labels that can't be values: those of several words, or with a colon."""
     pieces, begin = [], start
-    for match in ANY.finditer(text, start):
+    for match in ANY.finditer(text, start, end + LONGEST):
         if match.start() >= end:
             break
         if " " in match.group().strip() or text[match.end() :].lstrip(" ")[:1] == ":":

@@ -18,7 +18,7 @@ _TITLE = re.compile(
     r"|Sig(?:\.?ra)?|Encik|Cik|Puan|Tuan|Dato|Dott(?:\.?ssa)?|Avv|Hrn?|Mw|Dña|Mej)(?:\. ?|(?= )|(?<=[a-z])(?=[A-Z]))"
     r"|M\. ?(?!Sc|Ed|Eng|Phil)(?=[A-ZÀ-Þ][a-zà-ÿ'’\-])|D\. (?=[A-ZÀ-Þ][a-zà-ÿ]+ [A-ZÀ-Þ])"
     r"|(?:Monsieur|Madame|Se[nñ]ora?|Signora?|Don|Doña|Dhr\.?|Mevr\.?|[Mm]evrouw|[Mm]eneer|[Dd]e heer|Signor"
-    r"|Pan[ií]?) )"
+    r"|Spett\.le|Fam\.|Familie|Pan[ií]?) )"
     r" ?(?:(?:Dr|Prof|med)\.? ?){0,2}"
     rf"(?P<value>{_OF}[A-ZÀ-ÖØ-Þ][\w'’.\-]*(?: ?(?:van|von|de|der|den|del|la|le|di|da|bin|binti|al|el)(?= ))*"
     r"(?: ?[A-ZÀ-ÖØ-Þ][\w'’.\-]*){0,3})"

@@ -16,7 +16,20 @@ from privacy.detectors.email import KIND as _EMAIL
 from privacy.detectors.email import search as mails
 from privacy.detectors.gazetteer import plain
 from privacy.detectors.interface import Rule, Span, moved, spread
-from privacy.detectors.roles import AGED, INSTITUTION, LIVES, ROLE, SERVED, STOP, STRONG, THANKS, WEAK, one_of
+from privacy.detectors.roles import (
+    AGED,
+    INSTITUTION,
+    LIKELY,
+    LIVES,
+    ROLE,
+    SERVED,
+    STOP,
+    STRONG,
+    THANKS,
+    WEAK,
+    YEARS,
+    one_of,
+)
 from privacy.detectors.words import common
 
 KIND = "name"
@@ -32,6 +45,7 @@ _ALONE = rf"{_WORD}(?: (?:{_PARTICLE} )?{_WORD}){{1,3}}"
 _END = r"(?![\w@]|\.\w)"
 
 _AFTER_STRONG = re.compile(rf"{one_of(STRONG)}[ \t]?[:.,]?[ \t]?{_NAME}{_END}")
+_AFTER_LIKELY = re.compile(rf"{one_of(LIKELY)}[ \t]?[:.,]?[ \t]?{_NAME}{_END}")
 _OF_ONESELF = re.compile(rf"(?<![\w@])(?:I|Ich|Yo|Io|Ik|Ja|Je), ?{_NAME}{_END}")
 _AFTER_ROLE = re.compile(rf"{one_of(ROLE)} ?:[ \t]?{_NAME}{_END}")
 _AFTER_WEAK = re.compile(rf"{one_of(WEAK, ROLE)}[ \t\n]?{_NAME}{_END}")
@@ -56,6 +70,7 @@ _DAY = r"\d{1,2}[./\-]\d{1,2}[./\-](?:19\d|200)\d(?!\d)"
 _BORN = re.compile(rf"(?<![\w@]){_NAME},? ?[(*]?{labels.one_of(labels.BIRTH)}")
 _LIVING = re.compile(rf"(?<![\w@]){_NAME},? {one_of(LIVES)}")
 _OLD = re.compile(rf"(?<![\w@]){_NAME} ?[,(] ?{AGED}")
+_YEARS = re.compile(rf"(?<![\w@]){_NAME} ?[,(] ?{YEARS}")
 _DATED = re.compile(rf"(?<![\w@]){_NAME}[ ,\t]{{1,3}}{_DAY}")
 _WHAT = re.compile(
     rf"(?<![\w@]){_NAME} ?(?:[,|·•/(]|[\-–—](?= )|(?<= )[\-–—.]) ?(?:[^\W\d_]+ ){{0,2}}?{one_of(ROLE)}(?![\w])"
@@ -81,11 +96,13 @@ def _all(text: str) -> Iterator[Span]:
         (_BORN, "before a birth", True),
         (_DATED, "before a birth", False),
         (_OLD, "before an age", True),
+        (_YEARS, "before an age", False),
         (_LIVING, "who lives somewhere", True),
         (_WHAT, "before what a person is", True),
         (_PARTIES[0], "a party", True),
         (_PARTIES[1], "a party", True),
         (_INITIAL, "an initial between words with capitals", True),
+        (_AFTER_LIKELY, "after what may announce a person", False),
         (_AFTER_WEAK, "after what may announce a person", False),
     ):
         for match in pattern.finditer(text):
@@ -149,4 +166,4 @@ def _nobody(value: str) -> bool:
     return any(plain(word).strip(".,'-") in INSTITUTION for word in value.split()) or labels.is_label(value)
 
 
-RULE = Rule("person", "2", search, blocks=True)
+RULE = Rule("person", "3", search, blocks=True)

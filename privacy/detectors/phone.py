@@ -32,10 +32,13 @@ _OTHER_NUMBER = re.compile(
 )
 _EXTENSION = re.compile(r"[ ,]{0,2}(?:(?i:ext(?:ension|n)?|x|dw)\.?|分机|转|#) ?\d{1,6}(?!\d)")
 _DATE = re.compile(
-    r"(?:\d{1,2} ?[./\-] ?\d{1,2} ?[./\-] ?(?:\d{4}|\d{2})|\d{4} ?[./\-] ?\d{1,2} ?[./\-] ?\d{1,2})(?!\d)"
+    r"(?:\d{1,2} ?[./\-] ?\d{1,2} ?[./\-] ?(?:\d{4}|\d{2})|\d{4} ?[./\-] ?\d{1,2} ?[./\-] ?\d{1,2})"
+    r"(?!\d|([.\-])\d\d(?:\1\d\d)?(?![\d.:]))"
 )
+"""A date, and not the beginning of "06.12.34.56.78"."""
 _ZIP = re.compile(r"\d{5} ?- ?\d{4}")
 _AMOUNT = re.compile(r"\d{1,3}(?:[ ,.]\d{3})*[.,]\d{2}|\d{1,3}(?:[.,]\d{3})+")
+_THREES = re.compile(r"\d{3}(?:\.\d{3}){2}")  # an amount, or behind a label a number in Spain
 _SHAPES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -76,7 +79,8 @@ def _candidates(text: str) -> Iterator[tuple[int, int]]:
     for match in _RUN.finditer(text):
         for start, end in _numbers(match):
             number = text[start:end]
-            if _DATE.match(number) or _AMOUNT.fullmatch(number):
+            amount = _AMOUNT.fullmatch(number) and not (_THREES.fullmatch(number) and _LABEL.search(text[:start]))
+            if _DATE.match(number) or amount:
                 continue
             end += _opened(number) and text[end:].startswith(")")
             extension = _EXTENSION.match(text, end)
@@ -125,4 +129,4 @@ def _is_valid(number: str) -> bool:
     return False
 
 
-RULE = Rule("phone", "2", search)
+RULE = Rule("phone", "3", search)

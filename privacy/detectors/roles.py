@@ -34,15 +34,10 @@ STRONG = (
         on behalf of, in care of, care of, c/o, fao, attn, attention of, cc, bcc, spoke with, spoken with, spoke to,
         pay to the order of, payable to, sold to, transfer to, transferred to, payment from, transfer from, booked
         for, certify that, undersigned, the undersigned, claim of, estate of, account of, in re, in the matter of,
-        signed, ask for, asked for, my name is, it may concern:, left with, delivered to, handed to, attended by,
-        mein name ist, ich heiße, gezeichnet, abgegeben bei, übergeben an, ausgehändigt an, wenden sie sich an,
-        gesprochen mit, je m'appelle, mon nom est, signé, remis à, remise à, parlé avec, me llamo, mi nombre es, fdo.,
-        firmado, entregado a, entregada a, hablé con, mi chiamo, il mio nome è, firmato, consegnato a, consegnata a,
-        parlato con, mijn naam is, ik heet, getekend, afgegeven bij, overhandigd aan, sprak met, nazywam się,
-        mam na imię, podpisano, podpisał, podpisała, rozmawiałem z, rozmawiałam z, doręczono,
-        booking for, reservation for, buchung für, reservierung für, réservation pour, reserva para,
-        prenotazione per, reservering voor, rezerwacja dla, present:, attendees:, in attendance:, anwesend:,
-        teilnehmer:, présents :, présents:, asistentes:, presenti:, aanwezig:, obecni:,
+        signed, my name is, it may concern:, attended by, mein name ist, ich heiße, gezeichnet, gesprochen mit, je
+        m'appelle, mon nom est, signé, parlé avec, me llamo, mi nombre es, fdo., firmado, hablé con, mi chiamo, il mio
+        nome è, firmato, parlato con, mijn naam is, ik heet, getekend, sprak met, nazywam się, mam na imię, podpisano,
+        podpisał, podpisała, rozmawiałem z, rozmawiałam z,
         your agent, your adviser, your advisor, your consultant, kind attention, made with, concluded with, entered
         into with, erstellt von, ausgestellt von, geprüft von, genehmigt von, unterschrieben von, bearbeitet von,
         verfasst von, überwiesen von, bestellt von, gemeldet von, vertreten durch, geschlossen mit, vereinbart mit,
@@ -66,6 +61,17 @@ STRONG = (
     ),
 )
 """Words that announce a person, or a firm with its mark."""
+
+LIKELY = _words(
+    """
+    ask for, asked for, left with, delivered to, handed to, abgegeben bei, übergeben an, ausgehändigt an, wenden sie
+    sich an, remis à, remise à, entregado a, entregada a, consegnato a, consegnata a, afgegeven bij, overhandigd
+    aan, doręczono, booking for, reservation for, buchung für, reservierung für, réservation pour, reserva para,
+    prenotazione per, reservering voor, rezerwacja dla, present:, attendees:, in attendance:, anwesend:,
+    teilnehmer:, présents :, présents:, asistentes:, presenti:, aanwezig:, obecni:
+    """
+)
+"""Words that announce a person, or a room, a meal, a place of delivery."""
 
 WEAK = _words(
     """
@@ -127,10 +133,13 @@ LIVES = _words(
 """What is said of people alone, before where they live."""
 
 AGED = (
-    r"(?:(?i:aged?|im alter von|âgée? de|de edad|di età|in de leeftijd van|lat) ?:? ?\d{1,3}(?!\d| ?(?i:mon|mois|mes|maan|mies))"
-    r"|(?:de )?\d{1,3} ?(?i:years|yrs|y/?o|jahre|ans|años|anni|jaar|lat)(?![^\W\d_]))"
+    r"(?:(?i:aged?|im alter von|âgée? de|de edad|di età|in de leeftijd van|lat) ?:? ?\d{1,3}"
+    r"(?!\d| ?(?i:mon|mois|mes|maan|mies|days?|weeks?|tage|wochen|jours|d[ií]as|giorni|dagen|dni))"
+    r"|\d{1,3} ?(?i:years old|jahre alt|jaar oud)(?![^\W\d_]))"
 )
 """How old somebody is."""
+YEARS = r"(?:de )?\d{1,3} ?(?i:years|yrs|y/?o|jahre|ans|años|anni|jaar|lat)(?![^\W\d_])"
+"""How old somebody is, or how long a warranty holds."""
 
 SERVED = _words(
     """
@@ -185,9 +194,11 @@ INSTITUTION = frozenset(
         juzgado, clinica, colegio, universidad, ayuntamiento, empresa, cliente, calle, caja, ufficio, reparto,
         banca, tribunale, ospedale, scuola, universita, comune, azienda, societa, via, cassa, afdeling, kantoor,
         rechtbank, ziekenhuis, kliniek, gemeente, klant, straat, kassa, dzial, biuro, sad, szpital, szkola,
-        uniwersytet, urzad, firma, spolka, ulica, kasa, information, leaflet, guide, form, record, records, portal,
-        charter, safety, consent, history, summary, notes, book, list, satisfaction, loyalty, formular, bogen,
-        fiche, ficha, hoja, modulo, scheda, formulier, karta
+        uniwersytet, urzad, firma, spolka, ulica, kasa, consumidor, final, divers, comptoir, room, double, single,
+        standard, laufkundschaft, barverkauf, passage, entities, contract, information, leaflet, guide, form, record,
+        records, portal, charter, safety, consent, history, summary, notes, book, list, satisfaction, loyalty, formular, bogen,
+        fiche, ficha, hoja, modulo, scheda, formulier, karta, copy, copies, kopie, copie, copia, kopia, class, plan,
+        test, data, warranty, guarantee, garantie, garantia, garanzia, gwarancja, gewahrleistung
         """
     )
 )
