@@ -181,24 +181,24 @@ INSTITUTION = frozenset(
     _words(
         """
         department, dept, division, section, team, office, service, services, desk, counter, branch, bank, company,
-        council, committee, board, court, hospital, clinic, surgery, school, college, university, institute,
-        ministry, agency, authority, government, police, customer, customers, client, clients, account, accounts,
-        sales, support, reception, administration, admin, management, finance, accounting, payroll, marketing,
-        purchasing, logistics, warehouse, store, shop, market, mall, hotel, restaurant, cafe, bar, insurance,
-        holdings, group, international, street, road, avenue, building, centre, center, station, airport, savings,
-        card, cash, credit, debit, payment, invoice, order, delivery, number, code, date, name, address, phone,
-        details, main, till, pos, terminal, manager, system, user, abteilung, amt, gericht, klinik, krankenhaus,
-        schule, universitat, kunde, kunden, konto, kundenservice, kundendienst, verwaltung, buchhaltung,
-        versicherung, sparkasse, stadt, land, gmbh, verein, strasse, platz, clientele, comptabilite, banque, mairie,
-        tribunal, hopital, clinique, ecole, universite, societe, agence, rue, caisse, departamento, oficina, banco,
-        juzgado, clinica, colegio, universidad, ayuntamiento, empresa, cliente, calle, caja, ufficio, reparto,
-        banca, tribunale, ospedale, scuola, universita, comune, azienda, societa, via, cassa, afdeling, kantoor,
-        rechtbank, ziekenhuis, kliniek, gemeente, klant, straat, kassa, dzial, biuro, sad, szpital, szkola,
-        uniwersytet, urzad, firma, spolka, ulica, kasa, consumidor, final, divers, comptoir, room, double, single,
-        standard, laufkundschaft, barverkauf, passage, entities, contract, information, leaflet, guide, form, record,
-        records, portal, charter, safety, consent, history, summary, notes, book, list, satisfaction, loyalty, formular, bogen,
-        fiche, ficha, hoja, modulo, scheda, formulier, karta, copy, copies, kopie, copie, copia, kopia, class, plan,
-        test, data, warranty, guarantee, garantie, garantia, garanzia, gwarancja, gewahrleistung
+        council, committee, board, court, hospital, clinic, surgery, school, college, university, institute, ministry,
+        agency, authority, government, police, customer, customers, client, clients, account, accounts, sales,
+        support, reception, administration, admin, management, finance, accounting, payroll, marketing, purchasing,
+        logistics, warehouse, store, shop, market, mall, hotel, restaurant, cafe, bar, insurance, holdings, group,
+        international, street, road, avenue, building, centre, center, station, airport, savings, card, cash, credit,
+        debit, payment, invoice, order, delivery, number, code, date, name, address, phone, details, main, till, pos,
+        terminal, manager, system, user, abteilung, amt, gericht, klinik, krankenhaus, schule, universitat, kunde,
+        kunden, konto, kundenservice, kundendienst, verwaltung, buchhaltung, versicherung, sparkasse, stadt, land,
+        gmbh, verein, strasse, platz, clientele, comptabilite, banque, mairie, tribunal, hopital, clinique, ecole,
+        universite, societe, agence, rue, caisse, departamento, oficina, banco, juzgado, clinica, colegio,
+        universidad, ayuntamiento, empresa, cliente, calle, caja, ufficio, reparto, banca, tribunale, ospedale,
+        scuola, universita, comune, azienda, societa, via, cassa, afdeling, kantoor, rechtbank, ziekenhuis, kliniek,
+        gemeente, klant, straat, kassa, dzial, biuro, sad, szpital, szkola, uniwersytet, urzad, firma, spolka, ulica,
+        kasa, consumidor, final, divers, comptoir, room, double, single, standard, laufkundschaft, barverkauf,
+        passage, entities, contract, information, leaflet, guide, form, record, records, portal, charter, safety,
+        consent, history, summary, notes, book, list, satisfaction, loyalty, formular, bogen, fiche, ficha, hoja,
+        modulo, scheda, formulier, karta, copy, copies, kopie, copie, copia, kopia, class, plan, test, data, warranty,
+        guarantee, garantie, garantia, garanzia, gwarancja, gewahrleistung
         """
     )
 )
