@@ -140,7 +140,7 @@ def _fill(home: Home, database: Database, count: int) -> None:
 
 def _needles(home: Home, n: int) -> list[bytes]:
     path = _path(n)
-    keys = [part for vault in (home.vault, home.originals) for part in (_key(vault.root, n), vault._dek(_id(n)))]
+    keys = [part for vault in (home.vault, home.originals) for part in (_key(vault.root, n), vault.keys.opened(_id(n)))]
     return [
         _content(n)[:40],
         b"text mark %d;" % n,

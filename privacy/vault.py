@@ -30,7 +30,6 @@ import os
 import re
 import secrets
 import shutil
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,10 +37,10 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from privacy import files, group, syncfs
-from privacy.errors import KeyRefused, NotSealed, SealBroken
-from privacy.group import Group
-from privacy.keys import KEY_BYTES, derive, open_small, seal_small
+from privacy import files, syncfs
+from privacy.data_keys import FORMAT, DataKeys, authenticated
+from privacy.errors import NotSealed, SealBroken
+from privacy.keys import KEY_BYTES, derive
 from privacy.sealing import Sealing, commit
 from privacy.shelf import Shelf
 from privacy.stream import CHUNK_BYTES, numbered, rechunked
@@ -50,20 +49,11 @@ __all__ = ["Shelf", "Vault"]
 
 _SALT_BYTES = 32
 _TAG_BYTES = 16
-_MAGIC = b"ocrdseal\x02"  # the last byte is the format's version
-_WRAPPING = struct.Struct(">IQ")
-"""Before a wrapped data key: the generation it is wrapped under, and the document's slot."""
-_REWRAPPED_AT_ONCE = 256
 _FEW = 8
-_HEADER_BYTES = len(_MAGIC) + _SALT_BYTES
+_HEADER_BYTES = len(FORMAT) + _SALT_BYTES
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SUFFIX = ".sealed"
-
-
-def _joined(*parts: bytes) -> bytes:
-    """Parts with their lengths before them, so that no two lists of parts look alike."""
-    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
 
 
 def _there(path: str) -> bool:
@@ -86,6 +76,7 @@ class Vault:
         self.root, self.purpose = root, purpose
         self._root = str(root)
         self._shelf = shelf
+        self.keys = DataKeys(self._at, shelf, purpose)
         files.make_dir(root)
 
     def create(self, document: str, slot: int) -> None:
@@ -105,7 +96,7 @@ class Vault:
         Raises:
             NotSealed: the document was never created, or was shredded.
         """
-        path, dek = self._blob(document, name), self._dek(document)
+        path, dek = self._blob(document, name), self.keys.opened(document)
         with files.replace(Path(path)) as file:
             file.writelines(self._sealed(dek, document, name, data))
 
@@ -117,14 +108,14 @@ class Vault:
         """
         folder = self._at(document)
         with self._shelf.lock:
-            dek = self._dek(document) if _there(f"{folder}/key") else self._begun(document, slot, sealing)
+            dek = self.keys.opened(document) if _there(f"{folder}/key") else self._begun(document, slot, sealing)
         for name, data in blobs.items():
             sealing.write(self._blob(document, name), self._sealed(dek, document, name, data))
 
     def _begun(self, document: str, slot: int, sealing: Sealing) -> bytes:
         """The new data key of a document without one; what half a shred has left goes first."""
         folder, dek = self._at(document), secrets.token_bytes(KEY_BYTES)
-        wrapped = self._wrapped(document, slot, dek)
+        wrapped = self.keys.wrapped(document, slot, dek)
         try:
             sealing.make_dir(folder)
         except FileExistsError:
@@ -137,7 +128,7 @@ class Vault:
         """The bytes of a blob's file, chunk by chunk."""
         salt = secrets.token_bytes(_SALT_BYTES)
         cipher, aad = self._cipher(dek, salt, document, name)
-        start = _MAGIC + salt
+        start = FORMAT + salt
         for nonce, chunk in numbered(rechunked((data,) if isinstance(data, bytes) else data)):
             yield start + cipher.encrypt(nonce, chunk, aad)
             start = b""
@@ -156,16 +147,16 @@ class Vault:
             SealBroken: altered, cut short, or another's.
             NotSealed: no such document or blob.
         """
-        path, dek = self._blob(document, name), self._dek(document)
+        path, dek = self._blob(document, name), self.keys.opened(document)
         try:
             file = open(path, "rb")  # noqa: SIM115  closed below
         except FileNotFoundError:
             raise NotSealed(f"No blob {name!r} of document {document!r} is sealed here.") from None
         with file:
             header = file.read(_HEADER_BYTES)
-            if len(header) != _HEADER_BYTES or not header.startswith(_MAGIC):
+            if len(header) != _HEADER_BYTES or not header.startswith(FORMAT):
                 raise SealBroken(document, name, "no header of a known format")
-            cipher, aad = self._cipher(dek, header[len(_MAGIC) :], document, name)
+            cipher, aad = self._cipher(dek, header[len(FORMAT) :], document, name)
             sealed = iter(lambda: file.read(CHUNK_BYTES + _TAG_BYTES), b"")
             try:
                 for nonce, chunk in numbered(sealed):
@@ -225,25 +216,8 @@ class Vault:
             syncfs.sync_file_system(self.root)
 
     def rewrap(self) -> int:
-        """Wraps every data key under the shelf's newest generation; returns how many were not yet.
-
-        A key that does not open is left as it is: it opened nothing before either.
-        """
-        done, ids = 0, self.ids()
-        for start in range(0, len(ids), _REWRAPPED_AT_ONCE):
-            with self._shelf.lock:
-                some = Group()
-                try:
-                    for document in ids[start : start + _REWRAPPED_AT_ONCE]:
-                        with suppress(NotSealed, SealBroken):
-                            slot, generation, dek = self._unwrapped(document)
-                            files.sweep(self._folder(document), ".key.")  # of a rotation that was cut short
-                            if generation != self._shelf.generation:
-                                some.write_bytes(self._folder(document) / "key", self._wrapped(document, slot, dek))
-                    done += group.commit([some])
-                finally:
-                    some.abandon()
-        return done
+        """Wraps every data key under the shelf's newest generation; returns how many were not yet."""
+        return self.keys.rewrap(self.ids())
 
     def sweep(self, documents: Iterable[str]) -> int:
         """At start: finishes half-done shreds, removes temporary files; returns how many of both.
@@ -273,38 +247,6 @@ class Vault:
             raise ValueError(f"Expected a blob name of lower-case letters, digits, ., - and _, got {name!r}.")
         return f"{self._at(document)}/{name}{_SUFFIX}"
 
-    def _aad(self, document: str, name: str) -> bytes:
-        return _joined(_MAGIC, self.purpose.encode(), document.encode(), name.encode())
-
     def _cipher(self, dek: bytes, salt: bytes, document: str, name: str) -> tuple[AESGCM, bytes]:
         key = derive(dek, b"ocrd blob v1 " + name.encode(), salt)
-        return AESGCM(key), self._aad(document, name + _SUFFIX)
-
-    def _wrapped(self, document: str, slot: int, dek: bytes) -> bytes:
-        place = _WRAPPING.pack(self._shelf.generation, slot)
-        kek = self._shelf.kek(self.purpose, slot, document, self._shelf.generation)
-        return _MAGIC + place + seal_small(kek, dek, self._aad(document, "key") + place)
-
-    def _dek(self, document: str) -> bytes:
-        with self._shelf.lock:
-            return self._unwrapped(document)[2]
-
-    def _unwrapped(self, document: str) -> tuple[int, int, bytes]:
-        """The document's slot, the generation of its wrapping, and its data key."""
-        try:
-            with open(f"{self._at(document)}/key", "rb") as file:
-                wrapped = file.read()
-        except FileNotFoundError:
-            raise NotSealed(f"No document {document!r} is sealed here.") from None
-        if not wrapped.startswith(_MAGIC) or len(wrapped) < len(_MAGIC) + _WRAPPING.size:
-            raise SealBroken(document, "key", "no header of a known format")
-        place, sealed = wrapped[len(_MAGIC) :][: _WRAPPING.size], wrapped[len(_MAGIC) + _WRAPPING.size :]
-        generation, slot = _WRAPPING.unpack(place)
-        try:
-            kek = self._shelf.kek(self.purpose, slot, document, generation)
-        except (KeyRefused, ValueError):
-            raise SealBroken(document, "key", "altered, or wrapped under a key that was replaced") from None
-        dek = open_small(kek, sealed, self._aad(document, "key") + place)
-        if dek is None:
-            raise SealBroken(document, "key", "altered, or wrapped under another master key")
-        return slot, generation, dek
+        return AESGCM(key), authenticated(self.purpose, document, name + _SUFFIX)

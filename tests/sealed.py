@@ -148,7 +148,7 @@ def needles(home: Home, id: str, path: str, content: bytes | None = None) -> dic
     for vault in home.vaults:
         if vault.exists(id):
             found[f"wrapped key in {vault.purpose}"] = (vault.root / id / "key").read_bytes()[25:]
-            found[f"data key in {vault.purpose}"] = vault._dek(id)
+            found[f"data key in {vault.purpose}"] = vault.keys.opened(id)
     return found
 
 
