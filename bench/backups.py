@@ -8,11 +8,12 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import found
+import parts
 import sealed
 from daemon import backup, restoring
 from driving import Try, opened, taken
-from found import Verdict
 from injecting import Tell
+from parts import Verdict
 
 
 def beside(path: Path) -> Path:
@@ -38,7 +39,7 @@ def check_backup(path: Path, ids: list[str], told: tuple[str, ...], ended: bool)
     """What is there restores, whenever the work was broken off; the next backup goes on with it."""
     verdict = found.rest(path) + found.restored(path, beside(path), ids[1:] if told else ids[1:2], ids[:1])
     backup.backup(path, beside(path))
-    verdict += found.torn(*("left behind in a backup" for _ in beside(path).rglob(".*.part")))
+    verdict += parts.torn(*("left behind in a backup" for _ in beside(path).rglob(".*.part")))
     return verdict + found.restored(path, beside(path), ids[1:], ids[:1])
 
 

@@ -28,13 +28,14 @@ from typing import Any
 
 import found
 import injecting
+import parts
 import planted
 from backups import beside
 from driving import new_home, once, restart
-from found import Verdict
 from injecting import CALLS, Tell
 from journeys import JOURNEYS, Journey
 from models import weights
+from parts import Verdict
 from sealed import MEMORY
 
 QUICK = 7
@@ -117,7 +118,7 @@ def after_a_stop(
     try:
         result: Verdict = injecting.apart(looked)
     except RuntimeError as error:
-        return found.torn(f"it does not start again: {str(error).strip().splitlines()[-1]}")
+        return parts.torn(f"it does not start again: {str(error).strip().splitlines()[-1]}")
     return result
 
 

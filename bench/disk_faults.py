@@ -32,17 +32,17 @@ from pathlib import Path
 from typing import Any
 
 import driving
-import found
 import injecting
+import parts
 import planted
 import planted_faults
 from crash_points import Bench, after_a_stop, arguments_of, bench_in_memory, figures, print_planted
 from daemon import trouble
 from daemon.cli import main as ocrd
 from daemon.errors import EXIT_CODES, DiskRefused
-from found import Verdict
 from injecting import CALLS, Tell
 from journeys import JOURNEYS, Journey, check_ingest
+from parts import Verdict
 
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 BUSY = ("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir")
@@ -102,7 +102,7 @@ def fault(
     inject = [f"?{call}:error={error}:when={number}..{number + _lasts(call) - 1}"]
     ended = injecting.run(work, inject, calls=bench.calls)
     if ended.error or ended.killed:
-        return ended.injected, found.torn(f"it gives up: {ended.error.strip().splitlines()[-1]}")
+        return ended.injected, parts.torn(f"it gives up: {ended.error.strip().splitlines()[-1]}")
     out_of_order = journey.name == "ingest" and call in TAKING
     check = partial(check_ingest, in_order=False) if out_of_order else journey.check
     verdict = after_a_stop(home, lambda: check(home, prepared, ended.told, True), journey.first)
@@ -122,15 +122,15 @@ def command(
     inject = [f"?{call}:error={error}:when={number}..{number + _lasts(call) - 1}"]
     ended = injecting.run(work, inject, calls=bench.calls)
     if ended.error:
-        return ended.injected, found.torn(f"it breaks off: {ended.error.strip().splitlines()[-1]}")
+        return ended.injected, parts.torn(f"it breaks off: {ended.error.strip().splitlines()[-1]}")
     code, text = ended.value
     verdict = Verdict()
     if code not in (0, EXIT_CODES[DiskRefused]):
-        verdict += found.torn(f"exit code {code}: {text.strip().splitlines()[-1]}")
+        verdict += parts.torn(f"exit code {code}: {text.strip().splitlines()[-1]}")
     elif code and not (str(home) in text and "; " in text and "Nothing was lost" in text):
-        verdict += found.torn(f"its message says too little: {text.strip()}")
+        verdict += parts.torn(f"its message says too little: {text.strip()}")
     if code and injecting.apart(work)[0]:
-        verdict += found.torn("the same command fails without the fault")
+        verdict += parts.torn("the same command fails without the fault")
     check = partial(journey.check, home, prepared, journey.tells, True)
     if journey.name not in STARTED:  # no start needs to finish it
         verdict += injecting.apart(check)

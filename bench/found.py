@@ -4,70 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
+import parts
 import sealed
 from daemon import restoring
 from daemon.errors import OcrdError
 from daemon.home import Home, open_home
 from daemon.pipeline import NAME_BLOB, ORIGINAL_BLOB, SIDECAR_BLOB
 from daemon.serving import ROLLOUT
-from daemon.state import Database
-from models.store import ModelStore, history
-from privacy import ledger, rotation
-from privacy.errors import NotSealed, PrivacyError
-from privacy.vault import Vault
+from models.store import ModelStore
+from parts import Verdict, blob, doubled, lost, torn
+from privacy import rotation
+from privacy.errors import PrivacyError
 
 _VAULT_OF = {"done": ("vault", "originals"), "quarantined": ("quarantine",), "failed": ("failed",)}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is wrong, each as a sentence; nothing of it holds content."""
-
-    lost: tuple[str, ...] = ()
-    doubled: tuple[str, ...] = ()
-    torn: tuple[str, ...] = ()
-
-    def __add__(self, other: Verdict) -> Verdict:
-        return Verdict(self.lost + other.lost, self.doubled + other.doubled, self.torn + other.torn)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        return self.lost + self.doubled + self.torn
-
-
-def lost(*facts: str) -> Verdict:
-    return Verdict(lost=facts)
-
-
-def doubled(*facts: str) -> Verdict:
-    return Verdict(doubled=facts)
-
-
-def torn(*facts: str) -> Verdict:
-    return Verdict(torn=facts)
-
-
-_HOMES: dict[tuple[Path, int, int], Home] = {}
-
-
-def _opened(path: Path) -> Home:
-    """The state folder with the keys that are there now: opening it costs a tenth of a second."""
-    keys = path / "keys"
-    now = (path, (keys / "master.key").stat().st_ino, (keys / "shelf").stat().st_ino)
-    if now not in _HOMES:
-        _HOMES[now] = open_home(path)
-    return _HOMES[now]
 
 
 def dropped(inbox: Path) -> list[Path]:
@@ -76,8 +34,8 @@ def dropped(inbox: Path) -> list[Path]:
 
 def at_once(path: Path) -> Verdict:
     """What holds at any moment, before anything was finished: what others may be reading just then."""
-    home, verdict = _opened(path), Verdict()
-    rows = _rows(home)
+    home, verdict = parts.opened(path), Verdict()
+    rows = parts.rows(home)
     for receipt in home.settings.outbox_dir.glob("*.json"):
         try:
             state = json.loads(receipt.read_bytes())["state"]
@@ -89,7 +47,7 @@ def at_once(path: Path) -> Verdict:
         again = unsaid and row["tries"] > 1  # the old one stays until the new one takes its place
         if row is None or (row["state"] not in (state, "forgotten") and not again):
             verdict += torn(f"a receipt says {state}, and the database {row and row['state']}")
-    return verdict + _ledger(home) + _models(home)
+    return verdict + parts.book(home) + parts.models(home)
 
 
 def rest(path: Path, *, own_vaults: bool = True) -> Verdict:
@@ -98,13 +56,13 @@ def rest(path: Path, *, own_vaults: bool = True) -> Verdict:
     Args:
         own_vaults: whether a document lies in the vaults that its row names, and in no other.
     """
-    home = _opened(path)
-    verdict = _ledger(home, settled=True) + _models(home) + _database(home)
+    home = parts.opened(path)
+    verdict = parts.book(home, settled=True) + parts.models(home) + parts.database(home)
     left = [p for p in path.rglob(".*") if p.name.endswith((".part", ".before", ".gone")) and "inbox" not in p.parts]
     verdict += torn(*(f"left behind: {p.relative_to(path).parts[0]}" for p in left))
     verdict += lost(*("a file is still in inbox" for _ in dropped(home.settings.inbox_dir)))
     verdict += lost(*("a file is still claimed" for p in home.settings.claimed_dir.rglob("*") if p.is_file()))
-    rows = _rows(home)
+    rows = parts.rows(home)
     receipts = {p.stem for p in home.settings.outbox_dir.glob("*.json")}
     ended = {id for id, row in rows.items() if row["state"] in ("done", "duplicate", "quarantined", "failed")}
     verdict += lost(*(f"no receipt of a document that is {rows[id]['state']}" for id in ended - receipts))
@@ -112,7 +70,7 @@ def rest(path: Path, *, own_vaults: bool = True) -> Verdict:
     verdict += torn(*("a document is still claimed" for row in rows.values() if row["state"] == "claimed"))
     for vault in home.vaults:
         for document in vault.ids():
-            verdict += _opens(vault, document)
+            verdict += parts.opens(vault, document)
             state = rows[document]["state"] if document in rows else "unknown"
             allowed = _VAULT_OF.get("failed" if state == "duplicate" else state, ())
             if own_vaults and vault.root.name not in allowed:
@@ -132,8 +90,8 @@ def receipts_of(
         expected: name in the inbox -> how it ends, and its content.
         told: `ID STATE` of documents whose processing had returned.
     """
-    home, verdict = _opened(path), Verdict()
-    rows = [row for row in _rows(home).values() if row["state"] != "withdrawn"]
+    home, verdict = parts.opened(path), Verdict()
+    rows = [row for row in parts.rows(home).values() if row["state"] != "withdrawn"]
     for each in told:
         id, state = each.split()
         if not any(row["id"] == id and row["state"] == state for row in rows):
@@ -150,9 +108,9 @@ def receipts_of(
 
 def first_of(path: Path, names: Sequence[str]) -> dict[str, str]:
     """How copies of one content are to end, the lowest slot's being the original."""
-    home = _opened(path)
+    home = parts.opened(path)
     digests = {home.name_digest(name.rpartition("/")[2]): name for name in names}
-    rows = [row for row in _rows(home).values() if row["name_digest"] in digests and row["state"] != "withdrawn"]
+    rows = [row for row in parts.rows(home).values() if row["name_digest"] in digests and row["state"] != "withdrawn"]
     found = [digests[row["name_digest"]] for row in sorted(rows, key=lambda row: int(row["slot"]))]
     return dict.fromkeys(found, "duplicate") | dict.fromkeys(found[:1], "done")
 
@@ -177,25 +135,12 @@ def _document(home: Home, row: Any, state: str, content: bytes, sidecar: bytes |
     return verdict + (blob(vault, row["id"], SIDECAR_BLOB, {sidecar}) if sidecar else Verdict())
 
 
-def blob(vault: Vault, document: str, name: str, allowed: set[bytes | None] | None) -> Verdict:
-    """A blob is one of those allowed (None in the set: it may be absent; None instead of a set: any, but there)."""
-    try:
-        data: bytes | None = vault.get(document, name)
-    except NotSealed:
-        data = None
-    except PrivacyError:
-        return torn(f"a blob {name} does not open")
-    if allowed is None:
-        return Verdict() if data is not None else lost(f"a blob {name} is not there")
-    return Verdict() if data in allowed else lost(f"a blob {name} is not what was sealed")
-
-
 def forgotten(path: Path, ids: Sequence[str], wanted: Mapping[str, bytes], told: bool) -> Verdict:
     """The documents are whole, or gone from every byte and told of in the ledger once."""
-    home, verdict = _opened(path), Verdict()
-    rows = _rows(home)
+    home, verdict = parts.opened(path), Verdict()
+    rows = parts.rows(home)
     states = {rows[id]["state"] for id in ids}
-    ranges = [part for entry in _entries(home, "forget") for part in entry.body["slots"]]
+    ranges = [part for entry in parts.entries(home, "forget") for part in entry.body["slots"]]
     slots = [slot for first, after in ranges for slot in range(first, after)]
     verdict += doubled(*("a slot was told of twice" for _ in range(len(slots) - len(set(slots)))))
     if states == {"forgotten"}:
@@ -212,7 +157,7 @@ def forgotten(path: Path, ids: Sequence[str], wanted: Mapping[str, bytes], told:
 
 
 def rotated(path: Path, ids: Sequence[str], digest: bytes, old: bytes, told: bool) -> Verdict:
-    home, verdict = _opened(path), Verdict()
+    home, verdict = parts.opened(path), Verdict()
     for id in ids:
         verdict += blob(home.vault, id, "text", None) + blob(home.originals, id, ORIGINAL_BLOB, None)
     if home.name_digest("scan.png") != digest:
@@ -229,7 +174,7 @@ def rotated(path: Path, ids: Sequence[str], digest: bytes, old: bytes, told: boo
 
 
 def appended(path: Path, told: Sequence[int], most: int) -> Verdict:
-    numbers = [entry.body["number"] for entry in _entries(_opened(path), "point")]
+    numbers = [entry.body["number"] for entry in parts.entries(parts.opened(path), "point")]
     verdict = lost(*(f"entry {number} was told of" for number in told if number not in numbers))
     verdict += doubled(*("an entry is there twice" for _ in range(len(numbers) - len(set(numbers)))))
     return verdict + (Verdict() if numbers == list(range(len(numbers))) and len(numbers) <= most else torn("the order"))
@@ -237,9 +182,9 @@ def appended(path: Path, told: Sequence[int], most: int) -> Verdict:
 
 def served(path: Path, first: str, told: Sequence[str]) -> Verdict:
     """Every swap that was told of is in the ledger, in order, and the pointer is where the ledger says."""
-    home = _opened(path)
+    home = parts.opened(path)
     live, before = [first], [first]  # all that served, in their order; those that can be gone back to and the live one
-    for entry in _entries(home, ROLLOUT):
+    for entry in parts.entries(home, ROLLOUT):
         if entry.body["act"] == "roll_back":
             before.pop()
             live.append(before[-1])
@@ -255,7 +200,7 @@ def served(path: Path, first: str, told: Sequence[str]) -> Verdict:
 
 def tried_again(path: Path) -> set[str]:
     """The documents that were taken up again."""
-    return {id for id, row in _rows(_opened(path)).items() if row["tries"] > 1}
+    return {id for id, row in parts.rows(parts.opened(path)).items() if row["tries"] > 1}
 
 
 def lose_all_but(path: Path, *kept: str) -> None:
@@ -280,7 +225,7 @@ def restored(path: Path, folder: Path, there_again: Sequence[str], gone: Sequenc
 def there(path: Path, ids: Sequence[str], gone: Sequence[str]) -> Verdict:
     """These documents open, and those are forgotten."""
     home = open_home(path)
-    rows, verdict = _rows(home), Verdict()
+    rows, verdict = parts.rows(home), Verdict()
     for id in ids:
         vault = {"done": home.originals, "failed": home.failed}.get(rows[id]["state"] if id in rows else "")
         verdict += lost("a document is not there") if vault is None else blob(vault, id, ORIGINAL_BLOB, None)
@@ -292,53 +237,4 @@ def there(path: Path, ids: Sequence[str], gone: Sequence[str]) -> Verdict:
 
 def first_version(path: Path) -> str:
     """The version that was installed before anything was rolled out."""
-    return str(_entries(_opened(path), ROLLOUT)[0].body["version"])
-
-
-def _rows(home: Home) -> dict[str, Any]:
-    """The documents by id; none while there is no database yet."""
-    if not home.settings.database_path.exists():
-        return {}
-    database = Database(home.settings.database_path, read_only=True)
-    try:
-        return {row["id"]: dict(row) for row in database.rows("SELECT * FROM documents")}
-    finally:
-        database.close()
-
-
-def _entries(home: Home, kind: str) -> list[Any]:
-    report = ledger.verify(home.settings.ledger_path, home.signing.public)
-    return [entry for entry in report.entries if entry.kind == kind]
-
-
-def _ledger(home: Home, settled: bool = False) -> Verdict:
-    report = ledger.verify(home.settings.ledger_path, home.signing.public)
-    verdict = torn(*(f"the ledger: {problem}" for problem in report.problems))
-    return verdict + (torn("the ledger's end is open") if settled and (report.pending or report.torn) else Verdict())
-
-
-def _models(home: Home) -> Verdict:
-    store = ModelStore(home.settings.models_dir, home.signing.public)
-    try:
-        store.verify(store.current() or "")
-        history(home.settings.models_dir)
-    except Exception as error:
-        return torn(f"the model in service: {type(error).__name__}")
-    return Verdict()
-
-
-def _database(home: Home) -> Verdict:
-    with sqlite3.connect(f"{home.settings.database_path.as_uri()}?mode=ro", uri=True) as database:
-        found = [row[0] for row in database.execute("PRAGMA integrity_check")]
-    database.close()
-    return Verdict() if found == ["ok"] else torn("the database fails its integrity check")
-
-
-def _opens(vault: Vault, document: str) -> Verdict:
-    verdict = Verdict()
-    for name in vault.names(document):
-        try:
-            vault.get(document, name)
-        except PrivacyError:
-            verdict += torn(f"a blob in {vault.root.name} does not open")
-    return verdict
+    return str(parts.entries(parts.opened(path), ROLLOUT)[0].body["version"])

@@ -15,14 +15,15 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import backups
 import found
+import parts
 import retries
 import sealed
 from daemon.home import open_home
 from daemon.serving import Serving
 from daemon.state import Database
 from driving import Try, candidate, drain, opened, promote, put, taken
-from found import Verdict
 from injecting import Tell
+from parts import Verdict
 from privacy.ledger import Ledger
 
 
@@ -129,9 +130,9 @@ def _check_seal(path: Path, _: Any, told: tuple[str, ...], ended: bool) -> Verdi
         }
         for name, data in PUTS.items():
             allowed = {data} if f"{document} {name}" in told else {data, before.get(name)}
-            verdict += found.blob(home.vault, document, name, allowed)
+            verdict += parts.blob(home.vault, document, name, allowed)
         kept = {b"a name"} if f"{document} kept" in told else {b"a name", None}
-        verdict += found.blob(home.quarantine, document, "name", kept)
+        verdict += parts.blob(home.quarantine, document, "name", kept)
     return verdict + found.rest(path, own_vaults=False)
 
 

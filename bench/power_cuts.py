@@ -33,14 +33,15 @@ from typing import Any
 
 import found
 import injecting
+import parts
 import planted
 import planted_cuts
 from crash_points import MEMORY, after_a_stop
 from daemon.home import open_home
 from driving import new_home
-from found import Verdict
 from images import call, copied, made, mounted
 from models import weights
+from parts import Verdict
 from privacy import files, syncfs
 from writing import Told, Writer
 
@@ -56,7 +57,7 @@ MOMENTS = ("at any time", "before a step", "after telling")
 def looked_through(home: Path, told: Sequence[Told]) -> Verdict:
     """What is wrong after the start, by what the writer had told before the cut."""
     opened_home = open_home(home)
-    rows = found._rows(opened_home)
+    rows = parts.rows(opened_home)
     verdict = found.rest(home) + _documents(home, rows, told)
     entries = [int(each[1]) for each in told if each[0] == "entry"]
     verdict += found.appended(home, entries, len(entries) + 1)
@@ -64,7 +65,7 @@ def looked_through(home: Path, told: Sequence[Told]) -> Verdict:
     verdict += found.served(home, found.first_version(home), serves)
     generations = [int(each[1]) for each in told if each[0] == "generation"]
     if opened_home.shelf.generation < max(generations, default=0):
-        verdict += found.lost("a rotation was told of, and is not")
+        verdict += parts.lost("a rotation was told of, and is not")
     return verdict
 
 
@@ -73,7 +74,7 @@ def _documents(home: Path, rows: dict[str, Any], told: Sequence[Told]) -> Verdic
     verdict = Verdict()
     done = {each[1] for each in told if each[0] == "forgotten"}
     gone = {id for id, row in rows.items() if row["state"] == "forgotten"}
-    verdict += found.lost(*("a document was told to be forgotten, and is not" for _ in done - gone))
+    verdict += parts.lost(*("a document was told to be forgotten, and is not" for _ in done - gone))
     ended = [" ".join(each[1:]) for each in told if each[0] == "ended" and each[1] not in gone]
     opened_home = open_home(home)
     known = {bytes(row["name_digest"]) for row in rows.values() if row["name_digest"] is not None}
@@ -85,7 +86,7 @@ def _documents(home: Path, rows: dict[str, Any], told: Sequence[Told]) -> Verdic
             else:
                 missing += 1
     if missing > len(gone):  # names of the forgotten are gone with them
-        verdict += found.lost(f"{missing - len(gone)} files that were dropped are in no row")
+        verdict += parts.lost(f"{missing - len(gone)} files that were dropped are in no row")
     return verdict + found.receipts_of(home, expected, {}, ended)
 
 

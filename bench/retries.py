@@ -14,8 +14,8 @@ import sealed
 from daemon.home import open_home
 from daemon.state import Database
 from driving import Try, drain, opened
-from found import Verdict
 from injecting import Tell
+from parts import Verdict
 
 AGAIN = {
     "ward/a.png": ("done", b"page of a document that can be read by now"),
