@@ -46,6 +46,7 @@ class Ingest(Section):
     max_total_pixels: Annotated[int, Field(ge=10_000, le=2_000_000_000)] = 250_000_000
     pdf_dpi: Annotated[int, Field(ge=72, le=600)] = 200
     confirm: bool = True
+    heic: bool = False
     decode_seconds: Annotated[float, Field(gt=0)] = 30.0
     read_seconds: Annotated[float, Field(gt=0)] = 300.0
     originals: Literal["seal", "delete"] = "seal"

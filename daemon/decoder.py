@@ -31,6 +31,8 @@ LATE = (
 )
 """What Pillow imports when a file asks for it: too late behind the walls."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
+HEIF = "HEIF"
+"""Pillow's name of what libheif reads."""
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
 """ISO/IEC 23008-12, annex B; AVIF's are told apart by `avif` and `avis`."""
 FAINT = 32
@@ -42,8 +44,12 @@ class Doubtful(Exception):
     """The decoders do not agree on what the file shows; the text says about what."""
 
 
-def pages(data: bytes, max_pages: int, max_pixels: int, pdf_dpi: int, confirm: bool = True) -> Iterator[page.Image]:
+def pages(
+    data: bytes, max_pages: int, max_pixels: int, pdf_dpi: int, confirm: bool = True, heic: bool = False
+) -> Iterator[page.Image]:
     """Every page of a file, as `(H, W, 3) uint8` RGB; `confirm` asks a second decoder about an image's first.
+
+    With `heic`, HEIC pictures too, which no second decoder here can read.
 
     Raises:
         BadFile: not a supported format, broken, or over a limit. The text names numbers only.
@@ -51,9 +57,13 @@ def pages(data: bytes, max_pages: int, max_pixels: int, pdf_dpi: int, confirm: b
     """
     if not data:
         raise BadFile("the file is empty")
-    if kind := _iso_picture(data):
-        raise BadFile(f"is a {kind} picture, which cannot be decoded here: save it as JPEG or PNG and drop that file")
-    if b"%PDF-" in data[:1024]:
+    kind = _iso_picture(data)
+    if kind == "HEIC" and heic:
+        yield from _image_pages(data, max_pages, max_pixels, False, (HEIF,))
+    elif kind:
+        setting = ", or set ingest.heic" if kind == "HEIC" else ""
+        raise BadFile(f"is a {kind} picture, which is not taken here: save it as JPEG or PNG and drop that{setting}")
+    elif b"%PDF-" in data[:1024]:
         yield from _pdf_pages(data, max_pages, max_pixels, pdf_dpi)
     else:
         yield from _image_pages(data, max_pages, max_pixels, confirm)
@@ -70,11 +80,13 @@ def _iso_picture(data: bytes) -> str:
     return "HEIC" if brands & HEIF_BRANDS else ""
 
 
-def _image_pages(data: bytes, max_pages: int, max_pixels: int, confirm: bool) -> Iterator[page.Image]:
+def _image_pages(
+    data: bytes, max_pages: int, max_pixels: int, confirm: bool, formats: tuple[str, ...] = FORMATS
+) -> Iterator[page.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats) as image:
                 count = getattr(image, "n_frames", 1)
                 if count > max_pages:
                     raise BadFile(f"has {count} pages; at most {max_pages} are taken (ingest.max_pages)")
@@ -146,6 +158,8 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     for module in LATE:
         importlib.import_module(module)
     cv2.setNumThreads(1)
+    if config["heic"]:
+        _register_heif()
     limits = config["max_pages"], config["max_pixels"], config["pdf_dpi"]
     _rehearse(limits)
 
@@ -154,7 +168,7 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
         shapes: list[tuple[int, int]] = []
         fds: list[bytes | int] = []
         try:
-            for image in pages(data, *limits, config["confirm"]):
+            for image in pages(data, *limits, config["confirm"], config["heic"]):
                 shapes.append((image.shape[0], image.shape[1]))
                 # In-memory files are not part of the address space that the rlimit bounds: they are bounded here.
                 if (total := sum(h * w for h, w in shapes)) > config["max_total_pixels"]:
@@ -169,6 +183,13 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
         return {"shapes": shapes}, fds
 
     return answer
+
+
+def _register_heif() -> None:
+    """Main pictures only, decoded without threads of their own."""
+    import pi_heif
+
+    pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=0)
 
 
 def _close(fds: list[bytes | int]) -> None:
@@ -197,7 +218,7 @@ def _rehearse(limits: tuple[int, int, int]) -> None:
 
 
 def main() -> None:
-    workers.serve(_prepare, lambda _config: sandbox.decoder())
+    workers.serve(_prepare, lambda config: sandbox.decoder(threads=config["heic"]))
 
 
 if __name__ == "__main__":

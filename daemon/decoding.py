@@ -51,6 +51,7 @@ class Decoder:
             "max_total_pixels": ingest.max_total_pixels,
             "pdf_dpi": ingest.pdf_dpi,
             "confirm": ingest.confirm,
+            "heic": ingest.heic,
         }
         limits = workers.Limits(
             memory=MEMORY,

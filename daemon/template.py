@@ -21,6 +21,7 @@ TEMPLATE = """\
 # max_total_pixels = 250000000   # all pages of a file together
 # pdf_dpi = 200
 # confirm = true             # an image is decoded twice; two decoders that disagree send it to quarantine
+# heic = false               # true: take HEIC pictures, which one decoder alone can read
 # decode_seconds = 30.0      # a document that takes longer is killed and goes to failed/
 # read_seconds = 300.0
 # originals = "seal"         # "seal": keep the sealed original for originals_days; "delete": never keep it

@@ -64,6 +64,7 @@ _INTO_THE_KERNEL = (
     " iopl ioperm modify_ldt personality uselib fanotify_init vmsplice"
     " setuid setgid setreuid setregid setresuid setresgid setgroups capset"
 )
+_THREAD = Call("clone", (Argument(0, (seccomp.CLONE_THREAD,), seccomp.CLONE_THREAD),))
 
 
 @dataclass(frozen=True)
@@ -116,20 +117,23 @@ def after_loading(confinement: Confinement) -> None:
         seccomp.install(confinement.calls)
 
 
-def decoder() -> Confinement:
-    """Bytes in, pixels out: no file, no thread, no new code, nothing but its socket and memory files."""
+def decoder(threads: bool = False) -> Confinement:
+    """Bytes in, pixels out: no file, no new code, nothing but its socket and memory files, no thread unless asked for.
+
+    Threads that start behind the walls stand behind them too.
+    """
     no_code = Argument(2, (0,), seccomp.PROT_EXEC)
     allowed = (*_COMPUTING, *_ON_DESCRIPTORS, *_MESSAGES, *_only_itself())
     allowed += (Call("mmap", (no_code,)), Call("mprotect", (no_code,)))
+    allowed += (_THREAD,) if threads else ()
     return Confinement("decoder", libraries(), {}, seccomp.allow_only(allowed), threads=False)
 
 
 def reader(folders: Sequence[Path]) -> Confinement:
     """Pixels in, text out: reads weights in `folders` and what its libraries load late; starts threads only."""
-    thread = Argument(0, (seccomp.CLONE_THREAD,), seccomp.CLONE_THREAD)
     allowed = (*_COMPUTING, *_ON_DESCRIPTORS, *_MESSAGES, *_only_itself())
     allowed += (*calls("mmap mprotect newfstatat statx stat fstatfs getdents64 readlink readlinkat getcwd"),)
-    allowed += (only_reads("open", 1), only_reads("openat", 2), Call("clone", (thread,)))
+    allowed += (only_reads("open", 1), only_reads("openat", 2), _THREAD)
     rights = libraries() | dict.fromkeys((folder.resolve() for folder in folders), landlock.READ)
     return Confinement("reader", rights, None, seccomp.allow_only(allowed))
 

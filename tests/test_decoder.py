@@ -13,7 +13,10 @@ from PIL import Image, PngImagePlugin
 from daemon import workers
 from daemon.errors import BadFile, WorkerDied
 
-CONFIG = {"max_pages": 5, "max_pixels": 4_000_000, "max_total_pixels": 6_000_000, "pdf_dpi": 72, "confirm": True}
+CONFIG = {
+    "max_pages": 5, "max_pixels": 4_000_000, "max_total_pixels": 6_000_000, "pdf_dpi": 72,
+    "confirm": True, "heic": False,
+}  # fmt: skip
 LIMITS = workers.Limits(memory=2 * 2**30, open_files=64)
 
 

@@ -30,7 +30,10 @@ from running import ocrd, png
 
 pytestmark = pytest.mark.skipif(bool(sandbox.missing()), reason=f"this kernel lacks {sandbox.missing()}")
 
-DECODER = {"max_pages": 5, "max_pixels": 4_000_000, "max_total_pixels": 6_000_000, "pdf_dpi": 72, "confirm": True}
+DECODER = {
+    "max_pages": 5, "max_pixels": 4_000_000, "max_total_pixels": 6_000_000, "pdf_dpi": 72,
+    "confirm": True, "heic": False,
+}  # fmt: skip
 LIMITS = workers.Limits(memory=2 * 2**30, open_files=64)
 
 
@@ -69,8 +72,10 @@ def pixel():
     return buffer.getvalue()
 
 
-def test_a_decoder_can_do_nothing_but_decode(target):
-    worker = workers.Worker("daemon.decoder", DECODER, LIMITS)
+@pytest.mark.parametrize("heic", [False, True])
+def test_a_decoder_can_do_nothing_but_decode(target, heic):
+    """libheif starts a thread: it stands behind the walls as well."""
+    worker = workers.Worker("daemon.decoder", DECODER | {"heic": heic}, LIMITS)
     with worker.call({}, [pixel()], 120) as reply:
         assert reply.header["shapes"] == [[2, 3]]
     assert set(tried(worker, target).values()) == {escapes.DENIED}
