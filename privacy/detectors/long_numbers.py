@@ -21,8 +21,11 @@ _DATE = re.compile(
     r"(?:\d{1,2} ?[./\-] ?\d{1,2} ?[./\-] ?\d{4}|\d{1,2}[./\-]\d{1,2}[./\-]\d{2}"
     r"|(?:19|20)\d{2}(?P<part> ?[./\-]? ?)(?:0\d|1[0-2])(?P=part)[0-3]\d)(?: ?\d{1,2}(?:[.: ]?\d{2}){0,2})?"
 )
-_CASE = re.compile(r"(?<![\w.,])\d{1,3} ?[A-Z][A-Za-z]{0,2} ?\d{2,5}/\d{2}(?:\d{2})?(?![\w%])")
-"""As courts write them: chamber, register, number, year."""
+_CASE = re.compile(
+    r"(?<![\w.,])\d{1,3} ?[A-Z][A-Za-z]{0,2} ?\d{2,5}/\d{2}(?:\d{2})?(?![\w%])"
+    r"|(?<![\w.,])\d{1,2}:\d{2}-(?i:cv|cr|mc|mj|md|bk|ap|po)-\d{3,6}(?:-[A-Z]{2,4}){0,3}(?![\w%])"
+)
+"""As courts write them: chamber, register, number, year; in the US office, year, kind, number."""
 _YEARS = re.compile(r"(?:19|20)\d\d(?:[ \-/](?:19|20)\d\d)*")
 _AMOUNT = re.compile(r"\d{1,3}(?:[ ,.]\d{3})*[.,]\d{2}|\d{1,3}(?:[., ]\d{3})+")
 _COLON = re.compile(r"[^\W\d_][.)]? ?:\s?$")
@@ -49,4 +52,4 @@ def _explained(number: str, before: str) -> bool:
     return bool(OF_A_THING.search(before) or _GOODS.search(before))
 
 
-RULE = Rule("long_number", "2", search)
+RULE = Rule("long_number", "3", search)

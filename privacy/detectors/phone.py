@@ -17,6 +17,7 @@ KIND = "phone"
 HOMES = ("US", "GB", "DE", "FR", "ES", "IT", "CN", "MY", "AU", "IN", "BR")  # plans tried without a prefix
 
 _RUN = re.compile(r"(?<![\d.,])(?<!\d:)(?:\+ ?|00(?=[1-9]))?\(?\d(?:[ \-./()]{0,3}\d){5,40}(?!\d)")
+_STARRED = re.compile(r"(?<![\d*])1[3-9]\d ?\*{4} ?\d{4}(?![\d*])")
 _STRAY = re.compile(r"\d{1,2} ")
 _SEAM = re.compile(r" ?/ ?| {2,}| (?=0|\(|\+)")  # where a run too long for one number may be parted
 _LABEL = re.compile(
@@ -51,6 +52,7 @@ _SHAPES = tuple(
         r"0\d[ \-]\d{3,4}[ \-]?\d{4}",  # MY, AU, TW
         r"0\d{9,10}",
         r"1[3-9]\d[ \-]?\d{4}[ \-]?\d{4}",  # CN mobiles
+        r"\(\d{2}\) \d{3} \d{2} \d{2}",  # PL
         r"\(?\d{2}\)? ?9\d{4}-\d{4}",  # BR
         r"[67]\d{2}([ .\-])\d{2}\1\d{2}\1\d{2}|[679]\d{2} \d{3} \d{3}",  # ES, PT
         r"[6-9]\d{4}[ \-]\d{5}",  # IN
@@ -62,7 +64,7 @@ _SHAPES = tuple(
 def search(text: str) -> list[Span]:
     """Spans of telephone numbers in a folded text."""
     plain = digits(text)
-    spans: list[Span] = []
+    spans = [Span(*match.span(), KIND, 0.7, "a number partly starred out") for match in _STARRED.finditer(plain)]
     for start, end in _candidates(plain):
         number, before = _EXTENSION.sub("", plain[start:end]), text[:start]
         if not mostly_digits(text[start:end]):
