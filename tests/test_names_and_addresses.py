@@ -97,6 +97,7 @@ FOUND = [
     (records.RULE, "就诊号：223969-34", ["223969-34"]),
     (tax_numbers.RULE, "Steuernummer: 12/345/67890", ["12/345/67890"]),
     (tax_numbers.RULE, "seller DE136695976 paid", ["DE136695976"]),
+    (tax_numbers.RULE, "SEA QUARTERS SDN BHD (TU79369-P)", ["TU79369-P"]),
     (urls.RULE, "see www.example.org/~jane for it", ["www.example.org/~jane"]),
     (urls.RULE, "http://www.example.com/index", ["http://www.example.com/index"]),
     (event_dates.RULE, "Admitted on 05/07/2026", ["05/07/2026"]),

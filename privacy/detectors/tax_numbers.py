@@ -20,7 +20,10 @@ _BRITISH = re.compile(r"(?:(?<![A-Z\d])|(?<=VAT))GB ?\d{3} ?\d{4} ?\d{2}(?![A-Z\
 """Left the union, and so the module that knows its check digits."""
 _GST = re.compile(r"(?<![A-Za-z])(?i:gst)[\s:.#\-]{0,4}(?P<value>\d{12})(?![\w%]|[.,]\d)")
 """Malaysian, behind no more than the tax's name, which stands before amounts too."""
-_COMPANY = re.compile(r"(?<![\w-])(?:\d{6,7} ?- ?[A-Z]|(?<=\()\d{5} ?- ?[A-Z](?=\)))(?![\w-])")
+_COMPANY = re.compile(
+    r"(?<![\w-])(?:\d{6,7} ?- ?[A-Z]|(?<=\()(?=(?:[A-Z]{0,2}\d){4})[A-Z\d]{5,7} ?- ?[A-Z](?=\)))(?![\w-])"
+)
+"""Malaysian; in brackets, of five figures too, or with some that were read as letters."""
 
 
 def search(text: str) -> list[Span]:
@@ -37,4 +40,4 @@ def search(text: str) -> list[Span]:
     return spans
 
 
-RULE = Rule("tax_id", "2", search)
+RULE = Rule("tax_id", "3", search)
