@@ -186,7 +186,7 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
 
 
 def _register_heif() -> None:
-    """Main pictures only, decoded without threads of their own."""
+    """Main pictures only, with as few threads as libheif can be told to start."""
     import pi_heif
 
     pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=0)
