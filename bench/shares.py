@@ -84,11 +84,14 @@ def write(path: Path, scores: dict[str, Scores], plan: dict[str, object], seed: 
 
 
 def join(paths: Sequence[Path], seed: int) -> None:
-    """The table of several runs' documents together."""
+    """The table of several runs' documents together; what several runs drew for one document counts together."""
     scores: dict[str, Scores] = {}
     for path in paths:
         for name, found in json.loads(path.read_text())["documents"].items():
-            scores.setdefault(name, {}).update({int(k): Score(*counts) for k, counts in found.items()})
+            row = scores.setdefault(name, {})
+            for k, counts in found.items():
+                drawn = Score() if name == BASELINE else row.get(int(k), Score())
+                row[int(k)] = drawn + Score(*counts)
     table({name: _even(scores[BASELINE], found) for name, found in scores.items()}, seed)
 
 

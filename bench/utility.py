@@ -53,7 +53,6 @@ from shares import BASELINE, CEILINGS, Scores
 EPSILONS = (8.0, 3.0, 2.0, 1.0)
 STOCK = {"v4": "stock PP-OCRv4", "v6": "stock PP-OCRv6 small"}
 START = "public start"
-DRAWN = (8.0, 3.0)
 
 
 def main() -> int:
@@ -65,7 +64,7 @@ def main() -> int:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", type=lambda text: [int(k) for k in text.split(",")], help="these folds")
     parser.add_argument("--epsilons", type=lambda text: [float(e) for e in text.split(",")], default=EPSILONS)
-    parser.add_argument("--draws", type=int, default=1, help="of the noise, for epsilon 8 and 3")
+    parser.add_argument("--draws", type=int, default=1, help="of the noise, for each epsilon")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
     parser.add_argument("--brief", action="store_true", help="without the row of the same adapter without privacy")
     parser.add_argument("--no-start", action="store_true", help="from the released model, without the public start")
@@ -184,10 +183,10 @@ class Bench:
         if not self.brief:
             rows[CEILINGS[0]] = math.inf
         for name, epsilon in rows.items():
-            draws = self.draws if epsilon in DRAWN else 1
+            draws = self.draws if 0 < epsilon < math.inf else 1
             models = [self._learned(name, learned, train, settings, surveyed, epsilon) for _ in range(draws)]
             found[name] = self._together(name, [self._scores(test, model, start) for model in models])
-            if self.anchor and epsilon == DRAWN[0]:
+            if self.anchor and epsilon == EPSILONS[0]:
                 self._forgotten(models[0])
         if self.neck:
             _say(CEILINGS[1])
