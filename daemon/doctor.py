@@ -255,8 +255,19 @@ def _packages(settings: config.Settings) -> Iterator[Finding]:
             "paddlepaddle is missing: no candidate can pass the Paddle parity gate",
             "pip install 'ocrd-daemon[cpu]'",
         )
-    if settings.learning.device == "cuda":
-        told = 'learning.device = "cuda" has no effect yet: rounds train on the processor'
-        yield Finding(ADVICE, told, 'Set it to "auto".')
-    else:
-        yield Finding(OK, "rounds train on the processor")
+    yield _device(settings.learning.device)
+
+
+def _device(asked: str) -> Finding:
+    """Where rounds train, as far as this command can tell: the service may not see the card that it sees."""
+    if asked == "cpu":
+        return Finding(OK, 'rounds train on the processor, as learning.device = "cpu" asks')
+    from learners import device
+
+    why = device.trouble()
+    if why is None:
+        return Finding(OK, "rounds train on the GPU")
+    if asked == "auto":
+        return Finding(OK, f"rounds train on the processor: {why}")
+    remedy = 'Set it to "auto", or see "A GPU" in docs/operating.md.'
+    return Finding(BROKEN, f'learning.device = "cuda", but {why}: every round will be refused', remedy)

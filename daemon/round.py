@@ -20,11 +20,11 @@ import cv2
 import torch
 
 from daemon import evidence, start, wire, workers
-from learners import finetune, public_start
+from learners import device, finetune, public_start
 from learners import plan as planning
 from learners.adapters import Adapter
 from learners.catalogue import Looks
-from learners.errors import TooFewDocuments
+from learners.errors import NoDevice, TooFewDocuments
 from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
 from models import paddle_twin, recogniser, weights
@@ -73,10 +73,14 @@ def converse(message: wire.Message) -> Talk:
         candidate = model.weights()
     else:
         try:
+            on = device.chosen(header["learning"]["device"])
             plan, adapter = planning.plan(settings, alphabet, len(header["members"]), public, released)
-        except TooFewDocuments as error:
+        except (NoDevice, TooFewDocuments) as error:
             yield {"ask": "refuse", "reason": str(error)}
             return
+        if on != device.CPU:  # only now: a plan is the same wherever its round is computed
+            public = public.to(on)
+            adapter = planning.built(settings, alphabet, plan.adapter, public)
         candidate = yield from _learn(header, train, model, plan, adapter, public, begins or header["beneath"])
     weights.write_onnx(stock / "rec.onnx", candidate, scratch / "rec.onnx")
     paddle_twin.rewrite_twin(stock / "rec_paddle", candidate, scratch / "rec_paddle")
@@ -120,7 +124,7 @@ def _learn(
         "epsilons": epsilons,
         "plan": body,
     }
-    noise = _noise(answer)
+    noise, where = _noise(answer), "" if adapter.device == device.CPU else " on the GPU"
 
     def fit(tell: Callable[[str], None]) -> finetune.Weights:
         ended = finetune.fit(
@@ -130,7 +134,7 @@ def _learn(
             plan,
             adapter,
             noise,
-            lambda step, steps: tell(f"private step {step} of {steps}"),
+            lambda step, steps: tell(f"private step {step} of {steps}{where}"),
             public,
         )
         return public_start.part_way(model.weights(), ended, plan.part)

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon import wire, workers
+from daemon.errors import Refused
 from models.pins import RELEASED
 from privacy import files, sandbox
 
@@ -42,10 +43,14 @@ def path(weights_dir: Path, charset: str, closed: bool) -> Path:
 
 
 def worker(
-    weights_dir: Path, scratch: Path, policy: sandbox.Policy, began: Callable[[int], None] = lambda _pid: None
+    weights_dir: Path,
+    scratch: Path,
+    policy: sandbox.Policy,
+    began: Callable[[int], None] = lambda _pid: None,
+    device: str = "auto",
 ) -> workers.Worker:
-    """The process that makes it; `close` breaks it off."""
-    config = {"weights": str(weights_dir), "scratch": str(scratch)}
+    """The process that makes it, on the device of `learning.device`; `close` breaks it off."""
+    config = {"weights": str(weights_dir), "scratch": str(scratch), "device": device}
     return workers.Worker("daemon.start", config, LIMITS, recycle_after=None, policy=policy, started=began)
 
 
@@ -56,9 +61,12 @@ def make(
 
     Raises:
         WorkerDied: it was broken off, or took more than `SECONDS`.
+        Refused: the device that it was to be made on can't be used.
     """
     try:
-        by.call({"charset": charset, "closed": closed, "sizes": sizes}, (), SECONDS).close()
+        with by.call({"charset": charset, "closed": closed, "sizes": sizes}, (), SECONDS) as reply:
+            if reason := reply.header.get("refuse"):
+                raise Refused(reason)
     finally:
         by.close()
     files.write_bytes(kept, (scratch / MADE).read_bytes(), mode=0o600)
@@ -88,8 +96,9 @@ def read(kept: Path) -> tuple[Weights, str]:
 def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     import torch
 
-    from learners import public_start
+    from learners import device, public_start
     from learners.adapters import CHARSETS, Charset
+    from learners.errors import NoDevice
     from models import recogniser, weights
     from models.ctc import Alphabet
 
@@ -98,13 +107,17 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
     released = Path(config["weights"]) / "rec.onnx"
 
     def answer(message: wire.Message) -> workers.Reply:
+        try:
+            on = device.chosen(config["device"])
+        except NoDevice as error:
+            return {"refuse": str(error)}, ()
         alphabet = Alphabet(weights.characters(released))
         charset = Charset.of(CHARSETS[message.header["charset"]], alphabet, message.header["closed"])
         sets = None
         if message.header["sizes"]:
             trainings, pages, slips = message.header["sizes"]
             sets = [public_start.documents(training, pages, slips) for training in range(trainings)]
-        made = public_start.started(recogniser.load(released), charset, sets)
+        made = public_start.started(recogniser.load(released).to(on), charset, sets)
         np.savez(Path(config["scratch"]) / MADE, allow_pickle=False, **made)
         return {}, ()
 

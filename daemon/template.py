@@ -56,7 +56,7 @@ TEMPLATE = """\
 # closed = false             # true: a trained model writes no other characters, and reads these better
 # public_start = true        # the first round offers a model taught on generated documents: made once, 20 minutes
 # label_confidence = 0.95    # an unlabelled line teaches above this smallest character confidence
-# device = "auto"            # no effect yet: rounds train on the processor
+# device = "auto"            # where rounds train: a GPU if one can be used; "cpu"; "cuda": there or not at all
 # memory_share = 0.75        # of the machine's memory, for a round; more ends it (where systemd delegates cgroups)
 
 [drift]

@@ -75,6 +75,8 @@ class Adapter(Protocol):
     size: int
     charset: Charset
     depth: Depth
+    device: torch.device
+    """Where its tensors are: those of the model that it was built from."""
 
     def inputs(self, frames: Tensor) -> Tensor:
         """From what `frozen` says of `N` lines of one width to what the adapter's own frozen part says."""
@@ -170,7 +172,7 @@ class HeadAdapter:
 
     def __init__(self, model: Trainee, charset: Charset, basis: Tensor | None) -> None:
         self._rows, self._model = Rows(model, charset), model
-        self.charset = charset
+        self.charset, self.device = charset, model.head.weight.device
         weight = self._rows.weight
         self.basis = weight.new_zeros(weight.shape[1], 0) if basis is None else basis.detach().to(weight, copy=True)
         self.rank = self.basis.shape[1]
@@ -211,7 +213,7 @@ class TopAdapter:
 
     def __init__(self, model: Recogniser, charset: Charset) -> None:
         self._rows = Rows(model, charset)
-        self.charset = charset
+        self.charset, self.device = charset, model.head.weight.device
         project = model.neck.project
         self._kernel = project.weight.shape
         self._base = (project.weight.detach().flatten(1), cast(Tensor, project.bias).detach())

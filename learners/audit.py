@@ -80,6 +80,7 @@ class Canaries:
 
     name = "canary"
     depth: Depth = "projection"
+    device = torch.device("cpu")
     charset = Charset((BLANK, 1), {"x": 1}, closed=True)
 
     def __init__(self, size: int, count: int) -> None:

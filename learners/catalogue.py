@@ -29,6 +29,10 @@ class Looks:
         self.model, self._documents = model, documents[:PUBLIC_DOCUMENTS]
         self._found: dict[Depth, list[Seen]] = {}
 
+    def to(self, device: torch.device) -> Looks:
+        """The same documents, looked at there; the model itself goes along."""
+        return Looks(self.model.to(device), self._documents)
+
     def at(self, depth: Depth) -> list[Seen]:
         """What `learners.chunks.look` says of them."""
         if depth not in self._found:
@@ -76,7 +80,7 @@ def gradient_basis(model: Trainee, charset: Charset, rank: int, public: Sequence
     are a hundred times those of the letters, and would take the basis for themselves.
     """
     width, classes = model.head.in_features, len(charset.classes)
-    adapter = HeadAdapter(model, charset, torch.eye(width))
+    adapter = HeadAdapter(model, charset, torch.eye(width, device=model.head.weight.device))
     found = torch.cat(start_gradients(adapter, public))[:, : classes * width].reshape(-1, classes, width).double()
     scale = found.square().mean((0, 2), keepdim=True).sqrt()
     rows = (found / scale.clamp_min(_FAINTEST * float(scale.max()))).reshape(-1, width)
@@ -91,7 +95,7 @@ def start_gradients(adapter: Adapter, public: Sequence[Seen]) -> list[Tensor]:
     Raises:
         ValueError: fewer than two documents have something to learn.
     """
-    start = torch.zeros(adapter.size)
+    start = torch.zeros(adapter.size, device=adapter.device)
     found = [document_gradients(adapter, start, chunk) for chunk in chunks(cache(adapter, public))]
     if sum(map(len, found)) < 2:
         raise ValueError(f"Expected two or more public documents to learn from, got {sum(map(len, found))}.")

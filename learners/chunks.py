@@ -95,7 +95,7 @@ class Chunk:
 def look(
     model: Trainee, documents: Sequence[TrainDocument], lines: int = MAX_LINES, depth: Depth = "projection"
 ) -> list[Seen]:
-    """What is frozen at this depth says of the first `lines` lines of each document, once, on the model's device.
+    """What is frozen at this depth says of the first `lines` lines of each document, once; kept on the CPU.
 
     A document is looked at by itself: what is remembered of it is a function of its own lines only.
     """
@@ -109,13 +109,13 @@ def _look(model: Trainee, document: TrainDocument, lines: int, depth: Depth) -> 
         return Seen(texts, tuple(torch.from_numpy(line.image) for line in kept))
     device, found = model.head.weight.device, {}
     for indices, images in by_width([line.image for line in kept]):
-        said = model.frozen(images.to(device), depth)
+        said = model.frozen(images.to(device), depth).cpu()
         found.update({i: one.clone() for i, one in zip(indices, said, strict=True)})
     return Seen(texts, tuple(found[i] for i in range(len(kept))))
 
 
 def cache(adapter: Adapter, documents: Sequence[Seen]) -> list[Cached]:
-    """What the adapter's frozen part says of each line.
+    """What the adapter's frozen part says of each line, kept on the CPU: a GPU holds a chunk at a time.
 
     A line with a character that does not learn, or with fewer frames than its text needs, teaches
     nothing; so does a document without another line. Both are facts of that line alone.
@@ -150,7 +150,7 @@ def foreign(adapter: Adapter, documents: Sequence[Seen]) -> list[Cached]:
 
 
 def _inputs(adapter: Adapter, frames: Tensor) -> Tensor:
-    return adapter.inputs(frames.unsqueeze(0))[0]
+    return adapter.inputs(frames.unsqueeze(0).to(adapter.device))[0].cpu()
 
 
 def count_frames(said: Tensor) -> int:

@@ -28,6 +28,13 @@ class TooFewDocuments(RuntimeError):
         )
 
 
+class NoDevice(RuntimeError):
+    """A card was asked for that can't be used."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f'Expected an NVIDIA card, as learning.device = "cuda" asks for, but {why}.')
+
+
 class MissingGlyph(ValueError):
     """Public text that a face cannot draw."""
 

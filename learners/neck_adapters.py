@@ -56,7 +56,7 @@ class DeepAdapter:
     ) -> None:
         self.name, self.charset, self.depth = name, charset, depth
         self._rows, self._basis, self._learned = Rows(model, charset), basis, dict(learned)
-        self._model = model
+        self._model, self.device = model, model.head.weight.device
         self._below = {key: value.detach() for key, value in model.layers(depth).items()}
         self._base = self._below | {key: value.detach() for key, value in _head_of(model).items()}
         self._whole_head = learned.keys() >= set(_HEAD)

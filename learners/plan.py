@@ -187,13 +187,17 @@ def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Look
     Where `public.model` was taught on public documents, they no longer tell how much other documents have to teach.
     Then the released model's view of them is measured, `released`; the adapters are `public.model`'s all the same.
     """
-    charset = Charset.of(settings.characters, alphabet, settings.closed)
     found = []
     for name in AUTOMATIC if settings.adapter == "auto" else (settings.adapter,):
-        adapter = build(name, charset, settings.rank, public)
-        at, by = (public, adapter) if released is None else (released, build(name, charset, settings.rank, released))
+        adapter = built(settings, alphabet, name, public)
+        at, by = (public, adapter) if released is None else (released, built(settings, alphabet, name, released))
         found.append(Surveyed(adapter, agreement(by, at.at(by.depth), RECIPES[name].max_grad_norm)))
     return found
+
+
+def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> Adapter:
+    """The adapter of that name for `public.model`, where that is."""
+    return build(name, Charset.of(settings.characters, alphabet, settings.closed), settings.rank, public)
 
 
 def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tuple[Plan, Adapter]:

@@ -21,7 +21,7 @@ from learners import neck_adapters
 from learners.adapters import Adapter, Charset
 from learners.catalogue import PUBLIC_DOCUMENTS, PUBLIC_LINES
 from learners.chunks import Cached, cache, collate, foreign, look
-from learners.gradients import document_drifts, document_losses
+from learners.gradients import Losses, document_drifts, document_losses
 from learners.lines import TrainDocument, document
 from learners.public import public_documents
 from learners.slips import slip
@@ -80,24 +80,28 @@ def part_way(begun: Weights, ended: Weights, part: float) -> Weights:
 
 def train(adapter: Adapter, learned: Sequence[Cached], held: Sequence[Cached]) -> Tensor:
     """`(size,)`: AdamW over shuffled documents, a warm-up, the mean of the last iterates."""
-    theta = torch.zeros(adapter.size, requires_grad=True)
+    theta = torch.zeros(adapter.size, device=adapter.device, requires_grad=True)
     optimiser = torch.optim.AdamW([theta], lr=RATE, weight_decay=0.0)
-    draws, mean = np.random.default_rng(0), torch.zeros(adapter.size)
+    draws, mean = np.random.default_rng(0), torch.zeros_like(theta)
     batches = [part for _ in range(EPOCHS) for part in _shuffled(learned, draws)]
     averaged = max(1, round(AVERAGED * len(batches)))
     for step, batch in enumerate(batches):
         optimiser.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / (WARM_UP * len(batches)))
         optimiser.zero_grad()
-        loss = document_losses(adapter, theta.unsqueeze(0), collate(batch, joint=True)).mean()
+        loss = _mean(document_losses, adapter, theta, batch)
         if held:
             beside = [held[(step * BATCH + k) % len(held)] for k in range(min(BATCH, len(held)))]
-            loss = loss + document_drifts(adapter, theta.unsqueeze(0), collate(beside, joint=True)).mean()
+            loss = loss + _mean(document_drifts, adapter, theta, beside)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([theta], 1.0)
         optimiser.step()
         if step >= len(batches) - averaged:
             mean += theta.detach() / averaged
     return mean
+
+
+def _mean(losses: Losses, adapter: Adapter, theta: Tensor, documents: Sequence[Cached]) -> Tensor:
+    return losses(adapter, theta.unsqueeze(0), collate(documents, joint=True).to(theta.device)).mean()
 
 
 def _shuffled(learned: Sequence[Cached], draws: np.random.Generator) -> list[list[Cached]]:

@@ -8,8 +8,9 @@ which parameters lie above that depth, and what the features are at other values
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
+import torch
 from torch import Tensor, nn
 
 from models.layout import Array
@@ -24,6 +25,10 @@ class Trainee(Protocol):
 
     head: nn.Linear
     """`(F, C)` features to `(F, classes)` scores; its parameters are named `head.weight` and `head.bias`."""
+
+    def to(self, device: torch.device) -> Self:
+        """Itself, with all its parameters moved to the device."""
+        ...
 
     def frozen(self, images: Tensor, depth: Depth) -> Tensor:
         """`(N, 3, 48, W)` to what no parameter above this depth moves, without a graph of gradients.

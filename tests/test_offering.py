@@ -18,6 +18,7 @@ from daemon.learning import Learning
 from daemon.offering import Standing, standing
 from daemon.serving import ROLLOUT
 from daemon.state import Database
+from learners import device
 from learners.replay import Pool, Snapshot
 from models.rollout import Rollout
 from models.verdict import ANCHOR, GATES, HOLDOUT, LATENCY, GateReport, GateResult, Verdict
@@ -185,7 +186,7 @@ def test_a_hold_out_that_could_not_tell_is_too_small(units, gain, attempt):
 def conversed(monkeypatch):
     """A round's side of the conversation up to its first ask beyond progress: that, and its plan's settings."""
 
-    def conversed(begins, train=(), **header):
+    def conversed(begins, train=(), device_asked="cpu", **header):
         monkeypatch.setattr(round.recogniser, "load", lambda _path: SimpleNamespace(weights=dict))
         monkeypatch.setattr(round.weights, "characters", lambda _path: "ab")
         monkeypatch.setattr(round, "_shown", lambda *_: ("public", None, begins))
@@ -195,6 +196,7 @@ def conversed(monkeypatch):
         monkeypatch.setattr(round.planning, "plan", lambda settings, *_: asked.append(settings) or (plan, "adapter"))
         monkeypatch.setattr(round, "_epsilons", lambda *_: {})
         numbers = {"capacity": 16, "epsilon": 8.0, "delta": 1e-6, "rounds_per_document": 4, "closed": False}
+        numbers |= {"device": device_asked}
         told = {"learning": {**numbers, "charset": "ascii", "adapter": "auto"}, "members": [0]}
         paths = dict.fromkeys(("weights", "model", "scratch"), "/nowhere")
         begun = {"start": None, "offer": False, "beneath": None}
@@ -221,6 +223,13 @@ def test_what_goes_on_from_a_start_is_planned_so_and_says_so(conversed):
     assert asked["plan"]["public_start"] == DIGEST, "the claim would not name it"
     asked, [settings] = conversed(None)
     assert (settings.public_start, asked["plan"]["public_start"]) == (False, None)
+
+
+@pytest.mark.skipif(device.trouble() is None, reason="there is a card")
+def test_a_round_that_must_have_a_card_is_refused_before_it_is_charged(conversed):
+    asked, planned = conversed(None, device_asked="cuda")
+    assert (asked["ask"], planned) == ("refuse", [])
+    assert 'learning.device = "cuda"' in asked["reason"]
 
 
 @pytest.fixture

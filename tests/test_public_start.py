@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from daemon import claims, evidence, round, start
+from daemon.errors import Refused
+from learners import device, public_start
 from learners import plan as planning
-from learners import public_start
 from learners.adapters import ASCII, CHARSETS, Charset, HeadAdapter
 from learners.catalogue import PUBLIC_DOCUMENTS, PUBLIC_LINES, Looks
 from learners.chunks import cache, collate, foreign, look
@@ -42,6 +43,14 @@ def kept(weights_dir, tmp_path_factory):
     start.make(worker, "ascii", True, folder, folder / "kept.npz", SIZES)
     assert worker.pid is None
     return folder / "kept.npz"
+
+
+@pytest.mark.skipif(device.trouble() is None, reason="there is a card")
+def test_a_start_that_must_be_made_on_a_card_is_refused_without_one(weights_dir, tmp_path):
+    worker = start.worker(weights_dir, tmp_path, "warn", device="cuda")
+    with pytest.raises(Refused, match="Expected an NVIDIA card"):
+        start.make(worker, "ascii", True, tmp_path, tmp_path / "kept.npz", SIZES)
+    assert not (tmp_path / "kept.npz").exists()
 
 
 def _loss(model, charset, documents):

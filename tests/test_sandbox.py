@@ -354,12 +354,20 @@ def test_doctor_tries_every_escape_and_sees_a_worker_without_walls(pipeline, mon
     assert any("open the key file: not denied to decoder (open)" in finding.text for finding in broken)
 
 
-@pytest.mark.parametrize(("device", "severity"), [("auto", doctor.OK), ("cuda", doctor.ADVICE)])
-def test_doctor_says_that_rounds_train_on_the_processor(pipeline, device, severity):
-    settings = pipeline[1].settings
-    asked = settings.model_copy(update={"learning": settings.learning.model_copy(update={"device": device})})
-    (told,) = (finding for finding in doctor._packages(asked) if "rounds train" in finding.text)
-    assert (told.severity, "on the processor" in told.text) == (severity, True)
+@pytest.mark.parametrize(
+    ("asked", "trouble", "severity", "says"),
+    [
+        ("cpu", None, doctor.OK, "on the processor, as"),
+        ("auto", None, doctor.OK, "on the GPU"),
+        ("auto", "there is no card", doctor.OK, "on the processor: there is no card"),
+        ("cuda", None, doctor.OK, "on the GPU"),
+        ("cuda", "there is no card", doctor.BROKEN, "but there is no card: every round will be refused"),
+    ],
+)
+def test_doctor_says_where_rounds_train(monkeypatch, asked, trouble, severity, says):
+    monkeypatch.setattr("learners.device.trouble", lambda: trouble)
+    told = doctor._device(asked)
+    assert (told.severity, says in told.text) == (severity, True)
 
 
 def test_an_answer_that_no_decode_gives_is_not_believed():

@@ -1,0 +1,169 @@
+"""Rounds on a card: nothing is left behind on the processor, and what comes back is what the processor says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import card
+from daemon import round
+from learners import catalogue, chunks, device, finetune, public_start
+from learners import plan as planning
+from learners.adapters import ASCII, Charset
+from learners.catalogue import Looks
+from learners.errors import NoDevice
+from learners.lines import TrainDocument, document
+from learners.plan import Settings
+from learners.synthesis import line
+from models import recogniser, weights
+from models.ctc import Alphabet
+from privacy.accountant import RoundEvent
+from privacy.noise import Debit, NoiseSource
+
+pytestmark = pytest.mark.filterwarnings("ignore:CUDA is not available")  # autocast, which stays off here
+SLOTS = range(6)
+
+
+class Quiet(NoiseSource):
+    """Draws, and adds nothing: two rounds can be compared."""
+
+    def __init__(self, event: RoundEvent) -> None:
+        super().__init__(Debit.for_tests(event.noise_multiplier, event.steps, event.sample_rate))
+
+    def add_to(self, total, grid, noise_multiplier):
+        super().add_to(total, grid, noise_multiplier)
+        return total
+
+
+def taught(seeds: range, domain: str = "thermal") -> list[TrainDocument]:
+    made = [document(s, [line(2 * s + k, domain) for k in range(2)]) for s in seeds]
+    return [found for found in made if found is not None]
+
+
+@pytest.fixture
+def gpu() -> Iterator[torch.device]:
+    with card.present() as there:
+        yield there
+
+
+def ended(weights_dir: Path, name: str, on: torch.device) -> finetune.Weights:
+    """The candidate of two steps with next to no noise: planned on the processor, learned there or on a card."""
+    model = recogniser.load(weights_dir / "rec.onnx")
+    alphabet = Alphabet(weights.characters(weights_dir / "rec.onnx"))
+    settings = Settings(capacity=len(SLOTS), charset="ascii", adapter=name, rank=8)
+    public = Looks(model, [*taught(range(1000, 1006)), *taught(range(2), "chinese")])
+    plan = planning.planned(settings, planning.survey(settings, alphabet, public)[0], len(SLOTS))
+    plan = replace(plan, steps=2, noise_multiplier=1e-9)
+    if on != device.CPU:
+        public = public.to(on)
+    adapter = planning.built(settings, alphabet, name, public)
+    assert adapter.device == on
+    source = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
+    documents = dict(zip(SLOTS, taught(range(len(SLOTS))), strict=True))
+    return finetune.fit(model, documents, list(SLOTS), plan, adapter, source, None, public)
+
+
+def apart(there: finetune.Weights, here: finetune.Weights, begun: finetune.Weights) -> float:
+    """How far two candidates are from each other, as a share of how far one is from where both began."""
+    assert there.keys() == here.keys()
+    assert all(type(value) is np.ndarray for value in there.values())
+    between, moved = (sum(float(((here[n] - of[n]) ** 2).sum()) for n in here) for of in (there, begun))
+    assert moved > 0
+    return (between / moved) ** 0.5
+
+
+@pytest.fixture(scope="module")
+def begun(weights_dir: Path) -> finetune.Weights:
+    return recogniser.load(weights_dir / "rec.onnx").weights()
+
+
+@pytest.mark.parametrize("name", ["bias", "head", "top", "lora", "norm", "neck", "all"])
+def test_a_round_on_a_card_ends_where_it_ends_on_the_processor(weights_dir, begun, name, gpu):
+    assert apart(ended(weights_dir, name, gpu), ended(weights_dir, name, device.CPU), begun) < 1e-3
+
+
+def test_the_public_start_made_on_a_card_is_the_processors(weights_dir, begun, gpu):
+    charset = Charset.of(ASCII, Alphabet(weights.characters(weights_dir / "rec.onnx")))
+    sets = [[*taught(range(4)), *taught(range(2), "chinese")]]
+    released = recogniser.load(weights_dir / "rec.onnx")
+    here = public_start.started(released, charset, sets)
+    assert apart(public_start.started(released.to(gpu), charset, sets), here, begun) < 1e-3
+
+
+@pytest.fixture
+def round_of(weights_dir, tmp_path, monkeypatch):
+    """The candidate of the service's own round over a few documents, on the device that it is told of."""
+    documents = dict(zip(SLOTS, taught(range(len(SLOTS))), strict=True))
+    monkeypatch.setattr(round, "documents", lambda _message, pool, _blob: documents if pool == "train" else {})
+    monkeypatch.setattr(round, "public_documents", lambda _seed: taught(range(1000, 1006)))
+    monkeypatch.setattr(round.paddle_twin, "rewrite_twin", lambda *_: None)
+    # No thread: a card that is not there is there in one thread only.
+    monkeypatch.setattr(round, "_in_thread", lambda work: iter([{"ask": "fitted", "candidate": work(said.append)}]))
+    said: list[str] = []
+    learning = {"capacity": len(SLOTS), "epsilon": 20.0, "delta": 1e-4, "rounds_per_document": 1, "charset": "ascii"}
+    learning |= {"closed": False, "adapter": "bias", "device": "auto"}
+    folders = {"weights": str(weights_dir), "model": str(weights_dir), "scratch": str(tmp_path)}
+    begun = {"start": None, "offer": False, "beneath": None, "members": list(SLOTS)}
+
+    def run(on: torch.device) -> tuple[finetune.Weights, list[str]]:
+        said.clear()
+        monkeypatch.setattr(round.device, "chosen", lambda _asked: on)
+        event: list[RoundEvent] = []
+        monkeypatch.setattr(round, "_noise", lambda _answer: Quiet(event[0]))
+        talk = round.converse(SimpleNamespace(header={"learning": learning, **folders, **begun}))
+        asked = next(talk)
+        while asked["ask"] == "progress":
+            asked = talk.send({})
+        assert asked["ask"] == "debit", asked
+        event.append(RoundEvent.from_body(asked["event"]))
+        asked = talk.send({})
+        assert asked["ask"] == "fitted"
+        return asked["candidate"], list(said)
+
+    return run
+
+
+def test_the_services_round_learns_on_the_card(round_of, begun, gpu):
+    there, said = round_of(gpu)
+    here, quietly = round_of(device.CPU)
+    assert apart(there, here, begun) < 1e-3
+    assert [text.replace(" on the GPU", "") for text in said] == quietly != said
+
+
+def test_what_is_remembered_of_documents_does_not_fill_a_card(weights_dir, gpu):
+    model = recogniser.load(weights_dir / "rec.onnx")
+    alphabet = Alphabet(weights.characters(weights_dir / "rec.onnx"))
+    public = Looks(model, taught(range(1000, 1004))).to(gpu)
+    adapter = planning.built(Settings(charset="ascii", rank=8), alphabet, "head", public)
+    seen = public.at(adapter.depth)
+    kept = [*(frames for each in seen for frames in each.frames)]
+    kept += [frames for each in chunks.cache(adapter, seen) for frames in each.inputs]
+    assert {frames.device for frames in kept} == {device.CPU}
+
+
+@pytest.mark.parametrize("forgotten", ["gradient", "chunk", "merge"])
+def test_what_is_left_behind_is_seen(weights_dir, monkeypatch, forgotten, gpu):
+    """Mutants: code as it would be written where there is no card."""
+    if forgotten == "gradient":  # this was one: a plan's gradients began on the processor, wherever the model was
+        zeros = torch.zeros
+        monkeypatch.setattr(catalogue.torch, "zeros", lambda *size, device=None, **given: zeros(*size, **given))
+    elif forgotten == "chunk":
+        monkeypatch.setattr(chunks.Chunk, "to", lambda self, _device: self)
+    else:
+        monkeypatch.setattr(torch.Tensor, "cpu", lambda self: self)
+    with pytest.raises((RuntimeError, TypeError), match=r"same device|on the card"):
+        ended(weights_dir, "head", gpu)
+
+
+def test_a_card_that_is_asked_for_and_not_there_is_refused():
+    if (why := device.trouble()) is None:
+        pytest.skip("there is a card")
+    assert device.chosen("cpu") == device.chosen("auto") == device.CPU
+    with pytest.raises(NoDevice, match=r'learning.device = "cuda" asks for, but ' + why):
+        device.chosen("cuda")
