@@ -1,25 +1,27 @@
 """What each choice of a round is worth: one changed at a time, on generated labels, at one epsilon.
 
     python bench/ablation.py [--documents 240] [--tests 150] [--epsilon 3] [--draws 2] [--only NAME,NAME] [--seed 6]
-                             [--quick] [--json FILE]
+                             [--start] [--adapter head|bias|lora|norm|neck] [--cache DIR] [--quick] [--json FILE]
 
 A round of the adapter `head` from the released model over the whole lifetime (delta 1e-6, ASCII only), as it ships and
-with one thing changed: the optimiser, how its rate moves, the mean of the iterates, clip, steps, rehearsal, how many
-numbers learn, and what a document's gradient is the mean of (`copies`: augmentation multiplicity, De et al., arXiv
-2204.13650: each line also as it would look moved, paler or noisier, all inside the one clip of its document). All cost
-the same epsilon, but for "median clip": that looks at the private norms for nothing, so it is more than a private
-quantile (Andrew et al., arXiv 1905.03871) could give. In brackets the difference in exact lines from the round as it
-ships, 95% by document, over all draws of the noise. Needs the released weights, no other data.
+with one thing changed: the optimiser, how its rate moves, the mean of the iterates, clip, steps, rehearsal, the adapter
+and how many of its numbers learn, dropout, the model's precision, and what a document's gradient is the mean of
+(`copies`: augmentation multiplicity, De et al., arXiv 2204.13650: each line also as it would look moved, paler or
+noisier, or with a wider edge, all inside the one clip of its document). With --start the same from the public start
+(`learners.public_start`), and then how far towards its end a round goes is one more choice. All cost the same epsilon,
+but for "median clip": that looks at the private norms for nothing, so it is more than a private quantile (Andrew et
+al., arXiv 1905.03871) could give. Each round is run whatever a plan would say to its noise. In brackets the difference
+in exact lines from the round as it ships, 95% by document, over all draws of the noise. Needs the released weights, no
+other data; --cache keeps what the backbone says of lines, and the public start.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,68 +29,23 @@ import torch
 from torch import Tensor
 
 import corpora
-from learners import evaluate, finetune
+from ablation_round import FROM_START, RECIPES, Recipe, Some, learn
+from features import Remembered, Shelf, backbone, public_started
+from learners import evaluate, public_start
 from learners import plan as planning
 from learners.adapters import Adapter, Charset
-from learners.catalogue import Looks, build, start_gradients
-from learners.chunks import Cached, Seen, cache, look
+from learners.chunks import Seen
 from learners.evaluate import Score
-from learners.gradients import gradient_blocks
-from learners.lines import MAX_LINES, TrainDocument, TrainLine, document
+from learners.lines import TrainDocument, TrainLine, document, to_height
 from learners.plan import Plan, Settings
 from learners.public import public_documents
 from models import recogniser, weights
 from models.ctc import Alphabet
-from privacy.dpsgd import private_gradient
-from privacy.noise import Debit, NoiseSource
+from models.trainee import Depth, Trainee
 from privacy.page import Image
 
 Scores = dict[int, Score]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a round does beside its plan; the defaults are those that ship."""
-
-    optimiser: str = "adam"
-    rate: float = 1.0
-    """Times the plan's."""
-    warm_up: float = finetune.WARM_UP
-    decay: bool = False
-    """Down to nothing in a line, after the warm-up."""
-    averaged: float = finetune.AVERAGED
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    """Times the plan's; 0 for the median of the documents' norms at each step."""
-    steps: float = 1.0
-    rehearsal: float = 1.0
-    copies: int = 0
-    numbers: int = 0
-    """Of the adapter's parameters only so many learn: those that public documents move most. 0 for all."""
-
-
-RECIPES = {
-    "as it ships": Recipe(),
-    "rate / 2": Recipe(rate=0.5),
-    "rate x 2": Recipe(rate=2.0),
-    "no warm-up": Recipe(warm_up=0.0),
-    "decay": Recipe(decay=True),
-    "last iterate": Recipe(averaged=0.0),
-    "decay and last iterate": Recipe(decay=True, averaged=0.0),
-    "decay and rate x 2": Recipe(decay=True, rate=2.0),
-    "weight decay": Recipe(weight_decay=1.0),
-    "SGD with momentum": Recipe(optimiser="sgd", rate=100.0),
-    "clip / 4": Recipe(clip=0.25),
-    "clip x 4": Recipe(clip=4.0),
-    "median clip": Recipe(clip=0.0),
-    "half of the steps": Recipe(steps=0.5),
-    "twice the steps": Recipe(steps=2.0),
-    "no rehearsal": Recipe(rehearsal=0.0),
-    "2,500 numbers": Recipe(numbers=2500),
-    "1,000 numbers": Recipe(numbers=1000),
-    "1 copy more": Recipe(copies=1),
-    "3 copies more": Recipe(copies=3),
-}
+SHIPS = "as it ships"
 
 
 def main() -> int:
@@ -97,130 +54,147 @@ def main() -> int:
     parser.add_argument("--tests", type=int, default=150)
     parser.add_argument("--epsilon", type=float, default=3.0)
     parser.add_argument("--draws", type=int, default=2)
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(RECIPES))
+    parser.add_argument("--only", type=lambda text: text.split(","))
     parser.add_argument("--seed", type=int, default=6)
+    parser.add_argument("--start", action="store_true", help="from the public start, trained unless --cache has it")
+    parser.add_argument("--adapter", choices=("head", "bias", "lora", "norm", "neck"), default="head")
+    parser.add_argument("--cache", type=Path, help="keeps what the backbone says of lines, and the public start, here")
     parser.add_argument("--data", help="not needed: every document is generated")
     parser.add_argument("--quick", action="store_true", help="80 documents, 30 tests, one draw, three recipes")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    if unknown := set(given.only) - RECIPES.keys():
-        parser.error(f"expected of {', '.join(RECIPES)}, got {', '.join(sorted(unknown))}")
+    recipes = RECIPES | (FROM_START if given.start else {})
     if given.quick:
         given.documents, given.tests, given.draws, given.only = 80, 30, 1, ["decay", "1 copy more"]
+    if unknown := set(given.only or ()) - recipes.keys():
+        parser.error(f"expected of {', '.join(recipes)}, got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     labels = Labels(given)
     rows: dict[str, dict[str, float]] = {}
-    shipped: Scores | None = None
-    for name in ["as it ships", *(each for each in given.only if each != "as it ships")]:
+    shipped: Scores = {}
+    for name in dict.fromkeys([SHIPS, *(given.only or recipes)]):
         begun = time.process_time()
-        scores = labels.scores([labels.learned(RECIPES[name]) for _ in range(given.draws)])
-        shipped = shipped or scores
-        difference = evaluate.compare(shipped, scores, "exact_folded", 0)
-        rates = evaluate.total(scores).rates
-        rows[name] = {
-            "exact": rates["exact_folded"],
-            "low": difference.low,
-            "high": difference.high,
-            "cer": rates["cer"],
-        }
-        print(
-            f"{name:22} exact {100 * rates['exact_folded']:.1f} [{100 * difference.low:+.1f}, "
-            f"{100 * difference.high:+.1f}], CER {100 * rates['cer']:.2f}; {time.process_time() - begun:.0f} CPU s",
-            flush=True,
-        )
+        scores = labels.scores(recipes[name], given.draws)
+        if not shipped:
+            shipped = scores
+            rows["nothing private"] = _row("nothing private", shipped, labels.untaught(given.draws))
+        rows[name] = _row(name, shipped, scores, f"; {time.process_time() - begun:.0f} CPU s")
         if given.json:
             given.json.write_text(json.dumps(rows, indent=1))
     return 0
 
 
-class Some:
-    """An adapter of which some numbers alone learn: those whose public gradients have the largest squares."""
-
-    def __init__(self, whole: Adapter, public: Sequence[Seen], numbers: int) -> None:
-        squares = torch.cat(start_gradients(whole, public)).square().mean(0)
-        self._whole, self._index = whole, squares.topk(numbers).indices
-        self.name, self.size, self.charset, self.depth = whole.name, numbers, whole.charset, whole.depth
-
-    def all(self, theta: Tensor) -> Tensor:
-        """The whole adapter's parameters: zero where nothing learns."""
-        return theta.new_zeros(self._whole.size).index_copy(0, self._index, theta)
-
-    def inputs(self, frames: Tensor) -> Tensor:
-        return self._whole.inputs(frames)
-
-    def logits(self, theta: Tensor, groups: Sequence[Tensor]) -> Tensor:
-        return self._whole.logits(self.all(theta), groups)
-
-    def merge(self, theta: Tensor) -> dict[str, Tensor]:
-        return self._whole.merge(self.all(theta))
+def _row(name: str, shipped: Scores, scores: Scores, more: str = "") -> dict[str, float]:
+    """Prints how well a recipe's models read, and beside the one that ships."""
+    apart = evaluate.compare(shipped, scores, "exact_folded", 0)
+    exact, cer = (evaluate.total(scores).rates[rate] for rate in ("exact_folded", "cer"))
+    interval = f"[{100 * apart.low:+.1f}, {100 * apart.high:+.1f}]"
+    print(f"{name:22} exact {100 * exact:.1f} {interval}, CER {100 * cer:.2f}{more}", flush=True)
+    return {"exact": exact, "low": apart.low, "high": apart.high, "cer": cer}
 
 
 class Labels:
-    """Generated labels as the frozen part of the model sees them, and a plan for a round over them."""
+    """Generated labels as the backbone sees them, and rounds over them."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        folder, first = weights.fetch(), given.seed * 1_000_000
-        self._model = recogniser.load(folder / "rec.onnx")
-        alphabet = Alphabet(weights.characters(folder / "rec.onnx"))
-        settings = Settings(
+        path = weights.fetch() / "rec.onnx"
+        self._released, self._alphabet = recogniser.load(path), Alphabet(weights.characters(path))
+        self._settings = Settings(
             charset="ascii",
             closed=True,
             rounds_per_document=1,
-            adapter="head",
+            adapter=given.adapter,
             capacity=given.documents,
             epsilon_lifetime=given.epsilon,
+            public_start=given.start,
         )
-        self._charset = Charset.of(settings.characters, alphabet, closed=True)
-        self._public = Looks(self._model, public_documents(first + 700_000))
-        self._adapter = build("head", self._charset, settings.rank, self._public)
-        surveyed = planning.survey(settings, alphabet, self._public)
-        self._plan, _ = planning.choose(settings, surveyed, given.documents)
-        self._documents = [_label(first + k) for k in range(given.documents)]
-        self._copies: list[list[Cached]] = []
+        self._charset = Charset.of(self._settings.characters, self._alphabet, closed=True)
+        self._shelf, self._name = Shelf(given.cache), f"ablation-{given.seed}"
+        self._model: Trainee = self._released
+        if given.start:
+            self._model = public_started(self._shelf, "v4", self._released, self._charset)
+        first = given.seed * 1_000_000
+        self._public = self._seen("pages", public_documents(first + 700_000), self._released)
+        self._before: Remembered | None = None
+        if given.start:
+            rehearsed = public_start.rehearsed(first + 700_000)
+            self._public, self._before = self._seen("rehearsed", rehearsed), self._public
+        self._labels = [_label(first + k) for k in range(given.documents)]
+        self._shown: dict[str, Remembered] = {}
         tests = [_label(first + 800_000 + k) for k in range(given.tests)]
         self._truths = {k: [line.text for line in each.lines] for k, each in enumerate(tests)}
-        self._tests = look(self._model, tests)
+        self._tests = self._seen(f"tests-{given.tests}", tests)
+        self._rounds: dict[str, tuple[Plan, Adapter]] = {}
 
-    def learned(self, recipe: Recipe) -> Tensor:
-        """The mean of the last iterates of one round."""
-        steps = round(recipe.steps * self._plan.steps)
-        plan = replace(
-            self._plan,
-            steps=steps,
-            noise_multiplier=self._plan.noise_multiplier * math.sqrt(steps / self._plan.steps),
-            max_grad_norm=self._plan.max_grad_norm * (recipe.clip or 1.0),
-            learning_rate=self._plan.learning_rate * recipe.rate,
-            rehearsal=self._plan.rehearsal * recipe.rehearsal,
-        )
-        public, documents = self._public.at("projection"), self._with_copies(recipe.copies)
-        if not recipe.numbers:
-            return _learn(plan, recipe, self._adapter, documents, public)
-        some = Some(self._adapter, public, recipe.numbers)
-        return some.all(_learn(plan, recipe, some, documents, public))
+    def scores(self, recipe: Recipe, draws: int) -> Scores:
+        """How well the tests are read after a round, with several draws of its noise."""
+        plan, adapter = self._planned(recipe.adapter or self._settings.adapter)
+        plan, public = recipe.changed(plan), self._public.at(adapter.depth)
+        if recipe.numbers:
+            adapter = Some(adapter, public, recipe.numbers)
+        documents = self._documents(recipe, adapter.depth)
+        return self._read([plan.part * learn(plan, recipe, adapter, documents, public) for _ in range(draws)], adapter)
 
-    def _with_copies(self, copies: int) -> list[Cached]:
-        """Each document with `copies` more of each line; all of them are one document's, and share its one clip."""
-        while len(self._copies) <= copies:
-            draws = np.random.default_rng(len(self._copies))
-            changed = [_changed(each, draws) if self._copies else each for each in self._documents]
-            self._copies.append(cache(self._adapter, look(self._model, changed, MAX_LINES)))
-        return [_joined(each) for each in zip(*self._copies[: copies + 1], strict=True)]
+    def untaught(self, draws: int) -> Scores:
+        """The same, where a round begins."""
+        _, adapter = self._planned(self._settings.adapter)
+        return self._read([torch.zeros(adapter.size)] * draws, adapter)
+
+    def _planned(self, name: str) -> tuple[Plan, Adapter]:
+        if name not in self._rounds:
+            settings = replace(self._settings, adapter=name)
+            [surveyed] = planning.survey(settings, self._alphabet, self._public, self._before)
+            self._rounds[name] = planning.planned(settings, surveyed, settings.capacity), surveyed.adapter
+            noise = self._rounds[name][0].noise_over_signal
+            print(f"... {name}: {surveyed.adapter.size} numbers, noise {noise:.2f} times the signal", flush=True)
+        return self._rounds[name]
+
+    def _documents(self, recipe: Recipe, depth: Depth) -> list[Seen]:
+        """Each document with all copies of each line; they are one document's, and share its one clip."""
+        changes: dict[str, Callable[[Image], Image]] = {"plain": np.asarray}
+        for copy in range(1, recipe.copies + 1):
+            draws = np.random.default_rng(copy)
+            changes[f"copy-{copy}"] = lambda image, draws=draws: _moved(image, draws)
+        if recipe.padded:
+            changes["padded"] = _padded
+        copies = [self._changed(name, change).at(depth) for name, change in changes.items()]
+        return [
+            Seen(sum((each.texts for each in one), ()), sum((each.frames for each in one), ()))
+            for one in zip(*copies, strict=True)
+        ]
+
+    def _changed(self, name: str, change: Callable[[Image], Image]) -> Remembered:
+        if name not in self._shown:
+            changed = [
+                TrainDocument(each.slot, tuple(TrainLine(change(line.image), line.text) for line in each.lines))
+                for each in self._labels
+            ]
+            self._shown[name] = self._seen(f"{len(changed)}-{name}", changed)
+        return self._shown[name]
+
+    def _seen(self, name: str, documents: Sequence[TrainDocument], model: Trainee | None = None) -> Remembered:
+        """As the model sees them from which rounds begin, or as another one does."""
+        images = [line.image for each in documents for line in each.lines]
+        flat = iter(self._shelf.get(f"{self._name}-{name}", lambda: backbone(self._released, images)))
+        frames = [tuple(next(flat) for _ in each.lines) for each in documents]
+        return Remembered(model or self._model, [[line.text for line in each.lines] for each in documents], frames)
 
     @torch.inference_mode()
-    def scores(self, thetas: Sequence[Tensor]) -> Scores:
+    def _read(self, thetas: Sequence[Tensor], adapter: Adapter) -> Scores:
         """Several draws' counts, summed by document."""
         found: Scores = {}
+        tests, names = self._tests.at(adapter.depth), ["", *self._charset.local]
+        inputs = [[adapter.inputs(frames.unsqueeze(0)) for frames in seen.frames] for seen in tests]
+
+        def text(theta: Tensor, line: Tensor) -> str:
+            best = torch.unique_consecutive(adapter.logits(theta, [line]).argmax(1))
+            return "".join(names[int(k)] for k in best)
+
         for theta in thetas:
-            read = {k: self._read(theta, seen) for k, seen in enumerate(self._tests)}
+            read = {k: [text(theta, line) for line in lines] for k, lines in enumerate(inputs)}
             for k, score in evaluate.score_documents(self._truths, read).items():
                 found[k] = found.get(k, Score()) + score
         return found
-
-    def _read(self, theta: Tensor, seen: Seen) -> list[str]:
-        names = ["", *self._charset.local]
-        inputs = [self._adapter.inputs(frames.unsqueeze(0)) for frames in seen.frames]
-        best = [torch.unique_consecutive(self._adapter.logits(theta, [each]).argmax(1)) for each in inputs]
-        return ["".join(names[int(k)] for k in line) for line in best]
 
 
 def _label(seed: int) -> TrainDocument:
@@ -230,8 +204,9 @@ def _label(seed: int) -> TrainDocument:
     return made
 
 
-def _changed(shown: TrainDocument, draws: np.random.Generator) -> TrainDocument:
-    return TrainDocument(shown.slot, tuple(TrainLine(_moved(line.image, draws), line.text) for line in shown.lines))
+def _padded(image: Image) -> Image:
+    """Cut out three pixels wider on each side, of the colour of the edge."""
+    return to_height(np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="edge"))
 
 
 def _moved(image: Image, draws: np.random.Generator) -> Image:
@@ -243,44 +218,6 @@ def _moved(image: Image, draws: np.random.Generator) -> Image:
     noise = draws.normal(0.0, draws.uniform(0.0, 8.0), image.shape)
     moved = (image[rows][:, columns].astype(float) - 128.0) * contrast + 128.0 + light + noise
     return np.asarray(moved.clip(0, 255), np.uint8)
-
-
-def _joined(copies: Sequence[Cached]) -> Cached:
-    inputs = tuple(line for each in copies for line in each.inputs)
-    targets = tuple(line for each in copies for line in each.targets)
-    return Cached(inputs, targets, copies[0].one_case)
-
-
-def _learn(plan: Plan, recipe: Recipe, adapter: Adapter, documents: Sequence[Cached], public: Sequence[Seen]) -> Tensor:
-    """The loop of `learners.finetune.learn` on the full batch, with what a recipe changes."""
-    rehearsal = finetune.Rehearsal(adapter, plan, public)
-    noise = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
-    theta = torch.zeros(adapter.size, requires_grad=True)
-    optimiser: torch.optim.Optimizer
-    if recipe.optimiser == "sgd":
-        optimiser = torch.optim.SGD([theta], momentum=0.9)
-    else:
-        optimiser = torch.optim.AdamW([theta], betas=finetune.BETAS, weight_decay=recipe.weight_decay)
-    averaged = max(1, round(recipe.averaged * plan.steps))
-    warm, mean = max(1, round(recipe.warm_up * plan.steps)), torch.zeros(adapter.size)
-    for step in range(plan.steps):
-        at = theta.detach()
-        left = (plan.steps - step) / (plan.steps - warm) if recipe.decay else 1.0
-        optimiser.param_groups[0]["lr"] = plan.learning_rate * min(1.0, (step + 1) / warm, left)
-        blocks = list(gradient_blocks(adapter, at, documents))
-        clip = plan.max_grad_norm if recipe.clip else float(torch.cat([each.norm(dim=1) for each in blocks]).median())
-        theta.grad = rehearsal.gradient(at) + private_gradient(
-            blocks,
-            size=adapter.size,
-            max_grad_norm=clip,
-            noise_multiplier=plan.noise_multiplier,
-            expected_documents=plan.expected_documents,
-            noise=noise,
-        )
-        optimiser.step()
-        if step >= plan.steps - averaged:
-            mean += theta.detach() / averaged
-    return mean
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ Only what lies above the backbone learns in these benches, so one look at a line
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from learners import public_start
+from learners.adapters import Charset
 from learners.chunks import Seen, look
 from learners.lines import HEIGHT, MAX_WIDTH, TrainDocument, TrainLine, to_height
 from learners.replay import spread
@@ -60,6 +63,19 @@ def taught(lines: Sequence[tuple[Image, str]], cap: int) -> list[int]:
         0 < HEIGHT * image.shape[1] / image.shape[0] <= MAX_WIDTH if image.shape[0] else False for image, _ in lines
     ]
     return spread([k for k, (_, text) in enumerate(lines) if text and fits[k]], cap)
+
+
+def public_started(shelf: Shelf, family: str, released: Trainee, charset: Charset) -> Trainee:
+    """The public start of a family's released model, trained unless it is on the shelf."""
+
+    def made() -> list[Tensor]:
+        print("... the public start: looking at its documents, and training", flush=True)
+        return [torch.from_numpy(value) for value in public_start.started(released, charset).values()]
+
+    values = shelf.get(f"start-{family}", made)
+    model = copy.deepcopy(released)
+    model.load_weights({name: v.numpy() for name, v in zip(released.weights(), values, strict=True)})
+    return model
 
 
 @torch.inference_mode()

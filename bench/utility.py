@@ -33,7 +33,7 @@ import ordinary
 import running
 import shares
 from corpora import Paper
-from features import Frames, Remembered, Shelf, backbone, best_paths, by_document, taught
+from features import Frames, Remembered, Shelf, backbone, best_paths, by_document, public_started, taught
 from learners import evaluate, finetune, neck_adapters, public_start
 from learners import plan as planning
 from learners.adapters import Adapter, Charset
@@ -117,26 +117,15 @@ class Bench:
         self.peer = given.family == "v4" and not given.no_peer
         self.shelf = Shelf(given.cache)
         self.domain = f"{given.domain}-{given.family}-{given.seed}"
-        self.start = self.released if given.no_start else self._start()
+        self.start = self.released
+        if not given.no_start:
+            self.start = public_started(self.shelf, given.family, self.released, self.charset)
         first = given.seed * 1_000_000 + 700_000
         pages = self._remembered(self.released, "pages", public_documents(first))
         self.public, self.before = pages, None
         if self.start is not self.released:
             rehearsed = public_start.rehearsed(first)
             self.public, self.before = self._remembered(self.start, "public-new", rehearsed), pages
-
-    def _start(self) -> Trainee:
-        """The public start, trained unless it is on the shelf."""
-
-        def made() -> list[Tensor]:
-            _say("the public start: looking at its documents, and training")
-            found = public_start.started(self.released, self.charset)
-            return [torch.from_numpy(value) for value in found.values()]
-
-        values = self.shelf.get(f"start-{self.family}", made)
-        model = copy.deepcopy(self.released)
-        model.load_weights({name: v.numpy() for name, v in zip(self.released.weights(), values, strict=True)})
-        return model
 
     def _remembered(self, model: Trainee, name: str, documents: Sequence[TrainDocument]) -> Remembered:
         lines = [line.image for each in documents for line in each.lines]
