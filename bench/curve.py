@@ -18,7 +18,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,13 +28,14 @@ from torch import Tensor
 import corpora
 from learners import evaluate, finetune
 from learners import plan as planning
-from learners.adapters import Charset
-from learners.catalogue import PUBLIC_DOCUMENTS, Looks, build
+from learners.adapters import Adapter, Charset
+from learners.catalogue import PUBLIC_DOCUMENTS, Looks
 from learners.chunks import Cached, Seen, cache, look
+from learners.device import CPU
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
-from learners.lines import document
-from learners.plan import Settings
+from learners.lines import TrainDocument, document
+from learners.plan import Plan, Settings
 from learners.public import public_documents
 from models import recogniser, weights
 from models.ctc import Alphabet
@@ -102,22 +103,25 @@ def _find(rows: Sequence[Row], size: int, epsilon: float) -> Row | None:
 
 
 class Curve:
-    """Labels as the frozen part of the model sees them, looked at as they are needed and never kept as images.
+    """Labels as the frozen part of the model sees them, planned for on the processor and learned on a device.
 
     What it says of a pool's lines is kept in half precision: 20,000 labels are some 1.5 GB.
     """
 
-    def __init__(self, first: int, tests: int) -> None:
+    def __init__(self, first: int, tests: int, on: torch.device = CPU) -> None:
         folder = weights.fetch()
         self._model = recogniser.load(folder / "rec.onnx")
         self._alphabet = Alphabet(weights.characters(folder / "rec.onnx"))
         self._settings = Settings(charset="ascii", closed=True, rounds_per_document=1, adapter="head")
         self._charset = Charset.of(self._settings.characters, self._alphabet, closed=True)
-        self._public = Looks(self._model, public_documents(first + 700_000))
-        self._adapter = build("head", self._charset, self._settings.rank, self._public)
-        self._surveyed = planning.survey(self._settings, self._alphabet, self._public)
-        self._first, self._pool = first, list[Cached]()
-        self._tests = [self._label(first + 800_000 + k) for k in range(tests)]
+        public = Looks(self._model, public_documents(first + 700_000))
+        self._surveyed = planning.survey(self._settings, self._alphabet, public)
+        self._public = public.to(on)
+        self.adapter = planning.built(self._settings, self._alphabet, "head", self._public)
+        self._first, self.pool, self._unseen = first, list[Cached](), list[TrainDocument]()
+        tested = [_label(first + 800_000 + k) for k in range(tests)]
+        self._truths = {k: [line.text for line in each.lines] for k, each in enumerate(tested)}
+        self._tests = look(self._model, tested)
         self._baseline: Scores | None = None
 
     def row(self, size: int, epsilon: float) -> Row:
@@ -125,7 +129,14 @@ class Curve:
         started = time.process_time()
         row: Row = {"documents": size, "epsilon": epsilon if epsilon < math.inf else None}
         try:
-            scores = self._scores(self._learned(size, epsilon) if size else torch.zeros(self._adapter.size))
+            theta = torch.zeros(self.adapter.size)
+            if size:
+                plan = self.plan(size, epsilon)
+                for enough in range(len(self.pool) + 1, size + 1 if epsilon else 0):  # no image is kept
+                    self.generate(enough)
+                    self.look()
+                theta = self.learned(plan, teach=epsilon > 0)
+            scores = self.scores(theta)
         except TooFewDocuments as refused:
             print(f"{size:6} documents, epsilon {epsilon:g}: {refused}", flush=True)
             return row | {"missing": float(refused.missing or 0)}
@@ -141,40 +152,54 @@ class Curve:
         )
         return row
 
-    def _learned(self, size: int, epsilon: float) -> Tensor:
+    def plan(self, size: int, epsilon: float) -> Plan:
+        """Of a round over `size` labels; without privacy at infinity and at 0. Raises TooFewDocuments."""
         private = 0 < epsilon < math.inf
         settings = replace(self._settings, capacity=size, epsilon_lifetime=epsilon if private else 8.0)
-        plan, adapter = planning.choose(settings, self._surveyed, size)
-        if not private:
-            plan = replace(plan, noise_multiplier=1e-6)
-        for k in range(len(self._pool), size):
-            [cached] = cache(adapter, [self._label(self._first + k)[0]])
-            self._pool.append(replace(cached, inputs=tuple(each.half() for each in cached.inputs)))
-        source = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
-        slots = dict(enumerate(self._pool[:size])) if epsilon else {}
-        return finetune.learn(plan, adapter, range(size), slots, self._public.at(adapter.depth), source)
+        plan, _ = planning.choose(settings, self._surveyed, size)
+        return plan if private else replace(plan, noise_multiplier=1e-6)
 
-    def _label(self, seed: int) -> tuple[Seen, list[str]]:
-        paper = corpora.label(seed)
-        taught = document(0, paper.lines)
-        if taught is None:
-            raise ValueError(f"Expected a label with a line, got none from seed {seed}.")
-        return look(self._model, [taught])[0], [line.text for line in taught.lines]
+    def generate(self, size: int, with_map: Callable[..., Iterable[TrainDocument]] = map) -> None:
+        """The labels that the pool of that size lacks, as images; `with_map` may be that of a pool of processes."""
+        missing = range(self._first + len(self.pool) + len(self._unseen), self._first + size)
+        self._unseen += with_map(_label, missing)
+
+    def look(self) -> None:
+        """Takes them into the pool."""
+        for each in self._unseen:
+            [cached] = cache(self.adapter, look(self._model, [each]))
+            self.pool.append(replace(cached, inputs=tuple(line.half() for line in cached.inputs)))
+        self._unseen.clear()
+
+    def learned(self, plan: Plan, adapter: Adapter | None = None, teach: bool = True) -> Tensor:
+        """Where a round over the pool's first documents ends; over empty slots unless they `teach`."""
+        source = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
+        slots = dict(enumerate(self.pool[: plan.members])) if teach else {}
+        public, adapter = self._public.at(self.adapter.depth), adapter or self.adapter
+        return finetune.learn(plan, adapter, range(plan.members), slots, public, source, device=self.adapter.device)
 
     @torch.inference_mode()
-    def _scores(self, theta: Tensor) -> Scores:
-        truths = {k: texts for k, (_, texts) in enumerate(self._tests)}
-        return evaluate.score_documents(truths, {k: self._read(theta, seen) for k, (seen, _) in enumerate(self._tests)})
+    def scores(self, theta: Tensor) -> Scores:
+        return evaluate.score_documents(
+            self._truths, {k: self._read(theta, each) for k, each in enumerate(self._tests)}
+        )
 
     def _read(self, theta: Tensor, seen: Seen) -> list[str]:
         """Best paths (`models.ctc`) over the characters that learn: the others are shut out."""
-        names = ["", *self._charset.local]
+        names, theta = ["", *self._charset.local], theta.to(self.adapter.device)
         found = []
         for frames in seen.frames:
-            inputs = self._adapter.inputs(frames.unsqueeze(0))
-            best = torch.unique_consecutive(self._adapter.logits(theta, [inputs]).argmax(1))
+            inputs = self.adapter.inputs(frames.unsqueeze(0).to(self.adapter.device))
+            best = torch.unique_consecutive(self.adapter.logits(theta, [inputs]).argmax(1))
             found.append("".join(names[int(k)] for k in best))
         return found
+
+
+def _label(seed: int) -> TrainDocument:
+    made = document(0, corpora.label(seed).lines)
+    if made is None:
+        raise ValueError(f"Expected a label with a line, got none from seed {seed}.")
+    return made
 
 
 def table(rows: Sequence[Row]) -> None:
