@@ -25,7 +25,7 @@ PLAN = Plan(
     sample_rate=1.0,
     steps=10,
     max_grad_norm=0.05,
-    noise_multiplier=1e-6,
+    noise_multiplier=1e-9,  # below the epsilon of Adam, which would scale it up
     learning_rate=1e-2,
     rehearsal=0.3,
     lines=2,
@@ -59,7 +59,7 @@ def test_the_round_as_it_ships_is_the_services(head: HeadAdapter) -> None:
     slots = dict(enumerate(cache(head, private)))
     theirs = finetune.learn(PLAN, head, list(slots), slots, public, noise)
     shipped, other = (learn(PLAN, RECIPES[name], head, private, public) for name in ("as it ships", "last iterate"))
-    assert (shipped - theirs).norm() < 1e-3 * theirs.norm()
+    assert (shipped - theirs).norm() < 1e-5 * theirs.norm()
     assert (other - theirs).norm() > 1e-2 * theirs.norm()
 
 
