@@ -16,6 +16,7 @@ from learners.catalogue import start_gradients
 from learners.chunks import Seen, cache
 from learners.gradients import gradient_blocks
 from learners.plan import Plan
+from precision import Precise
 from privacy.dpsgd import private_gradient
 from privacy.noise import Debit, NoiseSource
 
@@ -105,7 +106,7 @@ FROM_START = {
 def learn(plan: Plan, recipe: Recipe, adapter: Adapter, documents: Sequence[Seen], public: Sequence[Seen]) -> Tensor:
     """The loop of `learners.finetune.learn` on the full batch, with what a recipe changes: where learning ended."""
     if recipe.bfloat16:
-        adapter = Lower(adapter)
+        adapter = Precise(adapter, bfloat16=True)
     rehearsal = finetune.Rehearsal(adapter, plan, dropped(public, recipe.dropout, plan.steps))
     noise = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
     theta = torch.zeros(adapter.size, requires_grad=True)
@@ -155,18 +156,6 @@ def dropped(documents: Sequence[Seen], rate: float, step: int) -> Sequence[Seen]
     return found
 
 
-class Lower:
-    """An adapter whose model runs in bfloat16; parameters, gradients and the loss keep their precision."""
-
-    def __init__(self, whole: Adapter) -> None:
-        self._whole, self.inputs, self.merge = whole, whole.inputs, whole.merge
-        self.name, self.size, self.charset, self.depth = whole.name, whole.size, whole.charset, whole.depth
-
-    def logits(self, theta: Tensor, groups: Sequence[Tensor]) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return self._whole.logits(theta, groups)
-
-
 class Some:
     """An adapter of which some numbers alone learn: those whose public gradients have the largest squares."""
 
@@ -174,7 +163,7 @@ class Some:
         squares = torch.cat(start_gradients(whole, public)).square().mean(0)
         self._whole, self._index = whole, squares.topk(numbers).indices
         self.name, self.size, self.charset, self.depth = whole.name, numbers, whole.charset, whole.depth
-        self.inputs = whole.inputs
+        self.inputs, self.device = whole.inputs, whole.device
 
     def _all(self, theta: Tensor) -> Tensor:
         """The whole adapter's parameters: zero where nothing learns."""

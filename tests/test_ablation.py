@@ -17,7 +17,8 @@ from models.recogniser import Recogniser
 from privacy.noise import Debit, NoiseSource
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
-from ablation_round import RECIPES, Lower, dropped, learn
+from ablation_round import RECIPES, dropped, learn
+from precision import Precise
 
 PLAN = Plan(
     capacity=6,
@@ -75,6 +76,6 @@ def test_a_mask_is_drawn_from_the_step_and_the_documents_place() -> None:
 
 def test_the_lower_precision_is_the_gpus(head: HeadAdapter) -> None:
     chunk, theta = collate(cache(head, documents(1, 3))), torch.randn(head.size) * 1e-2
-    lower = document_gradients(Lower(head), theta, chunk)
+    lower = document_gradients(Precise(head, bfloat16=True), theta, chunk)
     assert torch.equal(lower, document_gradients(head, theta, chunk, autocast=True))
     assert not torch.equal(lower, document_gradients(head, theta, chunk))
