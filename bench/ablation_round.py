@@ -45,7 +45,8 @@ class Recipe:
     numbers: int = 0
     """Of the adapter's parameters only so many learn: those that public documents move most. 0 for all."""
     dropout: float = 0.0
-    """Share of the numbers that the adapter sees of each frame that are zero while it learns, drawn at each step."""
+    """Share of the numbers that the adapter sees of each frame that are zero while it learns, drawn at each step; of
+    rehearsed documents once."""
     bfloat16: bool = False
     """While it learns the model runs in bfloat16, as it does on a GPU."""
     part: float | None = None

@@ -234,8 +234,9 @@ class Learning:
     def _make(self, kept: Path, scratch: Path) -> None:
         self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
         settings = self._home.settings
-        told = settings.weights_dir, scratch, settings.sandbox, self._limit, settings.learning.device
-        self._worker = start.worker(*told)
+        self._worker = start.worker(
+            settings.weights_dir, scratch, settings.sandbox, self._limit, device=settings.learning.device
+        )
         if self._broken_off:
             raise Interrupted(self._broken_off)
         start.make(self._worker, settings.learning.charset, settings.learning.closed, scratch, kept)

@@ -23,7 +23,7 @@ from daemon import evidence, start, wire, workers
 from learners import device, finetune, public_start
 from learners import plan as planning
 from learners.adapters import Adapter
-from learners.catalogue import Looks
+from learners.catalogue import Looks, start_gradients
 from learners.errors import NoDevice, TooFewDocuments
 from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
@@ -38,6 +38,8 @@ from privacy.noise import Debit, NoiseSource
 Ask = dict[str, Any]
 Talk = Generator[Ask, dict[str, Any], Any]
 TICK_SECONDS = 0.5
+TRIED = 16
+"""Public documents whose gradients a card must have taken before a round is charged."""
 
 
 def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDocument]:
@@ -73,14 +75,11 @@ def converse(message: wire.Message) -> Talk:
         candidate = model.weights()
     else:
         try:
-            on = device.chosen(header["learning"]["device"])
             plan, adapter = planning.plan(settings, alphabet, len(header["members"]), public, released)
+            public, adapter = _placed(header["learning"]["device"], settings, alphabet, plan, public, adapter)
         except (NoDevice, TooFewDocuments) as error:
             yield {"ask": "refuse", "reason": str(error)}
             return
-        if on != device.CPU:  # only now: a plan is the same wherever its round is computed
-            public = public.to(on)
-            adapter = planning.built(settings, alphabet, plan.adapter, public)
         candidate = yield from _learn(header, train, model, plan, adapter, public, begins or header["beneath"])
     weights.write_onnx(stock / "rec.onnx", candidate, scratch / "rec.onnx")
     paddle_twin.rewrite_twin(stock / "rec_paddle", candidate, scratch / "rec_paddle")
@@ -97,6 +96,28 @@ def converse(message: wire.Message) -> Talk:
     found = yield from _in_thread(examiner.public)
     found["holdout"] = yield from _holdout(header, holdout, examiner)
     yield {"ask": "evidence", "evidence": found}
+
+
+def _placed(
+    asked: str, settings: planning.Settings, alphabet: Alphabet, plan: planning.Plan, public: Looks, adapter: Adapter
+) -> tuple[Looks, Adapter]:
+    """What a round learns with, moved to a card if there is one, and tried there: if it fails, before the debit.
+
+    Only once there is a plan, which is thus the same with a card and without. Raises NoDevice.
+    """
+    on = device.chosen(asked)
+    if on == device.CPU:
+        return public, adapter
+    try:
+        moved = public.to(on)
+        there = planning.built(settings, alphabet, plan.adapter, moved)
+        start_gradients(there, moved.at(there.depth)[:TRIED])
+    except RuntimeError as error:
+        if asked == "cuda":
+            raise NoDevice(f"the card ends its first gradients with {type(error).__name__}") from error
+        public.model.to(device.CPU)
+        return public, adapter
+    return moved, there
 
 
 def _offered(start: str, learning: dict[str, Any]) -> dict[str, Any]:

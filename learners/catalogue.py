@@ -31,7 +31,7 @@ class Looks:
 
     def to(self, device: torch.device) -> Looks:
         """The same documents, looked at there; the model itself goes along."""
-        return self if self.model.head.weight.device == device else Looks(self.model.to(device), self._documents)
+        return self if device == self.model.head.weight.device else Looks(self.model.to(device), self._documents)
 
     def at(self, depth: Depth) -> list[Seen]:
         """What `learners.chunks.look` says of them."""

@@ -109,16 +109,17 @@ def document_gradients(
     chunk = chunk.to(theta.device)
     parts = chunk.alone() if chunk.deep else iter((chunk,))
     lower = theta.device.type == "cuda" if autocast is None else autocast
-    with torch.autocast(theta.device.type, torch.bfloat16, enabled=lower):
-        found = [_gradients(adapter, theta, part, losses) for part in parts]
+    found = [_gradients(adapter, theta, part, losses, lower) for part in parts]
     return torch.cat(found) if len(found) > 1 else found[0]
 
 
-def _gradients(adapter: Adapter, theta: Tensor, chunk: Chunk, losses: Losses) -> Tensor:
+def _gradients(adapter: Adapter, theta: Tensor, chunk: Chunk, losses: Losses, lower: bool) -> Tensor:
     copies = theta.detach().expand(chunk.documents, -1).clone().requires_grad_()
     if not len(chunk.owner):
         return torch.zeros_like(copies)
-    (found,) = torch.autograd.grad(losses(adapter, copies, chunk).sum(), copies)
+    with torch.autocast(theta.device.type, torch.bfloat16, enabled=lower):
+        total = losses(adapter, copies, chunk).sum()
+    (found,) = torch.autograd.grad(total, copies)  # each operation in the precision that it had
     return found
 
 

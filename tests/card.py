@@ -1,7 +1,8 @@
-"""A card that is not there: tensors on it are kept by the processor, and whatever a real card refuses is refused.
+"""A card that is not there: tensors on it are kept by the processor, but they don't mix with those that are not.
 
-Code that forgets to move a tensor fails behind `present()` as it would on a GPU: tensors of two places don't mix, and
-NumPy sees none that is on the card. Numbers are the processor's, so results can be compared with it bit by bit.
+Code that forgets to move a tensor fails behind `present()` as it would on a GPU, and NumPy sees no tensor that is on
+the card. Numbers are the processor's, so results can be compared with it. What else a card has of its own, kernels,
+bfloat16, memory, is not tried.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter, tree_map
 
-CARD = torch.device("cuda")
-_EITHER = {Tensor.copy_, Tensor.__getitem__, Tensor.__setitem__, nn.functional.ctc_loss, torch.ctc_loss}
-"""What takes tensors of both places on a real card too: indices, and the lengths that CTC wants on the processor."""
+from learners.device import CARD
+
+_EITHER = {Tensor.copy_, nn.functional.ctc_loss, torch.ctc_loss}
+"""What takes tensors of both places on a real card too: CTC wants lengths on the processor."""
+_INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
+"""Of a tensor on the card also by indices that are not; never the other way round."""
 
 
 class OnCard(Tensor):
@@ -61,6 +65,8 @@ class _Present(TorchFunctionMode):
         if name in ("numpy", "__array__") and True in places:
             raise TypeError("can't convert cuda tensor to numpy: it is on the card")
         moves = name in ("to", "cpu", "cuda")
+        if func in _INDEXING and _there(given[0]):
+            places = {_there(each) for each in given[2 if func is Tensor.__setitem__ else len(given) :]} | {True}
         if len(places) > 1 and not moves and func not in _EITHER:
             raise RuntimeError(f"Expected all tensors to be on the same device, got both in {name}.")
         stays = True in places
@@ -76,7 +82,7 @@ class _Present(TorchFunctionMode):
 
 
 def _names_a_place(value: object) -> bool:
-    return isinstance(value, torch.device) or (isinstance(value, str) and value in ("cpu", "cuda"))
+    return isinstance(value, torch.device) or (isinstance(value, str) and value in ("cpu", "cuda", str(CARD)))
 
 
 def _plain(value: Any) -> Any:

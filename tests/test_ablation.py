@@ -74,7 +74,7 @@ def test_a_mask_is_drawn_from_the_step_and_the_documents_place() -> None:
     assert dropped(private, 0.0, step=4) is private
 
 
-def test_the_lower_precision_is_the_gpus(head: HeadAdapter) -> None:
+def test_the_lower_precision_is_that_of_autocast(head: HeadAdapter) -> None:
     chunk, theta = collate(cache(head, documents(1, 3))), torch.randn(head.size) * 1e-2
     lower = document_gradients(Precise(head, bfloat16=True), theta, chunk)
     assert torch.equal(lower, document_gradients(head, theta, chunk, autocast=True))

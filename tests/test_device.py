@@ -53,20 +53,19 @@ def gpu() -> Iterator[torch.device]:
 
 
 def ended(weights_dir: Path, name: str, on: torch.device) -> finetune.Weights:
-    """The candidate of two steps with next to no noise: planned on the processor, learned there or on a card."""
+    """The candidate of two steps without noise: planned on the processor, learned there or on a card."""
     model = recogniser.load(weights_dir / "rec.onnx")
     alphabet = Alphabet(weights.characters(weights_dir / "rec.onnx"))
     settings = Settings(capacity=len(SLOTS), charset="ascii", adapter=name, rank=8)
     public = Looks(model, [*taught(range(1000, 1006)), *taught(range(2), "chinese")])
     plan = planning.planned(settings, planning.survey(settings, alphabet, public)[0], len(SLOTS))
-    plan = replace(plan, steps=2, noise_multiplier=1e-9)
+    plan = replace(plan, steps=2)
     if on != device.CPU:
         public = public.to(on)
     adapter = planning.built(settings, alphabet, name, public)
     assert adapter.device == on
-    source = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
     documents = dict(zip(SLOTS, taught(range(len(SLOTS))), strict=True))
-    return finetune.fit(model, documents, list(SLOTS), plan, adapter, source, None, public)
+    return finetune.fit(model, documents, list(SLOTS), plan, adapter, Quiet(plan.event), None, public)
 
 
 def apart(there: finetune.Weights, here: finetune.Weights, begun: finetune.Weights) -> float:
@@ -111,8 +110,9 @@ def round_of(weights_dir, tmp_path, monkeypatch):
     folders = {"weights": str(weights_dir), "model": str(weights_dir), "scratch": str(tmp_path)}
     begun = {"start": None, "offer": False, "beneath": None, "members": list(SLOTS)}
 
-    def run(on: torch.device) -> tuple[finetune.Weights, list[str]]:
+    def run(on: torch.device, asked_for: str = "auto") -> tuple[finetune.Weights, list[str]]:
         said.clear()
+        learning["device"] = asked_for
         monkeypatch.setattr(round.device, "chosen", lambda _asked: on)
         event: list[RoundEvent] = []
         monkeypatch.setattr(round, "_noise", lambda _answer: Quiet(event[0]))
@@ -120,6 +120,8 @@ def round_of(weights_dir, tmp_path, monkeypatch):
         asked = next(talk)
         while asked["ask"] == "progress":
             asked = talk.send({})
+        if asked["ask"] == "refuse":
+            return {}, [asked["reason"]]
         assert asked["ask"] == "debit", asked
         event.append(RoundEvent.from_body(asked["event"]))
         asked = talk.send({})
@@ -136,6 +138,20 @@ def test_the_services_round_learns_on_the_card(round_of, begun, gpu):
     assert [text.replace(" on the GPU", "") for text in said] == quietly != said
 
 
+def test_a_card_that_fails_does_so_before_the_debit(round_of, begun, monkeypatch, gpu):
+    """Then the processor takes over, unless the card was asked for."""
+    here, quietly = round_of(device.CPU)
+
+    def out_of_memory(*_):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(round, "start_gradients", out_of_memory)
+    taken_over, said = round_of(gpu)
+    assert apart(taken_over, here, begun) < 1e-3
+    assert said == quietly
+    assert round_of(gpu, "cuda") == ({}, [str(NoDevice("the card ends its first gradients with OutOfMemoryError"))])
+
+
 def test_what_is_remembered_of_documents_does_not_fill_a_card(weights_dir, gpu):
     model = recogniser.load(weights_dir / "rec.onnx")
     alphabet = Alphabet(weights.characters(weights_dir / "rec.onnx"))
@@ -147,18 +163,27 @@ def test_what_is_remembered_of_documents_does_not_fill_a_card(weights_dir, gpu):
     assert {frames.device for frames in kept} == {device.CPU}
 
 
-@pytest.mark.parametrize("forgotten", ["gradient", "chunk", "merge"])
+@pytest.mark.parametrize("forgotten", ["chunk", "merge"])
 def test_what_is_left_behind_is_seen(weights_dir, monkeypatch, forgotten, gpu):
     """Mutants: code as it would be written where there is no card."""
-    if forgotten == "gradient":  # this was one: a plan's gradients began on the processor, wherever the model was
-        zeros = torch.zeros
-        monkeypatch.setattr(catalogue.torch, "zeros", lambda *size, device=None, **given: zeros(*size, **given))
-    elif forgotten == "chunk":
+    if forgotten == "chunk":
         monkeypatch.setattr(chunks.Chunk, "to", lambda self, _device: self)
     else:
         monkeypatch.setattr(torch.Tensor, "cpu", lambda self: self)
     with pytest.raises((RuntimeError, TypeError), match=r"same device|on the card"):
         ended(weights_dir, "head", gpu)
+
+
+def test_gradients_that_begin_on_the_processor_are_seen(weights_dir, monkeypatch, gpu):
+    """As they did before rounds learned on a card."""
+    model = recogniser.load(weights_dir / "rec.onnx")
+    alphabet = Alphabet(weights.characters(weights_dir / "rec.onnx"))
+    public = Looks(model, taught(range(1000, 1004))).to(gpu)
+    adapter = planning.built(Settings(charset="ascii", rank=8), alphabet, "norm", public)
+    assert {part.device for part in catalogue.start_gradients(adapter, public.at(adapter.depth))} == {gpu}
+    monkeypatch.setattr(catalogue, "torch", SimpleNamespace(zeros=lambda size, device: torch.zeros(size)))
+    with pytest.raises(RuntimeError, match="same device"):
+        catalogue.start_gradients(adapter, public.at(adapter.depth))
 
 
 def test_a_card_that_is_asked_for_and_not_there_is_refused():

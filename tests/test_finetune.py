@@ -198,7 +198,8 @@ class Spy:
         self._adapter = adapter
         self.at = torch.zeros(adapter.size)
         self.name, self.size, self.charset = adapter.name, adapter.size, adapter.charset
-        self.inputs, self.logits, self.depth = adapter.inputs, adapter.logits, adapter.depth
+        self.inputs, self.logits = adapter.inputs, adapter.logits
+        self.depth, self.device = adapter.depth, adapter.device
 
     def merge(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
         self.at = theta
