@@ -233,13 +233,11 @@ class Learning:
 
     def _make(self, kept: Path, scratch: Path) -> None:
         self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
-        settings = self._home.settings
-        self._worker = start.worker(
-            settings.weights_dir, scratch, settings.sandbox, self._limit, device=settings.learning.device
-        )
+        settings, learning = self._home.settings, self._home.settings.learning
+        self._worker = start.worker(settings.weights_dir, scratch, settings.sandbox, self._limit, learning.device)
         if self._broken_off:
             raise Interrupted(self._broken_off)
-        start.make(self._worker, settings.learning.charset, settings.learning.closed, scratch, kept)
+        start.make(self._worker, learning.charset, learning.closed, scratch, kept)
 
     def _round_process(self, scratch: Path) -> workers.Worker:
         settings = self._home.settings
