@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from learners import finetune
-from learners import plan as planning
 from learners.adapters import Adapter
 from learners.catalogue import start_gradients
 from learners.chunks import Seen, cache
 from learners.gradients import gradient_blocks
 from learners.plan import Plan
+from learners.recipes import TAUGHT
 from precision import Precise
 from privacy.dpsgd import private_gradient
 from privacy.noise import Debit, NoiseSource
@@ -99,7 +99,7 @@ RECIPES = {
 FROM_START = {
     "all the way": Recipe(part=1.0),
     "a quarter of the way": Recipe(part=0.25),
-    "full rehearsal": Recipe(rehearsal=1.0 / planning.TAUGHT),
+    "full rehearsal": Recipe(rehearsal=1.0 / TAUGHT),
 }
 """What there is to change besides where a round begins from the public start."""
 
@@ -161,7 +161,7 @@ class Some:
     """An adapter of which some numbers alone learn: those whose public gradients have the largest squares."""
 
     def __init__(self, whole: Adapter, public: Sequence[Seen], numbers: int) -> None:
-        squares = torch.cat(start_gradients(whole, public)).square().mean(0)
+        squares = torch.cat(list(start_gradients(whole, public))).square().mean(0)
         self._whole, self._index = whole, squares.topk(numbers).indices
         self.name, self.size, self.charset, self.depth = whole.name, numbers, whole.charset, whole.depth
         self.inputs, self.device = whole.inputs, whole.device

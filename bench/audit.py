@@ -151,7 +151,7 @@ def _expected(mu: float, canaries: int) -> tuple[float, float]:
 def _planned(row: Row, adapter: HeadAdapter, canaries: int, steps: int | None) -> Plan:
     """As the daemon plans it; the row's epsilon is the whole lifetime's."""
     settings = Settings(capacity=row.capacity, epsilon_lifetime=row.epsilon, rounds_per_document=row.rounds)
-    plan = planning.planned(settings, Surveyed(adapter, 1.0), row.capacity)
+    plan = planning.planned(settings, Surveyed.of(adapter, 1.0), row.capacity)
     steps = steps or plan.steps
     sigma = accountant.calibrate(plan.sample_rate, steps, row.rounds, row.epsilon, plan.delta)
     return audit_plan(replace(plan, steps=steps, noise_multiplier=sigma * (row.noise or 1.0)), canaries)

@@ -1,8 +1,9 @@
 """What privacy costs: how well documents are read after learning from others, at several epsilons and at none.
 
-    python bench/utility.py [--domain receipts|forms|labels] [--family v4|v6] [--data DIR] [--documents 350]
-                            [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1] [--no-neck] [--no-peer] [--brief]
-                            [--no-start] [--anchor] [--cache DIR] [--quick] [--seed 0] [--json FILE]
+    python bench/utility.py [--domain receipts|forms|labels] [--family v4|v6] [--adapter head] [--data DIR]
+                            [--documents 350] [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1] [--no-neck]
+                            [--no-peer] [--brief] [--no-start] [--anchor] [--cache DIR] [--quick] [--seed 0]
+                            [--json FILE]
     python bench/utility.py --join FILE FILE ...
 
 Receipts (SROIE), forms (FUNSD) or generated labels are split by document, and receipts so that no vendor is on both
@@ -41,8 +42,9 @@ from learners.chunks import cache
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
 from learners.lines import TrainDocument
-from learners.plan import Plan, Settings
+from learners.plan import Plan, Settings, Surveyed
 from learners.public import public_documents
+from learners.recipes import RECIPES, lines_each
 from models import graph_recogniser, recogniser, weights
 from models.ctc import Alphabet
 from models.reader import Reader
@@ -63,6 +65,7 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=350, help="of --domain labels")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", type=lambda text: [int(k) for k in text.split(",")], help="these folds")
+    parser.add_argument("--adapter", choices=("bias", "head", "lora", "norm", "neck"), default="head")
     parser.add_argument("--epsilons", type=lambda text: [float(e) for e in text.split(",")], default=EPSILONS)
     parser.add_argument("--draws", type=int, default=1, help="of the noise, for each epsilon")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
@@ -109,7 +112,13 @@ class Bench:
 
     def __init__(self, papers: Sequence[Paper], given: argparse.Namespace, epsilons: Sequence[float]) -> None:
         self.family, (self.released, self.alphabet) = given.family, load(given.family)
-        self.settings = Settings(charset="ascii", closed=True, rounds_per_document=1, public_start=not given.no_start)
+        self.settings = Settings(
+            charset="ascii",
+            closed=True,
+            rounds_per_document=1,
+            adapter=given.adapter,
+            public_start=not given.no_start,
+        )
         self.charset = Charset.of(self.settings.characters, self.alphabet, closed=True)
         self.papers, self.epsilons, self.draws, self.plan = papers, epsilons, given.draws, {}
         self.neck, self.anchor = not (given.quick or given.no_neck), given.anchor
@@ -140,7 +149,8 @@ class Bench:
     def fold(self, test: Sequence[int]) -> dict[str, Scores]:
         """Every row's scores on the documents `test`, learned from all others."""
         train = [k for k in range(len(self.papers)) if k not in set(test)]
-        chosen = {k: taught(self.papers[k].lines, self.settings.lines) for k in train}
+        cap = lines_each(len(train))
+        chosen = {k: taught(self.papers[k].lines, cap) for k in train}
         train = [k for k in train if chosen[k]]
         _say(f"looking at {sum(len(self.papers[k].lines) for k in test)} lines to test on, {len(train)} documents")
         shown = {k: self._frames(k) for k in train}
@@ -161,11 +171,11 @@ class Bench:
         for name, scores in found.items():
             _told(name, scores)
         settings = replace(self.settings, capacity=len(train))
-        surveyed = planning.survey(settings, self.alphabet, self.public, self.before)
+        [surveyed] = planning.survey(settings, self.alphabet, self.public, self.before)
         if self.before is not None:
-            there = surveyed[0].adapter
-            left = planning.agreement(there, learned.at(there.depth), planning.RECIPES[there.name].max_grad_norm)
-            _say(f"signal by the plan {surveyed[0].agreement:.4f}, of these documents at the start {left:.4f}")
+            there = surveyed.adapter
+            left = planning.agreement(there, learned.at(there.depth), RECIPES[there.name].max_grad_norm)
+            _say(f"signal by the plan {surveyed.agreement:.4f}, of these documents at the start {left:.4f}")
         rows = {f"epsilon {e:g}": e for e in self.epsilons}
         if self.start is self.released:
             rows["public documents alone"] = 0.0
@@ -191,12 +201,12 @@ class Bench:
         learned: Remembered,
         train: Sequence[int],
         settings: Settings,
-        surveyed: Sequence[planning.Surveyed],
+        surveyed: Surveyed,
         epsilon: float,
     ) -> Trainee:
         private = 0 < epsilon < math.inf
-        asked, [richest, *_] = replace(settings, epsilon_lifetime=epsilon if private else 8.0), surveyed
-        plan, adapter = planning.planned(asked, richest, len(train)), richest.adapter
+        asked = replace(settings, epsilon_lifetime=epsilon if private else 8.0)
+        plan, adapter = planning.planned(asked, surveyed, len(train)), surveyed.adapter
         if private:
             verdict, noise = _verdict(asked, surveyed, len(train)), plan.noise_over_signal
             numbers = {"adapter": plan.adapter, "parameters": plan.parameters, "noise_over_signal": noise}
@@ -259,10 +269,10 @@ class Bench:
         return {k: [text for _, text in self.papers[k].lines] for k in test}
 
 
-def _verdict(settings: Settings, surveyed: Sequence[planning.Surveyed], members: int) -> str:
+def _verdict(settings: Settings, surveyed: Surveyed, members: int) -> str:
     """What the service would do with such a round. Here it is run in any case, to see what comes of it."""
     try:
-        planning.choose(settings, surveyed, members)
+        planning.choose(settings, [surveyed], members)
     except TooFewDocuments as error:
         return str(error)
     return "taken"

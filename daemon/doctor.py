@@ -260,10 +260,12 @@ def _packages(settings: config.Settings) -> Iterator[Finding]:
 
 def _device(asked: str) -> Finding:
     """Where rounds train, as far as this command can tell: the service may not see the card that it sees."""
+    try:
+        from learners import device
+    except ImportError as error:
+        return Finding(BROKEN, f"PyTorch does not load ({error}): no round can train", "Install the package again.")
     if asked == "cpu":
         return Finding(OK, 'rounds train on the processor, as learning.device = "cpu" asks')
-    from learners import device
-
     why = device.trouble()
     if why is None:
         return Finding(OK, "rounds train on the GPU")

@@ -27,6 +27,7 @@ from learners.catalogue import Looks, start_gradients
 from learners.errors import NoDevice, TooFewDocuments
 from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
+from learners.recipes import lines_each
 from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
@@ -42,15 +43,19 @@ TRIED = 16
 """Public documents whose gradients a card must have taken before a round is charged."""
 
 
-def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDocument]:
-    """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate."""
+def documents(message: wire.Message, pool: str, blob: int, members: int) -> dict[int, TrainDocument]:
+    """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate.
+
+    Of each as many lines as a plan lets teach with so many `members`: no more are held in memory.
+    """
+    most = lines_each(members)
     view = memoryview(message.blob(blob, 2**36))
     parts: dict[int, list[TrainDocument]] = {}
     for unit, begin, size in message.header[pool]:
         with contextlib.suppress(ValueError):  # an empty slot: it fails no other document
             part = unpack(unit, bytes(view[begin : begin + size]))
             parts.setdefault(unit, []).append(part)
-    return {unit: joined(unit, found) for unit, found in parts.items()}
+    return {unit: joined(unit, found, most) for unit, found in parts.items()}
 
 
 def converse(message: wire.Message) -> Talk:
@@ -60,7 +65,8 @@ def converse(message: wire.Message) -> Talk:
     document of the training pool is shown.
     """
     header = message.header
-    train, holdout = documents(message, "train", 0), documents(message, "holdout", 1)
+    train = documents(message, "train", 0, len(header["members"]))
+    holdout = documents(message, "holdout", 1, header["holdout_members"])
     stock, current, scratch = Path(header["weights"]), Path(header["model"]), Path(header["scratch"])
     model = recogniser.load(current / "rec.onnx")
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))
@@ -111,7 +117,7 @@ def _placed(
     try:
         moved = public.to(on)
         there = planning.built(settings, alphabet, plan.adapter, moved)
-        start_gradients(there, moved.at(there.depth)[:TRIED])
+        list(start_gradients(there, moved.at(there.depth)[:TRIED]))
     except RuntimeError as error:
         if asked == "cuda":
             raise NoDevice(f"the card ends its first gradients with {type(error).__name__}") from error

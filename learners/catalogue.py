@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from learners import neck_adapters
 from learners.adapters import Adapter, Charset, HeadAdapter, TopAdapter
-from learners.chunks import Seen, cache, chunks, look
-from learners.gradients import document_gradients
+from learners.chunks import Seen, cache, look
+from learners.gradients import gradient_blocks
 from learners.lines import TrainDocument
 from models.recogniser import Recogniser
 from models.trainee import Depth, Trainee
@@ -18,6 +18,8 @@ from models.trainee import Depth, Trainee
 PUBLIC_DOCUMENTS, PUBLIC_LINES = 300, 5
 """How much of the public documents is looked at: few of them are learned by heart, and receipts then read worse."""
 LORA_RANK = 2
+_WITHIN = ("head", "lora", "norm", "neck")
+"""Adapters that move the charset's rows within a basis."""
 _FAINTEST = 1e-5
 """A row whose gradients are fainter than this share of the strongest row's is as good as never seen."""
 
@@ -43,32 +45,47 @@ class Looks:
 def build(name: str, charset: Charset, rank: int, public: Looks) -> Adapter:
     """An adapter of `public.model` by name; its subspaces come from the public documents.
 
-    All but "bias" and "top" move the charset's rows within a public basis of `rank` directions.
+    All but "bias", "top" and "all" move the charset's rows within a public basis of `rank` directions.
 
     Raises:
         ValueError: no such adapter, or "top" of a model without a last projection.
     """
-    model = public.model
+    model, basis, factors = public.model, None, dict[str, Tensor]()
+    if name in _WITHIN:
+        basis = gradient_basis(model, charset, rank, public.at("projection"))
+    if name == "lora":
+        factors = neck_adapters.gradient_factors(model, charset, LORA_RANK, public.at("backbone"))
+    return _of(name, model, charset, basis, factors)
+
+
+def possible(model: Trainee, names: Iterable[str]) -> list[str]:
+    """Those adapters that `build` can make of the model: "top" of PP-OCRv4 alone."""
+    return [name for name in names if name != "top" or isinstance(model, Recogniser)]
+
+
+def size(name: str, charset: Charset, rank: int, model: Trainee) -> int:
+    """Of the adapter that `build` makes, whatever its directions. Raises as it does."""
+    basis = torch.eye(model.head.in_features, rank) if name in _WITHIN else None
+    factors = neck_adapters.random_factors(model, LORA_RANK) if name == "lora" else {}
+    return _of(name, model, charset, basis, factors).size
+
+
+def _of(name: str, model: Trainee, charset: Charset, basis: Tensor | None, factors: Mapping[str, Tensor]) -> Adapter:
     match name:
-        case "bias":
-            return HeadAdapter(model, charset, None)
+        case "bias" | "head":
+            return HeadAdapter(model, charset, basis)
         case "top":
             if not isinstance(model, Recogniser):
                 raise ValueError(f"Expected a PP-OCRv4 recogniser for the adapter top, got {type(model).__name__}.")
             return TopAdapter(model, charset)
-        case "all":
-            return neck_adapters.everything(model, charset)
-    basis = gradient_basis(model, charset, rank, public.at("projection"))
-    match name:
-        case "head":
-            return HeadAdapter(model, charset, basis)
         case "lora":
-            factors = neck_adapters.gradient_factors(model, charset, LORA_RANK, public.at("backbone"))
             return neck_adapters.lora(model, charset, factors, basis)
         case "norm":
             return neck_adapters.norm(model, charset, basis=basis)
         case "neck":
             return neck_adapters.neck(model, charset, basis)
+        case "all":
+            return neck_adapters.everything(model, charset)
     raise ValueError(f"Expected an adapter's name, got {name!r}.")
 
 
@@ -81,7 +98,7 @@ def gradient_basis(model: Trainee, charset: Charset, rank: int, public: Sequence
     """
     width, classes = model.head.in_features, len(charset.classes)
     adapter = HeadAdapter(model, charset, torch.eye(width, device=model.head.weight.device))
-    found = torch.cat(start_gradients(adapter, public))[:, : classes * width].reshape(-1, classes, width).double()
+    found = torch.cat(list(start_gradients(adapter, public)))[:, : classes * width].reshape(-1, classes, width).double()
     scale = found.square().mean((0, 2), keepdim=True).sqrt()
     rows = (found / scale.clamp_min(_FAINTEST * float(scale.max()))).reshape(-1, width)
     second = rows.T @ rows
@@ -89,14 +106,15 @@ def gradient_basis(model: Trainee, charset: Charset, rank: int, public: Sequence
     return directions.flip(1)[:, :rank].float().contiguous()
 
 
-def start_gradients(adapter: Adapter, public: Sequence[Seen]) -> list[Tensor]:
+def start_gradients(adapter: Adapter, public: Sequence[Seen]) -> Iterator[Tensor]:
     """The public documents' gradients where the adapter starts: blocks `(n, size)`.
 
     Raises:
         ValueError: fewer than two documents have something to learn.
     """
-    start = torch.zeros(adapter.size, device=adapter.device)
-    found = [document_gradients(adapter, start, chunk) for chunk in chunks(cache(adapter, public))]
-    if sum(map(len, found)) < 2:
-        raise ValueError(f"Expected two or more public documents to learn from, got {sum(map(len, found))}.")
-    return found
+    start, count = torch.zeros(adapter.size, device=adapter.device), 0
+    for block in gradient_blocks(adapter, start, cache(adapter, public)):
+        count += len(block)
+        yield block
+    if count < 2:
+        raise ValueError(f"Expected two or more public documents to learn from, got {count}.")

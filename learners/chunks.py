@@ -18,6 +18,7 @@ from torch import Tensor
 from learners.adapters import Adapter
 from learners.batches import by_width, to_tensor
 from learners.lines import MAX_LINES, MIN_WIDTH, TrainDocument
+from learners.replay import spread
 from models import recogniser
 from models.ctc import frames_needed
 from models.trainee import Depth, Trainee
@@ -95,7 +96,7 @@ class Chunk:
 def look(
     model: Trainee, documents: Sequence[TrainDocument], lines: int = MAX_LINES, depth: Depth = "projection"
 ) -> list[Seen]:
-    """What is frozen at this depth says of the first `lines` lines of each document, once; kept on the CPU.
+    """What is frozen at this depth says of `lines` lines of each document, spread over it, once; kept on the CPU.
 
     A document is looked at by itself: what is remembered of it is a function of its own lines only.
     """
@@ -103,7 +104,7 @@ def look(
 
 
 def _look(model: Trainee, document: TrainDocument, lines: int, depth: Depth) -> Seen:
-    kept = document.lines[:lines]
+    kept = spread(document.lines, lines)
     texts = tuple(line.text for line in kept)
     if depth == "image":
         return Seen(texts, tuple(torch.from_numpy(line.image) for line in kept))

@@ -10,65 +10,30 @@ gradients. With `sigma = sqrt(T) / mu` (full batch) the steps cancel:
     noise / signal = C sqrt(P) / (mu N |mean clipped gradient|).
 
 The mean is measured on public documents. An adapter can work when the ratio is under its bound; the
-first that can, from the richest to the smallest, is chosen.
+first that can, from the richest to the smallest, is chosen. Of those that are not taken unless they are asked
+for, a plan tells the least that the ratio can be: the mean is no longer than C.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import torch
 
 from learners import replay
 from learners.adapters import CHARSETS, Adapter, Charset
-from learners.catalogue import Looks, build, start_gradients
+from learners.catalogue import Looks, build, possible, size, start_gradients
 from learners.chunks import Seen
 from learners.errors import TooFewDocuments
 from learners.lines import MAX_LINES
+from learners.recipes import PART, RECIPES, STARTED_BOUND, TAUGHT, lines_each
 from models.ctc import Alphabet
 from privacy import accountant
 from privacy.accountant import RoundEvent
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How an adapter is trained; chosen on generated documents (bench/round.py), never on private ones."""
-
-    max_grad_norm: float
-    learning_rate: float
-    rehearsal: float
-    """Weight of the public documents' gradient beside the private one."""
-    noise_bound: float
-    """noise / signal up to which a round with this adapter made generated documents read better; 1, noise no larger
-    than signal, where no bench has shown more."""
-
-
-RECIPES: Mapping[str, Recipe] = {
-    "top": Recipe(max_grad_norm=0.05, learning_rate=4e-3, rehearsal=1.0, noise_bound=3.0),
-    "head": Recipe(max_grad_norm=0.05, learning_rate=1e-2, rehearsal=1.0, noise_bound=4.0),
-    "bias": Recipe(max_grad_norm=0.05, learning_rate=1e-1, rehearsal=1.0, noise_bound=1.0),
-    "lora": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
-    "norm": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
-    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, rehearsal=1.0, noise_bound=1.0),
-    "all": Recipe(max_grad_norm=0.05, learning_rate=1e-4, rehearsal=1.0, noise_bound=1.0),
-}
-TAUGHT = 0.3
-"""Share of a recipe's rehearsal where rounds begin from a public start. Public documents are there to hold it: all of
-their weight pulls it past what they have in common with others."""
-PART = 0.5
-"""How far from a public start towards where a round's learning ended its candidate stands. What learning adds to a
-start goes too far for documents unlike those it saw; half of the way keeps most of what it gains and a quarter of the
-noise's variance (docs/learning.md). It is what the start itself does (Wortsman et al. 2022, arXiv 2109.01903), and
-free."""
-STARTED_BOUND = 2.5
-"""noise / signal up to which rounds from a public start made real documents read better, half of the way (forms at
-2.54; receipts at .99, and at 2.72 no more; docs/learning.md). The signal is measured at the released model, and a
-start leaves some half of it."""
-AUTOMATIC = ("head", "bias")
-"""What is tried, in order. `top` has never been seen to beat `head` and costs many times its time."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +49,12 @@ class Settings:
     adapter: str = "auto"
     rank: int = 64
     lines: int = MAX_LINES
+    """Of a document, at most."""
     public_start: bool = False
 
     def __post_init__(self) -> None:
         if self.capacity < 1 or self.rounds_per_document < 1 or not 1 <= self.lines <= MAX_LINES:
-            raise ValueError(f"Expected capacity, rounds_per_document >= 1 and lines in 1..16, got {self}.")
+            raise ValueError(f"Expected capacity, rounds_per_document >= 1 and lines in 1..{MAX_LINES}, got {self}.")
         if not (self.epsilon_lifetime > 0 and 0 < self.delta < 1 and 1 <= self.rank <= 120):
             raise ValueError(f"Expected epsilon_lifetime > 0, delta in (0, 1), rank in 1..120, got {self}.")
         if self.adapter != "auto" and self.adapter not in RECIPES:
@@ -102,20 +68,24 @@ class Settings:
 
 @dataclass(frozen=True)
 class Considered:
-    """An adapter that a plan looked at, and why it was taken or passed over."""
+    """An adapter that a plan looked at, and why it was taken, passed over or left out."""
 
     adapter: str
     parameters: int
     noise_over_signal: float
     noise_bound: float
+    """0 for one that is not taken unless it is asked for by name."""
+    at_least: bool = False
+    """Its signal was not measured: the ratio is what the largest possible one would leave."""
 
     @property
     def works(self) -> bool:
         return self.noise_over_signal <= self.noise_bound
 
     def __str__(self) -> str:
-        verdict = "taken" if self.works else "passed over"
-        ratio = f"noise {self.noise_over_signal:.2f} times the signal, at most {self.noise_bound:g}"
+        verdict, least = "taken" if self.works else "passed over", "at least " * self.at_least
+        bound = f"at most {self.noise_bound:g}" if self.noise_bound else "only if it is asked for"
+        ratio = f"noise {least}{self.noise_over_signal:.2f} times the signal, {bound}"
         return f"{self.adapter} ({self.parameters} parameters) {verdict}: {ratio}"
 
 
@@ -173,26 +143,47 @@ def plan(
     return choose(settings, survey(settings, alphabet, public, released), members)
 
 
-@dataclass(frozen=True)
 class Surveyed:
-    """An adapter, and the norm of the mean clipped gradient of public documents."""
+    """An adapter that could learn. It is built, and its signal measured, when either is first asked for."""
 
-    adapter: Adapter
-    agreement: float
+    def __init__(self, name: str, size: int, measure: Callable[[], tuple[Adapter, float]]) -> None:
+        self.name, self.size, self._measure = name, size, measure
+
+    @classmethod
+    def of(cls, adapter: Adapter, agreement: float) -> Surveyed:
+        """One that has been measured."""
+        return cls(adapter.name, adapter.size, lambda: (adapter, agreement))
+
+    @cached_property
+    def _measured(self) -> tuple[Adapter, float]:
+        return self._measure()
+
+    @property
+    def adapter(self) -> Adapter:
+        return self._measured[0]
+
+    @property
+    def agreement(self) -> float:
+        """The norm of the mean clipped gradient of public documents."""
+        return self._measured[1]
 
 
 def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Looks | None = None) -> list[Surveyed]:
-    """The adapters that the settings allow, the richest first, measured on public documents.
+    """The adapters that the settings allow, the richest first, to be measured on public documents.
 
     Where `public.model` was taught on public documents, they no longer tell how much other documents have to teach.
     Then the released model's view of them is measured, `released`; the adapters are `public.model`'s all the same.
     """
-    found = []
-    for name in AUTOMATIC if settings.adapter == "auto" else (settings.adapter,):
+    charset = Charset.of(settings.characters, alphabet, settings.closed)
+
+    def measured(name: str) -> tuple[Adapter, float]:
         adapter = built(settings, alphabet, name, public)
         at, by = (public, adapter) if released is None else (released, built(settings, alphabet, name, released))
-        found.append(Surveyed(adapter, agreement(by, at.at(by.depth), RECIPES[name].max_grad_norm)))
-    return found
+        return adapter, agreement(by, at.at(by.depth), RECIPES[name].max_grad_norm)
+
+    model = public.model
+    names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
+    return [Surveyed(name, size(name, charset, settings.rank, model), partial(measured, name)) for name in names]
 
 
 def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> Adapter:
@@ -201,21 +192,46 @@ def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> A
 
 
 def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tuple[Plan, Adapter]:
-    """The first adapter whose noise stays under its bound with `members` slots. Raises as `plan` does."""
+    """The first adapter whose noise stays under its bound with `members` slots. Raises as `plan` does.
+
+    Where noise would be too much even beside the largest signal that there could be, an adapter is passed over without
+    being measured, unless it is the last: that one tells how many documents are missing.
+    """
     if not 0 < members <= settings.capacity:
         raise ValueError(f"Expected 1 to {settings.capacity} members, got {members}.")
     considered: list[Considered] = []
     needed = []
     for each in surveyed:
+        bound = _bound(settings, each.name)
+        least = _noise(settings, each.size, members)
+        if least > bound and each is not surveyed[-1]:
+            considered.append(Considered(each.name, each.size, least, bound, at_least=True))
+            continue
         found = planned(settings, each, members)
-        bound = RECIPES[each.adapter.name].noise_bound
-        bound = min(bound, STARTED_BOUND) if settings.public_start else bound
-        considered.append(Considered(each.adapter.name, each.adapter.size, found.noise_over_signal, bound))
+        considered.append(Considered(each.name, each.size, found.noise_over_signal, bound))
         if considered[-1].works:
             return replace(found, considered=tuple(considered)), each.adapter
         if math.isfinite(found.noise_over_signal):
             needed.append(math.ceil(members * found.noise_over_signal / bound))
     raise TooFewDocuments(members, min(needed, default=None), [str(each) for each in considered])
+
+
+def _bound(settings: Settings, name: str) -> float:
+    bound = RECIPES[name].noise_bound
+    if settings.adapter == "auto" and not RECIPES[name].automatic:
+        return 0.0
+    return min(bound, STARTED_BOUND) if settings.public_start else bound
+
+
+def _noise(settings: Settings, parameters: int, members: int) -> float:
+    """The norm of a round's averaged noise, of so many numbers, in clips."""
+    event = _ticket(settings)
+    return math.sqrt(parameters) * event.noise_multiplier / (event.sample_rate * members * math.sqrt(event.steps))
+
+
+@lru_cache(maxsize=16)
+def _ticket(settings: Settings) -> RoundEvent:
+    return replay.ticket(settings.capacity, settings.rounds_per_document, settings.epsilon_lifetime, settings.delta)
 
 
 def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) -> float:
@@ -224,19 +240,20 @@ def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) ->
     Without the part that comes from their finite number: `(n |mean|^2 - mean |g|^2) / (n - 1)` is
     unbiased for the squared norm.
     """
-    gradients = torch.cat([part.double() for part in start_gradients(adapter, public)])
-    clipped = gradients * (max_grad_norm / gradients.norm(dim=1, keepdim=True).clamp_min(max_grad_norm))
-    count = len(clipped)
-    squared = count * clipped.mean(0).square().sum() - clipped.square().sum(1).mean()
-    return math.sqrt(max(float(squared) / (count - 1), 0.0))
+    count, total, squares = 0, torch.zeros(adapter.size, dtype=torch.float64, device=adapter.device), 0.0
+    for block in start_gradients(adapter, public):
+        gradients = block.double()
+        clipped = gradients * (max_grad_norm / gradients.norm(dim=1, keepdim=True).clamp_min(max_grad_norm))
+        count, total = count + len(clipped), total + clipped.sum(0)
+        squares += float(clipped.square().sum())
+    squared = (float(total.square().sum()) - squares) / (count * (count - 1))
+    return math.sqrt(max(squared, 0.0))
 
 
 def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
     adapter, recipe = surveyed.adapter, RECIPES[surveyed.adapter.name]
-    budget = settings.epsilon_lifetime, settings.delta
-    event = replay.ticket(settings.capacity, settings.rounds_per_document, *budget)
-    mean = event.noise_multiplier / (event.sample_rate * members * math.sqrt(event.steps))
-    noise = recipe.max_grad_norm * math.sqrt(adapter.size) * mean
+    event = _ticket(settings)
+    noise = recipe.max_grad_norm * _noise(settings, adapter.size, members)
     return Plan(
         capacity=settings.capacity,
         members=members,
@@ -246,7 +263,7 @@ def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
         noise_multiplier=event.noise_multiplier,
         learning_rate=recipe.learning_rate,
         rehearsal=recipe.rehearsal * (TAUGHT if settings.public_start else 1.0),
-        lines=settings.lines,
+        lines=min(settings.lines, lines_each(members)),
         adapter=adapter.name,
         parameters=adapter.size,
         charset=settings.characters,

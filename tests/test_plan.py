@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from learners import catalogue
 from learners import plan as planning
+from learners.adapters import ASCII, Charset
 from learners.catalogue import PUBLIC_LINES, Looks
 from learners.chunks import look
 from learners.errors import TooFewDocuments
 from learners.lines import document
 from learners.plan import Settings, Surveyed
 from learners.public import KINDS, public_documents
+from learners.recipes import RECIPES, STARTED_BOUND
 from learners.synthesis import line
 from models import recogniser, weights
 from models.ctc import Alphabet
@@ -75,28 +78,50 @@ def test_a_start_leaves_less_to_learn_so_that_more_documents_are_needed(surveyed
         with pytest.raises(TooFewDocuments) as caught:
             planning.choose(Settings(capacity=2000, public_start=begins), surveyed, 5)
         needed.append(caught.value.needed or 0)
-    bound = planning.RECIPES[surveyed[0].adapter.name].noise_bound
-    assert needed[1] == pytest.approx(bound * needed[0] / planning.STARTED_BOUND, abs=bound)
+    bound = RECIPES[surveyed[0].adapter.name].noise_bound
+    assert needed[1] == pytest.approx(bound * needed[0] / STARTED_BOUND, abs=bound)
     with pytest.raises(TooFewDocuments, match="at most 2.5$"):
         planning.choose(Settings(capacity=2000, public_start=True), surveyed, needed[0])
 
 
 def test_documents_that_agree_on_nothing_are_refused(surveyed: list[Surveyed]) -> None:
     with pytest.raises(TooFewDocuments, match="more documents than can be said"):
-        planning.choose(Settings(), [Surveyed(surveyed[0].adapter, 0.0)], 100)
+        planning.choose(Settings(), [Surveyed.of(surveyed[0].adapter, 0.0)], 100)
 
 
 def test_a_smaller_adapter_is_taken_where_the_richer_one_would_drown(
     model: Recogniser, alphabet: Alphabet, public: Looks
 ) -> None:
     settings = Settings(charset="ascii")
-    found = planning.survey(settings, alphabet, public)
-    assert [each.adapter.name for each in found] == ["head", "bias"]
-    assert found[0].adapter.size > found[1].adapter.size
-    plenty = Surveyed(found[1].adapter, max(found[1].agreement, 0.04))
-    assert planning.choose(settings, [found[0], plenty], 256)[0].adapter == "head"
-    drowned = Surveyed(found[0].adapter, found[0].agreement * 1e-6)
+    *_, head, bias = planning.survey(settings, alphabet, public)
+    assert (head.name, bias.name) == ("head", "bias")
+    assert head.size > bias.size
+    plenty = Surveyed.of(bias.adapter, max(bias.agreement, 0.04))
+    assert planning.choose(settings, [head, plenty], 256)[0].adapter == "head"
+    drowned = Surveyed.of(head.adapter, head.agreement * 1e-6)
     assert planning.choose(settings, [drowned, plenty], 256)[0].adapter == "bias"
+
+
+def test_a_plan_tells_of_every_adapter_and_measures_those_that_it_may_take(alphabet: Alphabet, public: Looks) -> None:
+    """The noise of the others beside the largest signal that there could be: their size is all that takes."""
+    settings = Settings(charset="ascii", capacity=2000)
+    surveyed = planning.survey(settings, alphabet, public)
+    assert [each.name for each in surveyed] == ["all", "neck", "top", "lora", "norm", "head", "bias"]
+    found, adapter = planning.choose(settings, surveyed, 2000)
+    *others, head = found.considered
+    assert (head.adapter, adapter.name, head.works) == ("head", "head", True)
+    for told, each in zip(others, surveyed, strict=False):
+        assert "_measured" not in vars(each), "a mutant: every adapter is built and measured"
+        assert (told.adapter, told.parameters, told.works) == (each.name, each.size, False)
+        assert str(told).endswith(
+            f"passed over: noise at least {told.noise_over_signal:.2f} times the signal, only if it is asked for"
+        )
+    lora = next(each for each in surveyed if each.name == "lora")
+    measured = planning.planned(settings, lora, 2000)
+    assert lora.size == measured.parameters
+    told = next(each for each in others if each.adapter == "lora")
+    assert told.noise_over_signal == pytest.approx(measured.noise_over_signal * lora.agreement / 0.05)
+    assert told.noise_over_signal < measured.noise_over_signal
 
 
 def test_the_prediction_follows_the_theory(surveyed: list[Surveyed]) -> None:
@@ -107,6 +132,21 @@ def test_the_prediction_follows_the_theory(surveyed: list[Surveyed]) -> None:
     single, _ = planning.choose(Settings(rounds_per_document=1), surveyed, 256)
     ratio = accountant.mu(single.event) / accountant.mu(one.event)
     assert one.noise_over_signal == pytest.approx(single.noise_over_signal * ratio, rel=1e-6)
+
+
+def test_few_documents_show_all_their_lines_and_many_some(surveyed: list[Surveyed]) -> None:
+    """What is remembered of a pool stays the same from 512 documents to 2,048; that depends on public counts alone."""
+    settings = Settings(capacity=5000)
+    lines = {n: planning.planned(settings, surveyed[0], n).lines for n in (1, 256, 512, 1000, 2048, 5000)}
+    assert lines == {1: 64, 256: 64, 512: 64, 1000: 32, 2048: 16, 5000: 16}
+    assert planning.planned(Settings(lines=8), surveyed[0], 256).lines == 8
+
+
+def test_a_plan_with_fewer_lines_than_a_document_has_spreads_them_over_it(model: Recogniser) -> None:
+    made = document(0, [line(k, "thermal") for k in range(9)])
+    assert made is not None
+    [seen] = look(model, [made], 3)
+    assert seen.texts == tuple(made.lines[k].text for k in (0, 3, 6))
 
 
 def test_agreement_is_unbiased_for_few_documents(surveyed: list[Surveyed], model: Recogniser) -> None:
@@ -141,11 +181,19 @@ def test_public_documents_with_nothing_to_learn_are_refused(model: Recogniser, a
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"capacity": 0}, {"delta": 1.0}, {"adapter": "everything"}, {"lines": 17}, {"rank": 121}]
+    "wrong", [{"capacity": 0}, {"delta": 1.0}, {"adapter": "everything"}, {"lines": 65}, {"rank": 121}]
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="Expected"):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_an_adapters_size_is_known_before_it_is_built(
+    name: str, model: Recogniser, alphabet: Alphabet, public: Looks
+) -> None:
+    charset = Charset.of(ASCII, alphabet)
+    assert catalogue.size(name, charset, 8, model) == catalogue.build(name, charset, 8, public).size
 
 
 def test_a_plan_says_what_it_considered_and_why(surveyed: list[Surveyed]) -> None:

@@ -16,6 +16,7 @@ from learners.chunks import cache, collate, foreign, look
 from learners.gradients import document_drifts, document_losses
 from learners.lines import document
 from learners.neck_adapters import neck
+from learners.recipes import PART, TAUGHT
 from learners.slips import slip
 from learners.synthesis import line
 from models import recogniser, weights
@@ -170,16 +171,16 @@ def test_a_plan_from_the_start_forecasts_from_the_released_model(released, alpha
 
 def test_rounds_from_a_start_rehearse_less(released, alphabet):
     charset = Charset.of(ASCII, alphabet)
-    surveyed = planning.Surveyed(HeadAdapter(released, charset, None), 1.0)
+    surveyed = planning.Surveyed.of(HeadAdapter(released, charset, None), 1.0)
     plans = [planning.planned(planning.Settings(public_start=begins), surveyed, 100) for begins in (False, True)]
-    assert [plan.rehearsal for plan in plans] == [1.0, planning.TAUGHT]
+    assert [plan.rehearsal for plan in plans] == [1.0, TAUGHT]
 
 
 def test_a_round_from_a_start_goes_half_of_the_way_it_learned(released, alphabet, kept):
     """As planned, and in the daemon: between the weights that it begins from and those that learning ended with."""
-    surveyed = planning.Surveyed(HeadAdapter(released, Charset.of(ASCII, alphabet), None), 1.0)
+    surveyed = planning.Surveyed.of(HeadAdapter(released, Charset.of(ASCII, alphabet), None), 1.0)
     plans = [planning.planned(planning.Settings(public_start=begins), surveyed, 100) for begins in (False, True)]
-    assert [plan.part for plan in plans] == [1.0, planning.PART]
+    assert [plan.part for plan in plans] == [1.0, PART]
     begun, ended = released.weights(), start.read(kept)[0]
     name = "neck.project.weight"
     for part, expected in ((0.0, begun[name]), (0.5, (begun[name] + ended[name]) / 2), (1.0, ended[name])):

@@ -1,0 +1,56 @@
+"""How each adapter is trained, and with how many lines of a document. All of it public, and fixed before a round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from learners.lines import MAX_LINES
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an adapter is trained; chosen on generated documents (bench/round.py), never on private ones."""
+
+    max_grad_norm: float
+    learning_rate: float
+    rehearsal: float
+    """Weight of the public documents' gradient beside the private one."""
+    noise_bound: float
+    """noise / signal up to which a round with this adapter made generated documents read better; 1, noise no larger
+    than signal, where no bench has shown more."""
+    automatic: bool = False
+    """Whether "auto" takes it; else it only says what its noise would be: no bench has shown that it reads better than
+    `head` (docs/learning.md, "How deep to go")."""
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "all": Recipe(max_grad_norm=0.05, learning_rate=1e-4, rehearsal=1.0, noise_bound=1.0),
+    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, rehearsal=1.0, noise_bound=1.0),
+    "top": Recipe(max_grad_norm=0.05, learning_rate=4e-3, rehearsal=1.0, noise_bound=3.0),
+    "lora": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
+    "norm": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
+    "head": Recipe(max_grad_norm=0.05, learning_rate=1e-2, rehearsal=1.0, noise_bound=4.0, automatic=True),
+    "bias": Recipe(max_grad_norm=0.05, learning_rate=1e-1, rehearsal=1.0, noise_bound=1.0, automatic=True),
+}
+"""From the most numbers to the fewest: so "auto" looks at them."""
+TAUGHT = 0.3
+"""Share of a recipe's rehearsal where rounds begin from a public start. Public documents are there to hold it: all of
+their weight pulls it past what they have in common with others."""
+PART = 0.5
+"""How far from a public start towards where a round's learning ended its candidate stands. What learning adds to a
+start goes too far for documents unlike those it saw; half of the way keeps most of what it gains and a quarter of the
+noise's variance (docs/learning.md). It is what the start itself does (Wortsman et al. 2022, arXiv 2109.01903), and
+free."""
+STARTED_BOUND = 2.5
+"""noise / signal up to which rounds from a public start made real documents read better, half of the way (forms at
+2.54; receipts at .99, and at 2.72 no more; docs/learning.md). The signal is measured at the released model, and a
+start leaves some half of it."""
+LINES, FEWEST_LINES = 32_768, 16
+"""Lines that a round remembers of all its documents together, and of each at least. The more lines a document's
+gradient is the mean of, the more it has in common with the others' (docs/learning.md)."""
+
+
+def lines_each(members: int) -> int:
+    """How many lines of each of so many documents teach: a public number, as theirs is."""
+    return min(MAX_LINES, max(FEWEST_LINES, LINES // max(1, members)))
