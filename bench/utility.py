@@ -1,9 +1,9 @@
 """What privacy costs: how well documents are read after learning from others, at several epsilons and at none.
 
     python bench/utility.py [--domain receipts|forms|labels] [--family v4|v6] [--adapter head] [--data DIR]
-                            [--documents 350] [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1] [--no-neck]
-                            [--no-peer] [--brief] [--no-start] [--anchor] [--cache DIR] [--quick] [--seed 0]
-                            [--json FILE]
+                            [--lines 16] [--documents 350] [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1]
+                            [--no-neck] [--no-peer] [--brief] [--no-start] [--anchor] [--cache DIR] [--quick]
+                            [--seed 0] [--json FILE]
     python bench/utility.py --join FILE FILE ...
 
 Receipts (SROIE), forms (FUNSD) or generated labels are split by document, and receipts so that no vendor is on both
@@ -41,10 +41,10 @@ from learners.adapters import Adapter, Charset
 from learners.chunks import cache
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
-from learners.lines import TrainDocument
+from learners.lines import MAX_LINES, TrainDocument
 from learners.plan import Plan, Settings, Surveyed
 from learners.public import public_documents
-from learners.recipes import RECIPES, lines_each
+from learners.recipes import RECIPES
 from models import graph_recogniser, recogniser, weights
 from models.ctc import Alphabet
 from models.reader import Reader
@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", type=lambda text: [int(k) for k in text.split(",")], help="these folds")
     parser.add_argument("--adapter", choices=("bias", "head", "lora", "norm", "neck"), default="head")
+    parser.add_argument("--lines", type=int, default=MAX_LINES, help="of a document that are learned from, at most")
     parser.add_argument("--epsilons", type=lambda text: [float(e) for e in text.split(",")], default=EPSILONS)
     parser.add_argument("--draws", type=int, default=1, help="of the noise, for each epsilon")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
@@ -122,7 +123,7 @@ class Bench:
         self.charset = Charset.of(self.settings.characters, self.alphabet, closed=True)
         self.papers, self.epsilons, self.draws, self.plan = papers, epsilons, given.draws, {}
         self.neck, self.anchor = not (given.quick or given.no_neck), given.anchor
-        self.brief = given.brief
+        self.brief, self.lines = given.brief, given.lines
         self.peer = given.family == "v4" and not given.no_peer
         self.shelf = Shelf(given.cache)
         self.domain = f"{given.domain}-{given.family}-{given.seed}"
@@ -149,8 +150,7 @@ class Bench:
     def fold(self, test: Sequence[int]) -> dict[str, Scores]:
         """Every row's scores on the documents `test`, learned from all others."""
         train = [k for k in range(len(self.papers)) if k not in set(test)]
-        cap = lines_each(len(train))
-        chosen = {k: taught(self.papers[k].lines, cap) for k in train}
+        chosen = {k: taught(self.papers[k].lines, self.lines) for k in train}
         train = [k for k in train if chosen[k]]
         _say(f"looking at {sum(len(self.papers[k].lines) for k in test)} lines to test on, {len(train)} documents")
         shown = {k: self._frames(k) for k in train}

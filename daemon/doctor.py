@@ -262,7 +262,7 @@ def _device(asked: str) -> Finding:
     """Where rounds train, as far as this command can tell: the service may not see the card that it sees."""
     try:
         from learners import device
-    except ImportError as error:
+    except (ImportError, OSError, ValueError) as error:  # as PyTorch puts it when a library is missing
         return Finding(BROKEN, f"PyTorch does not load ({error}): no round can train", "Install the package again.")
     if asked == "cpu":
         return Finding(OK, 'rounds train on the processor, as learning.device = "cpu" asks')

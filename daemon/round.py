@@ -27,7 +27,6 @@ from learners.catalogue import Looks, start_gradients
 from learners.errors import NoDevice, TooFewDocuments
 from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
-from learners.recipes import lines_each
 from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
@@ -43,19 +42,15 @@ TRIED = 16
 """Public documents whose gradients a card must have taken before a round is charged."""
 
 
-def documents(message: wire.Message, pool: str, blob: int, members: int) -> dict[int, TrainDocument]:
-    """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate.
-
-    Of each as many lines as a plan lets teach with so many `members`: no more are held in memory.
-    """
-    most = lines_each(members)
+def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDocument]:
+    """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate."""
     view = memoryview(message.blob(blob, 2**36))
     parts: dict[int, list[TrainDocument]] = {}
     for unit, begin, size in message.header[pool]:
         with contextlib.suppress(ValueError):  # an empty slot: it fails no other document
             part = unpack(unit, bytes(view[begin : begin + size]))
             parts.setdefault(unit, []).append(part)
-    return {unit: joined(unit, found, most) for unit, found in parts.items()}
+    return {unit: joined(unit, found) for unit, found in parts.items()}
 
 
 def converse(message: wire.Message) -> Talk:
@@ -65,8 +60,7 @@ def converse(message: wire.Message) -> Talk:
     document of the training pool is shown.
     """
     header = message.header
-    train = documents(message, "train", 0, len(header["members"]))
-    holdout = documents(message, "holdout", 1, header["holdout_members"])
+    train, holdout = documents(message, "train", 0), documents(message, "holdout", 1)
     stock, current, scratch = Path(header["weights"]), Path(header["model"]), Path(header["scratch"])
     model = recogniser.load(current / "rec.onnx")
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))

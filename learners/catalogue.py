@@ -63,8 +63,8 @@ def possible(model: Trainee, names: Iterable[str]) -> list[str]:
     return [name for name in names if name != "top" or isinstance(model, Recogniser)]
 
 
-def size(name: str, charset: Charset, rank: int, model: Trainee) -> int:
-    """Of the adapter that `build` makes, whatever its directions. Raises as it does."""
+def count_parameters(name: str, charset: Charset, rank: int, model: Trainee) -> int:
+    """How many numbers learn in the adapter that `build` makes, whatever its directions. Raises as it does."""
     basis = torch.eye(model.head.in_features, rank) if name in _WITHIN else None
     factors = neck_adapters.random_factors(model, LORA_RANK) if name == "lora" else {}
     return _of(name, model, charset, basis, factors).size

@@ -23,8 +23,8 @@ HEIGHT = 48
 MIN_WIDTH = 320
 MAX_WIDTH = 2400
 """A longer line (50 times its height) is left out; on receipts and letters there is none."""
-MAX_LINES = 64
-"""Lines of a document that are kept to learn from, spread over it: a receipt or a form has no more."""
+MAX_LINES = 16
+"""Lines of a document that are learned from, spread over it."""
 MAX_UNPACKED = MAX_LINES * MAX_WIDTH * HEIGHT * 3 + 2**20
 """Bytes of a document's pixels, widths and texts, headers and all."""
 
@@ -75,9 +75,9 @@ def document(slot: int, crops: Iterable[tuple[Image, str]], cap: int = MAX_LINES
     return TrainDocument(slot, tuple(chosen)) if chosen else None
 
 
-def joined(slot: int, documents: Iterable[TrainDocument], cap: int = MAX_LINES) -> TrainDocument:
-    """The documents of one unit as one, to have one gradient: at most `cap` lines, spread evenly over all."""
-    return TrainDocument(slot, tuple(spread([line for each in documents for line in each.lines], cap)))
+def joined(slot: int, documents: Iterable[TrainDocument]) -> TrainDocument:
+    """The documents of one unit as one, to have one gradient: at most `MAX_LINES` lines, spread evenly over all."""
+    return TrainDocument(slot, tuple(spread([line for each in documents for line in each.lines], MAX_LINES)))
 
 
 def _fits(crop: Image) -> bool:

@@ -26,11 +26,11 @@ import torch
 
 from learners import replay
 from learners.adapters import CHARSETS, Adapter, Charset
-from learners.catalogue import Looks, build, possible, size, start_gradients
+from learners.catalogue import Looks, build, count_parameters, possible, start_gradients
 from learners.chunks import Seen
 from learners.errors import TooFewDocuments
 from learners.lines import MAX_LINES
-from learners.recipes import PART, RECIPES, STARTED_BOUND, TAUGHT, lines_each
+from learners.recipes import PART, RECIPES, STARTED_BOUND, TAUGHT
 from models.ctc import Alphabet
 from privacy import accountant
 from privacy.accountant import RoundEvent
@@ -68,25 +68,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Considered:
-    """An adapter that a plan looked at, and why it was taken, passed over or left out."""
+    """An adapter that a plan looked at, and whether it was taken, and why."""
 
     adapter: str
     parameters: int
+    verdict: str
     noise_over_signal: float
     noise_bound: float
-    """0 for one that is not taken unless it is asked for by name."""
-    at_least: bool = False
-    """Its signal was not measured: the ratio is what the largest possible one would leave."""
-
-    @property
-    def works(self) -> bool:
-        return self.noise_over_signal <= self.noise_bound
+    measured: bool = True
+    """If not, the ratio is what the largest possible signal would leave."""
 
     def __str__(self) -> str:
-        verdict, least = "taken" if self.works else "passed over", "at least " * self.at_least
-        bound = f"at most {self.noise_bound:g}" if self.noise_bound else "only if it is asked for"
-        ratio = f"noise {least}{self.noise_over_signal:.2f} times the signal, {bound}"
-        return f"{self.adapter} ({self.parameters} parameters) {verdict}: {ratio}"
+        ratio = f"{'' if self.measured else 'at least '}{self.noise_over_signal:.2f}"
+        bound = f"noise {ratio} times the signal, at most {self.noise_bound:g}"
+        return f"{self.adapter} ({self.parameters} parameters) {self.verdict}: {bound}"
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,8 @@ def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Look
 
     model = public.model
     names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
-    return [Surveyed(name, size(name, charset, settings.rank, model), partial(measured, name)) for name in names]
+    sizes = {name: count_parameters(name, charset, settings.rank, model) for name in names}
+    return [Surveyed(name, size, partial(measured, name)) for name, size in sizes.items()]
 
 
 def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> Adapter:
@@ -194,33 +190,33 @@ def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> A
 def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tuple[Plan, Adapter]:
     """The first adapter whose noise stays under its bound with `members` slots. Raises as `plan` does.
 
-    Where noise would be too much even beside the largest signal that there could be, an adapter is passed over without
-    being measured, unless it is the last: that one tells how many documents are missing.
+    Of those that "auto" does not take, and those that come after the one that is taken, the signal is not measured.
     """
     if not 0 < members <= settings.capacity:
         raise ValueError(f"Expected 1 to {settings.capacity} members, got {members}.")
     considered: list[Considered] = []
+    taken: tuple[Plan, Adapter] | None = None
     needed = []
     for each in surveyed:
-        bound = _bound(settings, each.name)
-        least = _noise(settings, each.size, members)
-        if least > bound and each is not surveyed[-1]:
-            considered.append(Considered(each.name, each.size, least, bound, at_least=True))
+        bound = RECIPES[each.name].noise_bound
+        bound = min(bound, STARTED_BOUND) if settings.public_start else bound
+        left_out = settings.adapter == "auto" and not RECIPES[each.name].automatic
+        if taken or left_out:
+            least = _noise(settings, each.size, members)
+            verdict = "left out unless asked for" if left_out else "not needed"
+            considered.append(Considered(each.name, each.size, verdict, least, bound, measured=False))
             continue
         found = planned(settings, each, members)
-        considered.append(Considered(each.name, each.size, found.noise_over_signal, bound))
-        if considered[-1].works:
-            return replace(found, considered=tuple(considered)), each.adapter
-        if math.isfinite(found.noise_over_signal):
-            needed.append(math.ceil(members * found.noise_over_signal / bound))
-    raise TooFewDocuments(members, min(needed, default=None), [str(each) for each in considered])
-
-
-def _bound(settings: Settings, name: str) -> float:
-    bound = RECIPES[name].noise_bound
-    if settings.adapter == "auto" and not RECIPES[name].automatic:
-        return 0.0
-    return min(bound, STARTED_BOUND) if settings.public_start else bound
+        ratio = found.noise_over_signal
+        considered.append(Considered(each.name, each.size, "taken" if ratio <= bound else "passed over", ratio, bound))
+        if ratio <= bound:
+            taken = found, each.adapter
+        elif math.isfinite(ratio):
+            needed.append(math.ceil(members * ratio / bound))
+    if taken is None:
+        tried = [str(each) for each in considered if each.measured]
+        raise TooFewDocuments(members, min(needed, default=None), tried)
+    return replace(taken[0], considered=tuple(considered)), taken[1]
 
 
 def _noise(settings: Settings, parameters: int, members: int) -> float:
@@ -263,7 +259,7 @@ def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
         noise_multiplier=event.noise_multiplier,
         learning_rate=recipe.learning_rate,
         rehearsal=recipe.rehearsal * (TAUGHT if settings.public_start else 1.0),
-        lines=min(settings.lines, lines_each(members)),
+        lines=settings.lines,
         adapter=adapter.name,
         parameters=adapter.size,
         charset=settings.characters,

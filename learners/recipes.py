@@ -1,11 +1,9 @@
-"""How each adapter is trained, and with how many lines of a document. All of it public, and fixed before a round."""
+"""How each adapter is trained: public, and fixed before a round."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from learners.lines import MAX_LINES
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,3 @@ STARTED_BOUND = 2.5
 """noise / signal up to which rounds from a public start made real documents read better, half of the way (forms at
 2.54; receipts at .99, and at 2.72 no more; docs/learning.md). The signal is measured at the released model, and a
 start leaves some half of it."""
-LINES, FEWEST_LINES = 32_768, 16
-"""Lines that a round remembers of all its documents together, and of each at least. The more lines a document's
-gradient is the mean of, the more it has in common with the others' (docs/learning.md)."""
-
-
-def lines_each(members: int) -> int:
-    """How many lines of each of so many documents teach: a public number, as theirs is."""
-    return min(MAX_LINES, max(FEWEST_LINES, LINES // max(1, members)))

@@ -102,7 +102,7 @@ def test_the_public_start_made_on_a_card_is_the_processors(weights_dir, begun, g
 def round_of(weights_dir, tmp_path, monkeypatch):
     """The candidate of the service's own round over a few documents, on the device that it is told of."""
     documents = dict(zip(SLOTS, taught(range(len(SLOTS))), strict=True))
-    monkeypatch.setattr(round, "documents", lambda _message, pool, *_: documents if pool == "train" else {})
+    monkeypatch.setattr(round, "documents", lambda _message, pool, _blob: documents if pool == "train" else {})
     monkeypatch.setattr(round, "public_documents", lambda _seed: taught(range(1000, 1006)))
     monkeypatch.setattr(round.paddle_twin, "rewrite_twin", lambda *_: None)
     # No thread: a card that is not there is there in one thread only.
@@ -111,7 +111,7 @@ def round_of(weights_dir, tmp_path, monkeypatch):
     learning = {"capacity": len(SLOTS), "epsilon": 20.0, "delta": 1e-4, "rounds_per_document": 1, "charset": "ascii"}
     learning |= {"closed": False, "adapter": "bias", "device": "auto"}
     folders = {"weights": str(weights_dir), "model": str(weights_dir), "scratch": str(tmp_path)}
-    begun = {"start": None, "offer": False, "beneath": None, "members": list(SLOTS), "holdout_members": 0}
+    begun = {"start": None, "offer": False, "beneath": None, "members": list(SLOTS)}
 
     def run(on: torch.device, asked_for: str = "auto") -> tuple[finetune.Weights, list[str]]:
         said.clear()
@@ -197,10 +197,10 @@ def test_a_card_that_is_asked_for_and_not_there_is_refused():
         device.chosen("cuda")
 
 
-@pytest.mark.parametrize("asked", ["auto", "cpu", "cuda"])
-def test_the_doctor_says_that_pytorch_does_not_load(tmp_path, asked):
-    (tmp_path / "torch.py").write_text('raise ImportError("libcudart.so.12: cannot open shared object file")')
-    program = f"from daemon import doctor; found = doctor._device({asked!r}); print(found.severity, found.text)"
+@pytest.mark.parametrize("kind", [ImportError, OSError, ValueError])
+def test_the_doctor_says_that_pytorch_does_not_load(tmp_path, kind):
+    (tmp_path / "torch.py").write_text(f'raise {kind.__name__}("libcudart.so.12: cannot open shared object file")')
+    program = "from daemon import doctor; found = doctor._device('auto'); print(found.severity, found.text)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert ended.stdout.startswith("2 PyTorch does not load (libcudart.so.12: cannot open shared object file)")

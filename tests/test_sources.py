@@ -25,7 +25,6 @@ from learners.adapters import ASCII, Charset, HeadAdapter
 from learners.chunks import cache, collate, look
 from learners.gradients import document_gradients
 from learners.lines import MAX_LINES, TrainDocument, document, joined, pack
-from learners.recipes import FEWEST_LINES
 from learners.replay import MAX_DOCUMENTS, Pool, Snapshot
 from learners.synthesis import thermal_label
 from models import recogniser, weights
@@ -302,7 +301,7 @@ def test_a_source_of_many_documents_has_one_clipped_gradient(
     lines = draw_lines(8)
     made = [document(k, lines[2 * k : 2 * k + 2]) for k in range(4)]
     parts = [(7, pack(each)) for each in made[:3] if each] + [(9, pack(made[3]))]
-    taught = round_process.documents(message(parts), "train", 0, 1)
+    taught = round_process.documents(message(parts), "train", 0)
     assert {unit: len(each.lines) for unit, each in taught.items()} == {7: 6, 9: 2}
 
     model = recogniser.load(weights_dir / "rec.onnx")
@@ -330,7 +329,7 @@ def message(parts: Sequence[tuple[int, bytes]]) -> wire.Message:
 def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(opened, draw_lines):
     home, database, book = opened
     book.close()
-    recorder, made = Rules(home, database), document(0, draw_lines(5))
+    recorder, made = Rules(home, database), document(0, draw_lines(3))
     ids = [recorder.take(f"w/{n}.png", b"%d" % n) for n in range(MAX_DOCUMENTS + 5)]
     for slot, id in enumerate(ids):
         home.vault.create(id, slot)
@@ -342,22 +341,21 @@ def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(ope
     pool = home.pool_of(0)
     assert [unit for unit, _, _ in header[pool]] == [0] * MAX_DOCUMENTS
     sent = wire.Message(header, [wire.memfd(blob) for blob in blobs])
-    for members, most in ((1, MAX_LINES), (2000, FEWEST_LINES)):
-        taught = round_process.documents(sent, pool, list(Pool).index(pool), members)
-        assert {unit: len(each.lines) for unit, each in taught.items()} == {0: most}
+    taught = round_process.documents(sent, pool, list(Pool).index(pool))
+    assert {unit: len(each.lines) for unit, each in taught.items()} == {0: MAX_LINES}
 
 
 def test_a_document_that_cannot_be_unpacked_costs_its_unit_no_other(draw_lines):
     good = document(0, draw_lines(2))
-    taught = round_process.documents(message([(3, b"rubbish"), (3, pack(good)), (4, b"rubbish")]), "train", 0, 1)
+    taught = round_process.documents(message([(3, b"rubbish"), (3, pack(good)), (4, b"rubbish")]), "train", 0)
     assert {unit: len(each.lines) for unit, each in taught.items()} == {3: 2}
 
 
 def test_the_lines_of_a_unit_are_spread_over_all_its_documents(draw_lines):
     (line,) = document(0, draw_lines(1)).lines
     documents = [TrainDocument(0, tuple(replace(line, text=f"{d}") for _ in range(8))) for d in range(5)]
-    whole = joined(2, documents, 16)
-    assert (whole.slot, len(whole.lines)) == (2, 16)
+    whole = joined(2, documents)
+    assert (whole.slot, len(whole.lines)) == (2, MAX_LINES)
     shares = [sum(each.text == f"{d}" for each in whole.lines) for d in range(5)]
     assert max(shares) - min(shares) <= 1
     assert joined(2, documents[:1]).lines == documents[0].lines
