@@ -1,13 +1,15 @@
 """Ten private rounds over a stream of documents whose kind changes twice: what is learned, kept and spent.
 
-    python bench/continual.py [--rounds 10] [--arrivals 80] [--tests 60] [--seed 1] [--from-released] [--quick]
-                              [--json FILE] [--picture FILE.svg]
+    python bench/continual.py [--rounds 10] [--arrivals 80] [--tests 60] [--seed 1] [--from-released] [--start]
+                              [--cache DIR] [--quick] [--json FILE] [--picture FILE.svg]
 
 Slots arrive one after the other: thermal labels, then receipts, then identity cards, all generated. A round takes the
 last slots (a pool of four rounds' arrivals), as `learners.replay` decides, each slot in four rounds at most, one
 ticket of a lifetime of epsilon 8 at delta 1e-6 each. Every round starts from the model before it (or with
---from-released from the released one), and every candidate is kept: no gate, so that forgetting shows. A round that
-the plan refuses is shown as refused.
+--from-released from the first one), and every candidate is kept: no gate, so that forgetting shows. A round that
+the plan refuses is shown as refused. The first is the released model, or with --start the public start
+(`learners.public_start`, trained unless --cache has it); rounds then rehearse less and go half of the way, as in the
+service.
 
 After each round: exact lines (case-folded) on documents of each kind that never train, and on the public anchor
 (generated pages of all kinds and languages, as the daemon's gate has them), that one's character error rate, and what
@@ -18,6 +20,7 @@ Only the head learns, so each document is looked at once. Needs the released wei
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -26,8 +29,10 @@ from typing import Any
 
 import torch
 
-from learners import evaluate, finetune, replay
+from features import Shelf, public_started
+from learners import evaluate, finetune, public_start, replay
 from learners import plan as planning
+from learners.adapters import Charset
 from learners.catalogue import Looks
 from learners.chunks import Seen, cache, look
 from learners.errors import TooFewDocuments
@@ -41,6 +46,7 @@ from learners.synthesis import Document, generate, thermal_label
 from models import recogniser, weights
 from models.ctc import Alphabet
 from models.reader import crop
+from models.trainee import Trainee
 from privacy.noise import Debit, NoiseSource
 from privacy.odometer import Odometer, ranges
 
@@ -58,14 +64,17 @@ def main() -> int:
     parser.add_argument("--arrivals", type=int, default=80, help="slots between two rounds; fewer may be refused")
     parser.add_argument("--tests", type=int, default=60, help="documents of each kind that never train")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--from-released", action="store_true", help="each round starts from the released model")
+    parser.add_argument("--from-released", action="store_true", help="each round starts from the first model")
+    parser.add_argument("--start", action="store_true", help="the first model is the public start")
+    parser.add_argument("--cache", type=Path, help="keeps the public start here")
     parser.add_argument("--data", help="not needed: every document is generated")
     parser.add_argument("--quick", action="store_true", help="three rounds")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    stream = Stream(given.seed * 1_000_000, given.tests, 3 if given.quick else given.rounds, given.arrivals)
+    rounds, start = 3 if given.quick else given.rounds, Shelf(given.cache) if given.start else None
+    stream = Stream(given.seed * 1_000_000, given.tests, rounds, given.arrivals, start)
     stream.head()
     stream.show(stream.row(0, None))
     for number in range(1, stream.rounds + 1):
@@ -82,16 +91,22 @@ def main() -> int:
 class Stream:
     """The model in service, the slots so far and what they have spent."""
 
-    def __init__(self, first: int, tests: int, rounds: int, arrivals: int) -> None:
-        folder = weights.fetch()
-        self.model = recogniser.load(folder / "rec.onnx")
-        self.alphabet = Alphabet(weights.characters(folder / "rec.onnx"))
+    def __init__(self, first: int, tests: int, rounds: int, arrivals: int, start: Shelf | None) -> None:
+        path = weights.fetch() / "rec.onnx"
+        released, self.alphabet = recogniser.load(path), Alphabet(weights.characters(path))
+        self.settings = Settings(
+            capacity=TICKETS * arrivals, rounds_per_document=TICKETS, adapter="head", public_start=start is not None
+        )
+        shown = pages = public_documents(first + 700_000)
+        self.model: Trainee = copy.deepcopy(released)
+        if start is not None:
+            charset = Charset.of(self.settings.characters, self.alphabet, self.settings.closed)
+            self.model = public_started(start, f"v4-{self.settings.charset}", released, charset)
+            shown = public_start.rehearsed(first + 700_000)
+        self._public, self._untaught = Looks(self.model, shown), Looks(released, pages)
         self.rounds, self.found, self.scores = rounds, list[dict[str, Any]](), list[dict[str, Scores]]()
-        self._released, self._first, self._arrivals = self.model.weights(), first, arrivals
-        self.settings = Settings(capacity=TICKETS * arrivals, rounds_per_document=TICKETS, adapter="head")
+        self._begun, self._first, self._arrivals = self.model.weights(), first, arrivals
         self.odometer = Odometer(self.settings.epsilon_lifetime, self.settings.delta)
-        shown = public_documents(first + 700_000)
-        self._public, self._untaught = Looks(self.model, shown), Looks(recogniser.load(folder / "rec.onnx"), shown)
         self._seen: dict[int, Seen] = {}
         self._used: dict[int, int] = {}
         self._tests = {k: [self._made(k, first + 500_000 + n) for n in range(tests)] for k in (*KINDS, ANCHOR)}
@@ -108,9 +123,10 @@ class Stream:
         slots = [Unit(slot, (SlotState.READY,), Pool.TRAIN, used) for slot, used in self._used.items()]
         members = replay.snapshot(slots, self.settings.capacity, TICKETS).members
         if from_released:
-            self.model.load_weights(self._released)
+            self.model.load_weights(self._begun)
         try:
-            released = None if number == 1 or from_released else self._untaught  # as the daemon plans
+            first = not self.settings.public_start and (number == 1 or from_released)
+            released = None if first else self._untaught  # as the daemon plans
             plan, adapter = planning.plan(self.settings, self.alphabet, len(members), self._public, released)
         except TooFewDocuments as refused:
             print(f"round {number}: {refused}", flush=True)
@@ -122,7 +138,9 @@ class Stream:
         noise = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
         cached = dict(zip(members, cache(adapter, [self._seen[slot] for slot in members]), strict=True))
         theta = finetune.learn(plan, adapter, members, cached, self._public.at(adapter.depth), noise)
-        self.model.load_weights(self.model.weights() | {k: v.numpy() for k, v in adapter.merge(theta).items()})
+        begun = self.model.weights()
+        ended = begun | {name: value.numpy() for name, value in adapter.merge(theta).items()}
+        self.model.load_weights(public_start.part_way(begun, ended, plan.part))
         return plan
 
     def row(self, number: int, plan: Plan | None) -> dict[str, Any]:

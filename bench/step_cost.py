@@ -115,7 +115,7 @@ def measure(name: str, given: argparse.Namespace, repetitions: int, less: int) -
     with tempfile.NamedTemporaryFile() as file:
         file.write(pickle.dumps((name, seen)))
         file.flush()
-        shown = [variant for variant in steps if variant not in ("private part", "accumulated")]
+        shown = [variant for variant in steps if variant != "private part"]
         found["peak_mb"] = {variant: _peak(file.name, variant, given.device) for variant in shown}
     return found
 
@@ -224,14 +224,14 @@ def table(found: Sequence[dict[str, Any]], device: str) -> None:
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else "one CPU thread"
     print(f"\n{where}; seconds a step, as a multiple of plain; peak memory a step, MB")
     print(f"{'':6} {'parameters':>10} {'docs':>5} {'lines':>5} {'plain s':>8} {'ours':>5} {'private part':>12} "
-          f"{'hooks':>6} {'ghost':>6} | {'plain':>6} {'ours':>6} {'hooks':>6} {'ghost':>6}")  # fmt: skip
+          f"{'hooks':>6} {'ghost':>6} | {'plain':>6} {'alone':>6} {'ours':>6} {'hooks':>6} {'ghost':>6}")  # fmt: skip
     for each in found:
         seconds, peak = each["seconds"], each["peak_mb"]
         fastest = min(seconds[name] for name in ("plain", "accumulated") if name in seconds)
         times = {variant: value / fastest for variant, value in seconds.items()}
         forms = {"ours": "5.2f", "private part": "12.1%", "hooks": "6.2f", "ghost": "6.2f"}
         shown = " ".join(_cell(times, name, form) for name, form in forms.items())
-        memory = " ".join(_cell(peak, name, "6.0f") for name in ("plain", "ours", *OPACUS))
+        memory = " ".join(_cell(peak, name, "6.0f") for name in ("plain", "accumulated", "ours", *OPACUS))
         print(
             f"{each['adapter']:6} {each['parameters']:10,} {each['documents']:5} {each['lines']:5} {fastest:8.3f} "
             f"{shown} | {memory}"
