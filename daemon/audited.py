@@ -18,10 +18,11 @@ AUDITED = (
     "privacy/discrete_gaussian.py",
     "privacy/dpsgd.py",
     "privacy/noise.py",
+    "learners/chunks.py",
     "learners/finetune.py",
     "learners/gradients.py",
 )
-"""What clips, sums, samples and adds noise."""
+"""What puts documents together, clips, sums, samples and adds noise."""
 
 
 def record(path: Path = PATH) -> dict[str, Any] | None:
