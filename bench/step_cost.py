@@ -224,7 +224,7 @@ def table(found: Sequence[dict[str, Any]], device: str) -> None:
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else "one CPU thread"
     print(f"\n{where}; seconds a step, as a multiple of plain; peak memory a step, MB")
     print(f"{'':6} {'parameters':>10} {'docs':>5} {'lines':>5} {'plain s':>8} {'ours':>5} {'private part':>12} "
-          f"{'hooks':>6} {'ghost':>6} | {'plain':>6} {'alone':>6} {'ours':>6} {'hooks':>6} {'ghost':>6}")  # fmt: skip
+          f"{'hooks':>6} {'ghost':>6} | {'plain':>6} {'parts':>6} {'ours':>6} {'hooks':>6} {'ghost':>6}")  # fmt: skip
     for each in found:
         seconds, peak = each["seconds"], each["peak_mb"]
         fastest = min(seconds[name] for name in ("plain", "accumulated") if name in seconds)
