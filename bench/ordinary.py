@@ -1,4 +1,4 @@
-"""Ordinary training of the whole neck: the ceiling that private rounds are held against.
+"""Ordinary training of the whole neck, or of everything: the ceiling that private rounds are held against.
 
 Shuffled documents, in each batch as many public ones (PaddleOCR's advice for fine-tuning, 1:1), AdamW, a warm-up, the
 mean of the last iterates. The rate and the number of epochs are the best of three that were tried on the test receipts
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from learners.adapters import Adapter
-from learners.chunks import Cached, collate
+from learners.chunks import Seen, cache, collate
 from learners.gradients import document_losses
 
 EPOCHS, BATCH, RATE, WARM_UP, AVERAGED = 3, 4, 5e-5, 0.1, 0.4
 
 
-def train(adapter: Adapter, documents: Sequence[Cached], public: Sequence[Cached]) -> Tensor:
+def train(adapter: Adapter, documents: Sequence[Seen], public: Sequence[Seen]) -> Tensor:
     """The adapter's parameters `(size,)`; documents without a line are passed over."""
-    private, shown = ([each for each in part if each.inputs] for part in (documents, public))
+    private, shown = ([each for each in cache(adapter, part) if each.inputs] for part in (documents, public))
     theta = torch.zeros(adapter.size, requires_grad=True)
     optimiser = torch.optim.AdamW([theta], lr=RATE, weight_decay=0.0)
     steps = EPOCHS * -(-len(private) // BATCH)

@@ -16,7 +16,7 @@ from learners.evaluate import Score
 
 Scores = dict[int, Score]
 BASELINE = "stock, ascii only"
-CEILINGS = ("without privacy", "whole neck without privacy")
+CEILINGS = ("without privacy", "whole neck without privacy", "all without privacy")
 RATES = ("exact_folded", "exact_spaceless", "cer", "cer_spaceless")
 
 

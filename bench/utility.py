@@ -2,7 +2,7 @@
 
     python bench/utility.py [--domain receipts|forms|labels] [--family v4|v6] [--adapter head] [--data DIR]
                             [--lines 16] [--documents 350] [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1]
-                            [--no-neck] [--no-peer] [--brief] [--no-start] [--anchor] [--cache DIR] [--quick]
+                            [--all] [--no-neck] [--no-peer] [--brief] [--no-start] [--anchor] [--cache DIR] [--quick]
                             [--seed 0] [--json FILE]
     python bench/utility.py --join FILE FILE ...
 
@@ -11,10 +11,11 @@ sides; every document is tested once. One round learns from the others: at epsil
 at once, delta 1e-6) and without privacy. It begins from the public start (`learners.public_start`), a row of its own;
 with --no-start from the released model, and then public documents alone are a row. What learns is PP-OCRv4, or with
 --family v6 PP-OCRv6 small. Peers on the same lines: the same model as released; with every character shut out but a
-public set (the baseline: that costs nothing); its whole neck trained without privacy from where the rounds begin; to
-PP-OCRv4 also stock PP-OCRv6 small. Several --draws of the noise are one row: their counts together. "kept" is the
-share of the best non-private gain over the baseline. What was chosen on which documents, docs/learning.md says.
-Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%, resampled by document.
+public set (the baseline: that costs nothing); its whole neck, and with --all every parameter, trained without privacy
+from where the rounds begin; to PP-OCRv4 also stock PP-OCRv6 small. Several --draws of the noise are one row: their
+counts together. "kept" is the share of the best non-private gain over the baseline. What was chosen on which documents,
+docs/learning.md says. Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%,
+resampled by document.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from features import Frames, Remembered, Shelf, backbone, best_paths, by_documen
 from learners import evaluate, finetune, neck_adapters, public_start
 from learners import plan as planning
 from learners.adapters import Adapter, Charset
-from learners.chunks import cache
+from learners.chunks import cache, look
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
-from learners.lines import MAX_LINES, TrainDocument
+from learners.lines import MAX_LINES, TrainDocument, document
 from learners.plan import Plan, Settings, Surveyed
 from learners.public import public_documents
 from learners.recipes import RECIPES
@@ -69,6 +70,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=MAX_LINES, help="of a document that are learned from, at most")
     parser.add_argument("--epsilons", type=lambda text: [float(e) for e in text.split(",")], default=EPSILONS)
     parser.add_argument("--draws", type=int, default=1, help="of the noise, for each epsilon")
+    parser.add_argument("--all", action="store_true", help="a row of all parameters: half an hour a fold")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
     parser.add_argument("--brief", action="store_true", help="without the row of the same adapter without privacy")
     parser.add_argument("--no-start", action="store_true", help="from the released model, without the public start")
@@ -123,7 +125,7 @@ class Bench:
         self.charset = Charset.of(self.settings.characters, self.alphabet, closed=True)
         self.papers, self.epsilons, self.draws, self.plan = papers, epsilons, given.draws, {}
         self.neck, self.anchor = not (given.quick or given.no_neck), given.anchor
-        self.brief, self.lines = given.brief, given.lines
+        self.all, self.brief, self.lines = given.all, given.brief, given.lines
         self.peer = given.family == "v4" and not given.no_peer
         self.shelf = Shelf(given.cache)
         self.domain = f"{given.domain}-{given.family}-{given.seed}"
@@ -131,11 +133,12 @@ class Bench:
         if not given.no_start:
             self.start = public_started(self.shelf, given.family, self.released, self.charset)
         first = given.seed * 1_000_000 + 700_000
-        pages = self._remembered(self.released, "pages", public_documents(first))
+        self.shown = public_documents(first)
+        pages = self._remembered(self.released, "pages", self.shown)
         self.public, self.before = pages, None
         if self.start is not self.released:
-            rehearsed = public_start.rehearsed(first)
-            self.public, self.before = self._remembered(self.start, "public-new", rehearsed), pages
+            self.shown = public_start.rehearsed(first)
+            self.public, self.before = self._remembered(self.start, "public-new", self.shown), pages
 
     def _remembered(self, model: Trainee, name: str, documents: Sequence[TrainDocument]) -> Remembered:
         lines = [line.image for each in documents for line in each.lines]
@@ -191,6 +194,11 @@ class Bench:
             _say(CEILINGS[1])
             model = self._neck(learned)
             found[CEILINGS[1]] = self._together(CEILINGS[1], [self._scores(test, model, by_document(model, frames))])
+        if self.all:
+            _say(CEILINGS[2])
+            model = self._everything(train)
+            frames = {k: backbone(model, [image for image, _ in self.papers[k].lines]) for k in test}
+            found[CEILINGS[2]] = self._together(CEILINGS[2], [self._scores(test, model, by_document(model, frames))])
         if self.peer:
             found[STOCK["v6"]] = self._read_by_v6(test)
         return found
@@ -221,8 +229,14 @@ class Bench:
     def _neck(self, learned: Remembered) -> Trainee:
         """The whole neck, without privacy, from where the private rounds begin."""
         adapter = neck_adapters.neck(self.start, self.charset, basis=torch.eye(self.start.head.in_features))
-        documents, public = (cache(adapter, each.at("backbone")) for each in (learned, self.public))
-        return self._merged(adapter, ordinary.train(adapter, documents, public))
+        return self._merged(adapter, ordinary.train(adapter, learned.at("backbone"), self.public.at("backbone")))
+
+    def _everything(self, train: Sequence[int]) -> Trainee:
+        """All parameters likewise, from pixels: nothing of it is on the shelf."""
+        made = (document(k, self.papers[k].lines, self.lines) for k in train)
+        adapter, private = neck_adapters.everything(self.start, self.charset), [each for each in made if each]
+        seen = (look(self.start, each, self.lines, "image") for each in (private, self.shown))
+        return self._merged(adapter, ordinary.train(adapter, *seen))
 
     def _merged(self, adapter: Adapter, theta: Tensor) -> Trainee:
         candidate = copy.deepcopy(self.start)
