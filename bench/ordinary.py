@@ -18,6 +18,8 @@ from learners.chunks import Seen, cache, collate
 from learners.gradients import document_losses
 
 EPOCHS, BATCH, RATE, WARM_UP, AVERAGED = 3, 4, 5e-5, 0.1, 0.4
+TOGETHER = 2
+"""Documents in a backward pass: from pixels a whole batch's lines would take 15 GB."""
 
 
 def train(adapter: Adapter, documents: Sequence[Seen], public: Sequence[Seen]) -> Tensor:
@@ -35,7 +37,9 @@ def train(adapter: Adapter, documents: Sequence[Seen], public: Sequence[Seen]) -
             batch += [shown[beside[(start + k) % len(shown)]] for k in range(BATCH)]
             optimiser.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / (WARM_UP * steps))
             optimiser.zero_grad()
-            document_losses(adapter, theta.unsqueeze(0), collate(batch, joint=True)).mean().backward()
+            for k in range(0, len(batch), TOGETHER):
+                part = collate(batch[k : k + TOGETHER], joint=True)
+                (document_losses(adapter, theta.unsqueeze(0), part).sum() / len(batch)).backward()
             torch.nn.utils.clip_grad_norm_([theta], 1.0)
             optimiser.step()
             step += 1

@@ -10,8 +10,9 @@ gradients. With `sigma = sqrt(T) / mu` (full batch) the steps cancel:
     noise / signal = C sqrt(P) / (mu N |mean clipped gradient|).
 
 The mean is measured on public documents. An adapter can work when the ratio is under its bound; the
-first that can, from the richest to the smallest, is chosen. Of those that are not taken unless they are asked
-for, a plan tells the least that the ratio can be: the mean is no longer than C.
+first that can, from the richest to the smallest, is chosen. Of those that it does not measure, since they are
+not taken unless they are asked for, a plan tells the ratio by what `learners.signals` has of the release; of
+another model, the least that it can be: the mean is no longer than C.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 import torch
 
-from learners import replay
+from learners import replay, signals
 from learners.adapters import CHARSETS, Adapter, Charset
 from learners.catalogue import Looks, build, count_parameters, possible, start_gradients
 from learners.chunks import Seen
@@ -34,6 +35,8 @@ from learners.recipes import PART, RECIPES, STARTED_BOUND, TAUGHT
 from models.ctc import Alphabet
 from privacy import accountant
 from privacy.accountant import RoundEvent
+
+PASSED_OVER = "passed over"
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,10 @@ def plan(
 class Surveyed:
     """An adapter that could learn. It is built, and its signal measured, when either is first asked for."""
 
-    def __init__(self, name: str, size: int, measure: Callable[[], tuple[Adapter, float]]) -> None:
-        self.name, self.size, self._measure = name, size, measure
+    def __init__(
+        self, name: str, size: int, measure: Callable[[], tuple[Adapter, float]], recorded: float | None = None
+    ) -> None:
+        self.name, self.size, self._measure, self.recorded = name, size, measure, recorded
 
     @classmethod
     def of(cls, adapter: Adapter, agreement: float) -> Surveyed:
@@ -179,7 +184,9 @@ def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Look
     model = public.model
     names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
     sizes = {name: count_parameters(name, charset, settings.rank, model) for name in names}
-    return [Surveyed(name, size, partial(measured, name)) for name, size in sizes.items()]
+    at = model if released is None else released.model
+    known = signals.recorded(at, settings.charset, settings.closed, settings.rank)
+    return [Surveyed(name, size, partial(measured, name), known.get(name)) for name, size in sizes.items()]
 
 
 def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> Adapter:
@@ -190,7 +197,8 @@ def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> A
 def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tuple[Plan, Adapter]:
     """The first adapter whose noise stays under its bound with `members` slots. Raises as `plan` does.
 
-    Of those that "auto" does not take, and those that come after the one that is taken, the signal is not measured.
+    Of those that "auto" does not take, and those that come after the one that is taken, the signal is not measured: it
+    is what is recorded, or else the largest that there can be.
     """
     if not 0 < members <= settings.capacity:
         raise ValueError(f"Expected 1 to {settings.capacity} members, got {members}.")
@@ -202,19 +210,21 @@ def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tu
         bound = min(bound, STARTED_BOUND) if settings.public_start else bound
         left_out = settings.adapter == "auto" and not RECIPES[each.name].automatic
         if taken or left_out:
-            least = _noise(settings, each.size, members)
             verdict = "left out unless asked for" if left_out else "not needed"
-            considered.append(Considered(each.name, each.size, verdict, least, bound, measured=False))
+            clip = RECIPES[each.name].max_grad_norm
+            ratio = clip * _noise(settings, each.size, members) / (each.recorded or clip)
+            told = Considered(each.name, each.size, verdict, ratio, bound, measured=bool(each.recorded))
+            considered.append(told)
             continue
         found = planned(settings, each, members)
         ratio = found.noise_over_signal
-        considered.append(Considered(each.name, each.size, "taken" if ratio <= bound else "passed over", ratio, bound))
+        considered.append(Considered(each.name, each.size, "taken" if ratio <= bound else PASSED_OVER, ratio, bound))
         if ratio <= bound:
             taken = found, each.adapter
         elif math.isfinite(ratio):
             needed.append(math.ceil(members * ratio / bound))
     if taken is None:
-        tried = [str(each) for each in considered if each.measured]
+        tried = [str(each) for each in considered if each.verdict == PASSED_OVER]
         raise TooFewDocuments(members, min(needed, default=None), tried)
     return replace(taken[0], considered=tuple(considered)), taken[1]
 

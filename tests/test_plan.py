@@ -103,8 +103,8 @@ def test_a_smaller_adapter_is_taken_where_the_richer_one_would_drown(
 
 
 def test_a_plan_tells_of_every_adapter_and_measures_those_that_it_may_take(alphabet: Alphabet, public: Looks) -> None:
-    """The noise of the others beside the largest signal that there could be: their size is all that takes."""
-    settings = Settings(charset="ascii", capacity=2000)
+    """Of the others nothing is recorded at this rank: their noise stands beside the largest signal that could be."""
+    settings = Settings(charset="ascii", capacity=2000, rank=63)
     surveyed = planning.survey(settings, alphabet, public)
     found, adapter = planning.choose(settings, surveyed, 2000)
     told = {each.adapter: each for each in found.considered}

@@ -6,6 +6,9 @@ import sqlite3
 import pytest
 
 from daemon.home import open_home
+from learners import signals
+from learners.plan import Settings
+from learners.recipes import RECIPES
 from models.manifest import MODEL_FILES
 from privacy import claim, ledger
 from running import Running, drop_labels, ocrd
@@ -99,6 +102,15 @@ def test_status_tells_the_round_and_its_price(home):
     assert status["rounds"][-1]["gates"]["privacy"].startswith("pass")
     assert sum("taken: noise" in each for each in status["rounds"][-1]["plan"]) == 1
     assert status["ledger"]["debits"] == 2
+
+
+def test_the_signal_that_it_measured_is_the_recorded_one(home):
+    """learners/signals.json tells of every adapter what a plan would find."""
+    plan = json.loads(rounds(home)[0]["plan"])
+    noise = plan["noise_multiplier"] * (plan["parameters"] / plan["steps"]) ** 0.5 / plan["members"]
+    kept = json.loads(signals.PATH.read_text())["signals"][signals.key("ascii", False, Settings().rank)]
+    clip = RECIPES[plan["adapter"]].max_grad_norm
+    assert clip * noise / plan["noise_over_signal"] == pytest.approx(kept[plan["adapter"]], rel=1e-3)
 
 
 def test_rollback_returns_to_the_released_model_or_says_why_not(home):

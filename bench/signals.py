@@ -1,0 +1,62 @@
+"""What public documents agree on at the released model, for every adapter, charset and form of it.
+
+    python bench/signals.py [--documents 300] [--quick] [--record]
+
+A plan compares this with a round's noise (learners/plan.py). It measures the adapters that it may take; of the others
+it tells what is recorded here: `--record` leaves it in learners/signals.json. In shares of the clip: 1 if all
+documents' clipped gradients were one. Takes some 20 minutes of one processor. Needs the released weights, no other data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import torch
+
+from daemon.evidence import FIRST_PLANNING_SEED
+from learners import signals
+from learners.adapters import CHARSETS
+from learners.catalogue import PUBLIC_DOCUMENTS, Looks
+from learners.plan import Settings, agreement, built
+from learners.public import public_documents
+from learners.recipes import RECIPES
+from models import recogniser, weights
+from models.ctc import Alphabet
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=PUBLIC_DOCUMENTS)
+    parser.add_argument("--data", help="not needed: every document is generated")
+    parser.add_argument("--quick", action="store_true", help="20 documents, ASCII")
+    parser.add_argument("--record", action="store_true")
+    given = parser.parse_args()
+    if given.record and (given.quick or given.documents != PUBLIC_DOCUMENTS):
+        parser.error(f"Expected all {PUBLIC_DOCUMENTS} documents with --record.")
+    torch.set_num_threads(1)
+    released = weights.fetch() / "rec.onnx"
+    alphabet, model = Alphabet(weights.characters(released)), recogniser.load(released)
+    documents = public_documents(FIRST_PLANNING_SEED, 20 if given.quick else given.documents)
+    public = Looks(model, documents)
+    print(f"{len(documents)} documents\n{'':16}" + "".join(f"{name:>8}" for name in RECIPES))
+    found: dict[str, dict[str, float]] = {}
+    for charset in ("ascii",) if given.quick else CHARSETS:
+        for closed in (False, True):
+            settings = Settings(charset=charset, closed=closed)
+            row = found.setdefault(signals.key(charset, closed, settings.rank), {})
+            print(f"{next(reversed(found)):16}", end="", flush=True)
+            for name, recipe in RECIPES.items():
+                adapter = built(settings, alphabet, name, public)
+                row[name] = agreement(adapter, public.at(adapter.depth), recipe.max_grad_norm)
+                print(f"{row[name] / recipe.max_grad_norm:8.3f}", end="", flush=True)
+            print()
+    if given.record:
+        about = {"model": signals.model_digest(model), "documents": signals.documents_digest(documents)}
+        clips = {name: recipe.max_grad_norm for name, recipe in RECIPES.items()}
+        signals.PATH.write_text(json.dumps({**about, "clips": clips, "signals": found}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
