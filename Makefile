@@ -8,8 +8,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # A GPU is used where the driver's tool finds one; EXTRA=cpu or EXTRA=gpu decides otherwise.
 EXTRA  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
-# Processes that run tests, one a processor and two at most unless asked: each holds models and starts services.
-JOBS   ?= $(shell nproc | awk '{ print ($$1 < 2) ? 1 : 2 }')
+# Processes that run tests; each holds models and starts services of its own.
+JOBS   ?= 2
 PREFIX ?= /opt/ocrd
 UNIT   ?= systemd/ocrd.service
 export PIP_DISABLE_PIP_VERSION_CHECK = 1

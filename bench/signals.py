@@ -4,7 +4,7 @@
 
 A plan compares this with a round's noise (learners/plan.py). It measures the adapters that it may take; of the others
 it tells what is recorded here: `--record` leaves it in learners/signals.json. In shares of the clip: 1 if all
-documents' clipped gradients were one. Takes some 20 minutes of one processor. Needs the released weights, no other data.
+documents' clipped gradients were one. Takes half an hour of one processor. Needs the released weights, no other data.
 """
 
 from __future__ import annotations

@@ -26,11 +26,11 @@ from learners import evaluate, public_start
 from learners.adapters import Charset
 from learners.lines import TrainDocument, TrainLine
 from learners.plan import Settings
+from lessons import load
 from models import weights
 from models.reader import Reader
 from models.trainee import Trainee
 from privacy.page import Image
-from utility import load
 
 METRICS = ("exact_folded", "exact_spaceless", "cer")
 
