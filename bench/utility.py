@@ -58,6 +58,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="40 documents, two folds, epsilon 8, no neck")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.all and given.lines > MAX_LINES:
+        parser.error(f"expected at most {MAX_LINES} lines with --all, got {given.lines}")
     torch.set_num_threads(1)
     if given.join:
         shares.join(given.join, given.seed)

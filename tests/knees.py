@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 _FORMS: Mapping[Callable[..., Any], tuple[float, float, Callable[[Tensor], Sequence[Tensor]]]] = {
     functional.hardswish: (-3.0, 3.0, lambda x: (0 * x, x * (x + 3) / 6, x)),
     functional.relu: (0.0, 0.0, lambda x: (0 * x, x, x)),
+    Tensor.relu: (0.0, 0.0, lambda x: (0 * x, x, x)),
     Tensor.clamp: (0.0, 1.0, lambda x: (0 * x, x, 0 * x + 1)),
 }
 """Its knees, and what it is below, between and above them."""

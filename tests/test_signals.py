@@ -14,7 +14,7 @@ from daemon.evidence import FIRST_PLANNING_SEED
 from learners import plan as planning
 from learners import signals
 from learners.adapters import CHARSETS
-from learners.catalogue import Looks
+from learners.catalogue import PUBLIC_DOCUMENTS, Looks
 from learners.lines import document
 from learners.plan import Considered, Settings
 from learners.public import public_documents
@@ -25,6 +25,7 @@ from models.ctc import Alphabet
 from models.recogniser import Recogniser
 
 SETTINGS = Settings(charset="ascii", capacity=2000)
+KEY = signals.key("ascii", closed=False, rank=SETTINGS.rank)
 
 
 @pytest.fixture(scope="module")
@@ -32,48 +33,72 @@ def released(weights_dir: Path) -> Recogniser:
     return recogniser.load(weights_dir / "rec.onnx")
 
 
-def told(model: Recogniser, weights_dir: Path, settings: Settings = SETTINGS) -> dict[str, Considered]:
+@pytest.fixture(scope="module")
+def alphabet(weights_dir: Path) -> Alphabet:
+    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
+
+
+def told(model: Recogniser, alphabet: Alphabet, settings: Settings = SETTINGS) -> dict[str, Considered]:
     made = [document(s, [line(2 * s + k, "thermal") for k in range(2)]) for s in range(1000, 1006)]
     public = Looks(model, [each for each in made if each is not None])
-    alphabet = Alphabet(weights.characters(weights_dir / "rec.onnx"))
     found, _ = planning.choose(settings, planning.survey(settings, alphabet, public), 2000)
     return {each.adapter: each for each in found.considered}
 
 
-def test_the_record_is_of_this_release_these_documents_and_these_clips(released: Recogniser) -> None:
-    """Else run bench/signals.py --record again. A round's own measurement is held against it in test_round.py."""
+def test_the_record_is_of_this_release_and_these_documents(released: Recogniser) -> None:
+    """Else run bench/signals.py --record again, and with --quick."""
     kept = json.loads(signals.PATH.read_text())
     assert kept["model"] == signals.model_digest(released)
-    assert kept["documents"] == signals.documents_digest(public_documents(FIRST_PLANNING_SEED))
-    assert kept["clips"] == {name: recipe.max_grad_norm for name, recipe in RECIPES.items()}
-    rank = Settings().rank
-    assert set(kept["signals"]) == {signals.key(name, closed, rank) for name in CHARSETS for closed in (False, True)}
-    for row in kept["signals"].values():
-        assert list(row) == list(RECIPES)
-        assert all(0 < row[name] < recipe.max_grad_norm for name, recipe in RECIPES.items())
+    forms = {signals.key(name, closed, SETTINGS.rank) for name in CHARSETS for closed in (False, True)}
+    assert set(kept[str(PUBLIC_DOCUMENTS)]["signals"]) == forms
+    for count in (signals.SAMPLE, PUBLIC_DOCUMENTS):
+        found, about = kept[str(count)], signals.about(public_documents(FIRST_PLANNING_SEED, count))
+        assert found["documents"] == about["documents"]
+        assert found["pixel"] == pytest.approx(about["pixel"], abs=0.01)
+        for row in found["signals"].values():
+            assert list(row) == list(RECIPES)
+            assert all(0 < row[name] < recipe.max_grad_norm for name, recipe in RECIPES.items())
 
 
-def test_a_plan_tells_of_what_it_leaves_out_by_the_record(released: Recogniser, weights_dir: Path) -> None:
-    """And what it asks for by name it measures."""
-    found = told(released, weights_dir)["neck"]
-    signal = signals.recorded(released, "ascii", closed=False, rank=SETTINGS.rank)["neck"]
-    least = told(released, weights_dir, replace(SETTINGS, rank=63))["neck"]
+@pytest.fixture(scope="module")
+def sample(released: Recogniser) -> Looks:
+    return Looks(released, public_documents(FIRST_PLANNING_SEED, signals.SAMPLE))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_is_recorded_is_still_so(name: str, alphabet: Alphabet, sample: Looks) -> None:
+    """Of some of the documents. A round's own measurement of all is held against the record in test_round.py."""
+    adapter = planning.built(SETTINGS, alphabet, name, sample)
+    found = planning.agreement(adapter, sample.at(adapter.depth), RECIPES[name].max_grad_norm)
+    kept = json.loads(signals.PATH.read_text())[str(signals.SAMPLE)]["signals"][KEY][name]
+    assert found == pytest.approx(kept, rel=1e-3)
+
+
+def test_a_plan_tells_of_what_it_leaves_out_by_the_record(released: Recogniser, alphabet: Alphabet) -> None:
+    """Where there is none, by the largest signal that there could be."""
+    found = told(released, alphabet)["neck"]
+    least = told(released, alphabet, replace(SETTINGS, rank=63))["neck"]
     assert (found.measured, least.measured) == (True, False)
+    signal = signals.recorded(released, "ascii", closed=False, rank=SETTINGS.rank)["neck"]
     scale = (found.parameters / least.parameters) ** 0.5
     assert found.noise_over_signal == pytest.approx(least.noise_over_signal * scale * 0.05 / signal)
     assert " noise at least " in str(least)
     assert " noise at least " not in str(found)
 
 
-def test_of_another_model_nothing_is_recorded(released: Recogniser, weights_dir: Path) -> None:
+def test_of_another_model_nothing_is_recorded(released: Recogniser, alphabet: Alphabet) -> None:
     other = copy.deepcopy(released)
     with torch.no_grad():
         other.backbone.stem.bias[0] += 1e-6
     assert signals.recorded(other, "ascii", closed=False, rank=SETTINGS.rank) == {}
-    assert not told(other, weights_dir)["neck"].measured
+    assert not told(other, alphabet)["neck"].measured
 
 
-def test_two_documents_that_differ_by_a_word_have_two_digests() -> None:
+def test_documents_that_differ_by_a_word_or_are_darker_are_others() -> None:
     first, second = public_documents(FIRST_PLANNING_SEED, 2)
-    changed = replace(first, lines=(replace(first.lines[0], text="word"), *first.lines[1:]))
-    assert signals.documents_digest([first, second]) != signals.documents_digest([changed, second])
+    head, *rest = first.lines
+    word = replace(first, lines=(replace(head, text="word"), *rest))
+    dark = replace(first, lines=(replace(head, image=head.image // 2), *rest))
+    one, other, darker = (signals.about([each, second]) for each in (first, word, dark))
+    assert one["documents"] == darker["documents"] != other["documents"]
+    assert one["pixel"] == other["pixel"] > darker["pixel"] + 1
