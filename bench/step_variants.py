@@ -15,6 +15,7 @@ from torch import Tensor
 
 from learners import neck_adapters
 from learners.adapters import ASCII, Adapter, Charset, HeadAdapter, TopAdapter
+from learners.catalogue import LORA_RANK
 from learners.chunks import CHUNK, Cached, Seen, cache, collate, look
 from learners.gradients import document_losses, gradient_blocks
 from learners.lines import HEIGHT, document
@@ -29,14 +30,22 @@ from privacy.page import Image
 CLIP, SIGMA = 0.05, 5.0
 RATE = 1e-9
 """Next to nothing: every variant goes on computing at the released weights."""
+
+
+def _basis() -> Tensor:
+    return torch.linalg.qr(torch.randn(120, 64)).Q
+
+
 ADAPTERS: dict[str, Callable[[Recogniser, Charset], Adapter]] = {
-    "head": lambda model, charset: HeadAdapter(model, charset, torch.linalg.qr(torch.randn(120, 64)).Q),
+    "head": lambda model, charset: HeadAdapter(model, charset, _basis()),
     "top": TopAdapter,
-    "lora": neck_adapters.lora,
+    "lora": lambda model, charset: neck_adapters.lora(model, charset, LORA_RANK, _basis()),
+    "norm": lambda model, charset: neck_adapters.norm(model, charset, basis=_basis()),
     "neck": neck_adapters.neck,
     "all": neck_adapters.everything,
 }
-SIZES = {"head": (96, 8), "top": (48, 8), "lora": (16, 8), "neck": (16, 8), "all": (8, 4)}
+"""As a plan has them, but that directions are random, and that `neck` is without the head, as Opacus can take it."""
+SIZES = {"head": (96, 8), "top": (48, 8), "lora": (16, 8), "norm": (16, 8), "neck": (16, 8), "all": (8, 4)}
 """Documents a step, and lines of each."""
 DISTINCT = 16
 """Documents that are generated; a step takes them over and over."""
