@@ -1,6 +1,7 @@
 """Events of the inbox are hints, and of nothing but what came: the service must not wake itself."""
 
 import os
+import secrets
 import threading
 import time
 from types import SimpleNamespace
@@ -54,8 +55,9 @@ def woken(inbox, wake):
 
 def all_is_told(inbox, told):
     """The kernel tells in order: when it has told of one more file, it has told of all that was before."""
-    (inbox / "3" / "last.png").write_bytes(b"x")
-    wait_for(lambda: any(event.name == b"last.png" for event in tuple(told)))
+    name = f"last-{secrets.token_hex(4)}.png"  # of an earlier call's file something may still be told
+    (inbox / "3" / name).write_bytes(b"x")
+    wait_for(lambda: any(event.name == name.encode() for event in tuple(told)))
 
 
 def told_of_a_look(inbox, told):
