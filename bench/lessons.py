@@ -92,27 +92,11 @@ class Bench:
         train, learned = self._taught(set(test))
         say(f"looking at {sum(len(self.papers[k].lines) for k in test)} lines to test on, {len(train)} documents")
         frames = {k: self._frames(k) for k in test}
-        stock, start = by_document(self.released, frames), by_document(self.start, frames)
-        found = {
-            STOCK[self.family]: self._scores(test, self.released, stock, closed=False),
-            BASELINE: self._scores(test, self.released, stock, closed=True),
-        }
-        if self.start is not self.released:
-            found[START] = self._scores(test, self.start, start)
-        for name, scores in found.items():
-            _told(name, scores)
+        start = by_document(self.start, frames)
+        found = self._untaught(test, frames, start)
         settings = replace(self.settings, capacity=len(train))
-        [surveyed] = planning.survey(settings, self.alphabet, self.public, self.before)
-        if self.before is not None:
-            there = surveyed.adapter
-            left = planning.agreement(there, learned.at(there.depth), RECIPES[there.name].max_grad_norm)
-            say(f"signal by the plan {surveyed.agreement:.4f}, of these documents at the start {left:.4f}")
-        rows = {f"epsilon {e:g}": e for e in self.epsilons}
-        if self.start is self.released:
-            rows["public documents alone"] = 0.0
-        if not self.brief:
-            rows[CEILINGS[0]] = math.inf
-        for name, epsilon in rows.items():
+        surveyed = self._surveyed(settings, learned)
+        for name, epsilon in self._rounds().items():
             draws = self.draws if 0 < epsilon < math.inf else 1
             models = [self._learned(name, learned, train, settings, surveyed, epsilon) for _ in range(draws)]
             found[name] = self._together(name, [self._scores(test, model, start) for model in models])
@@ -128,6 +112,37 @@ class Bench:
         if self.peer:
             found[STOCK["v6"]] = self._read_by_v6(test)
         return found
+
+    def _untaught(self, test: Sequence[int], frames: dict[int, Frames], start: dict[int, Frames]) -> dict[str, Scores]:
+        """The rows before any document of the domain has taught; `start` is what the start sees in the frames."""
+        stock = by_document(self.released, frames)
+        found = {
+            STOCK[self.family]: self._scores(test, self.released, stock, closed=False),
+            BASELINE: self._scores(test, self.released, stock, closed=True),
+        }
+        if self.start is not self.released:
+            found[START] = self._scores(test, self.start, start)
+        for name, scores in found.items():
+            _told(name, scores)
+        return found
+
+    def _surveyed(self, settings: Settings, learned: Remembered) -> Surveyed:
+        """What a plan knows of the adapter. From a start, what the private documents have to say there is printed."""
+        [surveyed] = planning.survey(settings, self.alphabet, self.public, self.before)
+        if self.before is not None:
+            there = surveyed.adapter
+            left = planning.agreement(there, learned.at(there.depth), RECIPES[there.name].max_grad_norm)
+            say(f"signal by the plan {surveyed.agreement:.4f}, of these documents at the start {left:.4f}")
+        return surveyed
+
+    def _rounds(self) -> dict[str, float]:
+        """The rows of rounds, and at which epsilon: none private at 0, no privacy at infinity."""
+        rows = {f"epsilon {e:g}": e for e in self.epsilons}
+        if self.start is self.released:
+            rows["public documents alone"] = 0.0
+        if not self.brief:
+            rows[CEILINGS[0]] = math.inf
+        return rows
 
     def _taught(self, test: Container[int]) -> tuple[list[int], Remembered]:
         """The documents that are learned from, of all but `test`, and what the start sees of them."""
