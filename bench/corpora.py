@@ -22,6 +22,7 @@ from privacy.page import Image
 _REGISTRATION, _TAX = re.compile(r"\b(\d{5,7}) ?- ?[A-Z]\b"), re.compile(r"\b(\d{12})\b")
 _TRADE = re.compile(r"SDN|BHD|ENTERPRISE|TRADING|RESTAURANT|RESTORAN|SHOP|STORE|MARKET|HARDWARE|KEDAI|CAFE|PERNIAGAAN")
 ANCHOR, ANCHOR_SEED = 60, 90_000_000
+HEAD, TELLING, SHARED = 8, 12, 2
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,28 @@ def load(domain: str, data: Path, count: int, seed: int) -> list[Paper]:
 
 
 def folds(papers: Sequence[Paper], count: int, seed: int) -> list[list[int]]:
-    """`count` test sets of about equal size that hold every document once; vendors are never split."""
+    """`count` sets of about equal size that hold every document once; `vendors` are never split."""
     groups = vendors(papers)
     np.random.default_rng(seed).shuffle(groups)
     found: list[list[int]] = [[] for _ in range(count)]
     for group in sorted(groups, key=len, reverse=True):
         min(found, key=len).extend(group)
     return found
+
+
+def apart(papers: Sequence[Paper], held: Sequence[int]) -> list[int]:
+    """Those of the held-out documents that share fewer than two of their first eight lines with any other one outside.
+
+    Sister companies have numbers and names of their own and one address and layout. Lines count as shared from twelve
+    letters and digits on, whatever their case and punctuation.
+    """
+    heads = [{bare for _, text in each.lines[:HEAD] if len(bare := _bare(text)) >= TELLING} for each in papers]
+    outside = [heads[k] for k in set(range(len(papers))).difference(held)]
+    return [k for k in held if all(len(heads[k] & other) < SHARED for other in outside)]
+
+
+def _bare(text: str) -> str:
+    return "".join(each for each in text.upper() if each.isalnum())
 
 
 def vendors(papers: Sequence[Paper]) -> list[list[int]]:

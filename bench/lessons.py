@@ -30,11 +30,10 @@ from models.ctc import Alphabet
 from models.reader import Reader
 from models.trainee import Trainee
 from privacy.noise import Debit, NoiseSource
-from shares import BASELINE, CEILINGS, Scores
+from shares import BASELINE, CEILINGS, START, Scores
 
 EPSILONS = (8.0, 3.0, 2.0, 1.0)
 STOCK = {"v4": "stock PP-OCRv4", "v6": "stock PP-OCRv6 small"}
-START = "public start"
 
 
 def load(family: str) -> tuple[Trainee, Alphabet]:
@@ -87,9 +86,9 @@ class Bench:
         images = [image for image, _ in self.papers[k].lines]
         return self.shelf.get(f"{self.domain}/{k}", lambda: backbone(self.released, images))
 
-    def fold(self, test: Sequence[int]) -> dict[str, Scores]:
-        """Every row's scores on the documents `test`, learned from all others."""
-        train, learned = self._taught(set(test))
+    def fold(self, held: Sequence[int], test: Sequence[int]) -> dict[str, Scores]:
+        """Every row's scores on the documents `test`, learned from all but those `held` out, `test` among them."""
+        train, learned = self._taught(set(held))
         say(f"looking at {sum(len(self.papers[k].lines) for k in test)} lines to test on, {len(train)} documents")
         frames = {k: self._frames(k) for k in test}
         start = by_document(self.start, frames)
@@ -144,9 +143,9 @@ class Bench:
             rows[CEILINGS[0]] = math.inf
         return rows
 
-    def _taught(self, test: Container[int]) -> tuple[list[int], Remembered]:
-        """The documents that are learned from, of all but `test`, and what the start sees of them."""
-        chosen = {k: taught(each.lines, self.lines) for k, each in enumerate(self.papers) if k not in test}
+    def _taught(self, held: Container[int]) -> tuple[list[int], Remembered]:
+        """The documents that are learned from, of all but `held`, and what the start sees of them."""
+        chosen = {k: taught(each.lines, self.lines) for k, each in enumerate(self.papers) if k not in held}
         train = [k for k, lines in chosen.items() if lines]
         shown = {k: self._frames(k) for k in train}
         texts = [[self.papers[k].lines[i][1] for i in chosen[k]] for k in train]

@@ -1,10 +1,14 @@
-"""Rows of scores by document: gains over the baseline and shares of the best one, with intervals; on disk and back."""
+"""Rows of scores by document: gains over the baseline and over the start, and shares of the best gain, with intervals.
+
+On disk and back: runs that measured other things are not joined.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from learners.evaluate import Score
 
 Scores = dict[int, Score]
 BASELINE = "stock, ascii only"
+START = "public start"
 CEILINGS = ("without privacy", "whole neck without privacy", "all without privacy")
 RATES = ("exact_folded", "exact_spaceless", "cer", "cer_spaceless")
 
@@ -62,32 +67,56 @@ def table(scores: dict[str, Scores], seed: int) -> None:
     """In percent, case-folded: exact lines with spaces and without, character error rates likewise."""
     shares = kept(scores, seed)
     print(f"\n{len(scores[BASELINE])} documents, {evaluate.total(scores[BASELINE]).lines} lines; fewer in brackets")
-    print(f"{'':28} exact  [gain, 95%]    bare  [gain, 95%]      CER   bare | kept of the gain: exact, CER")
+    heads = f"{'':28} {'exact [gain, 95%]':22}  {'bare [gain, 95%]':22}    CER   bare"
+    print(f"{heads} | {'over the start':21} | kept: exact, CER")
     for name, by_document in scores.items():
         rates = evaluate.total(by_document).rates
-        cells = []
-        for rate in ("exact_folded", "exact_spaceless"):
-            before = {k: scores[BASELINE][k] for k in by_document}
-            gain = evaluate.compare(before, by_document, rate, seed)
-            cells.append(f"{100 * rates[rate]:5.1f} [{100 * gain.low:+5.1f} {100 * gain.high:+5.1f}]")
+        gains = [_gain(scores, BASELINE, name, rate, seed) for rate in RATES[:2]]
+        cells = [f"{100 * rates[rate]:5.1f} {gain:16}" for rate, gain in zip(RATES, gains, strict=False)]
         held = [shares[name][rate] for rate in ("exact_folded", "cer")] if name in shares else []
         tail = "  ".join(f"{100 * s:4.0f}% [{100 * low:3.0f} {100 * high:3.0f}]" for s, low, high in held)
         error = f"{100 * rates['cer']:6.2f} {100 * rates['cer_spaceless']:6.2f}"
+        more = _gain(scores, START, name, RATES[0], seed, mean=True)
         fewer = "" if len(by_document) == len(scores[BASELINE]) else f" ({len(by_document)})"
-        print(f"{name + fewer:28} {'  '.join(cells)} {error} | {tail}", flush=True)
+        print(f"{name + fewer:28} {'  '.join(cells)} {error} | {more:21} | {tail}", flush=True)
 
 
-def write(path: Path, scores: dict[str, Scores], plan: dict[str, object], seed: int) -> None:
+def _gain(scores: dict[str, Scores], before: str, name: str, rate: str, seed: int, mean: bool = False) -> str:
+    """What a row gains over another one, in points, with its interval."""
+    of = scores.get(before, {})
+    if name == before or not of.keys() >= scores[name].keys():
+        return ""
+    gain = evaluate.compare({k: of[k] for k in scores[name]}, scores[name], rate, seed)
+    return (f"{100 * gain.mean:+5.2f} " if mean else "") + f"[{100 * gain.low:+5.2f} {100 * gain.high:+5.2f}]"
+
+
+def write(
+    path: Path, scores: dict[str, Scores], plan: dict[str, object], about: Mapping[str, object], seed: int
+) -> None:
+    """`about` says what was measured: the domain, what learned, and how."""
     rows = {name: evaluate.total(by_document).rates for name, by_document in scores.items()}
     documents = {name: {k: astuple(score) for k, score in found.items()} for name, found in scores.items()}
-    path.write_text(json.dumps({"rows": rows, "plan": plan, "kept": kept(scores, seed), "documents": documents}))
+    found = {"about": dict(about), "rows": rows, "plan": plan, "kept": kept(scores, seed), "documents": documents}
+    path.write_text(json.dumps(found))
 
 
 def join(paths: Sequence[Path], seed: int) -> None:
-    """The table of several runs' documents together; what several runs drew for one document counts together."""
+    """The table of several runs' documents together; what several runs drew for one document counts together.
+
+    Exits, naming the file, where one can't be read or measured something else than the first.
+    """
     scores: dict[str, Scores] = {}
+    about: object = None
     for path in paths:
-        for name, found in json.loads(path.read_text())["documents"].items():
+        try:
+            kept_there = json.loads(path.read_text())
+            measured, documents = kept_there["about"], kept_there["documents"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            sys.exit(f"Expected a file that `--json` left, got {path}: {type(error).__name__}: {error}.")
+        about = about or measured
+        if measured != about:
+            sys.exit(f"Expected runs of {about}, as {paths[0]} is, got {path} of {measured}.")
+        for name, found in documents.items():
             row = scores.setdefault(name, {})
             for k, counts in found.items():
                 drawn = Score() if name == BASELINE else row.get(int(k), Score())

@@ -7,20 +7,22 @@
     python bench/utility.py --join FILE FILE ...
 
 Receipts (SROIE), forms (FUNSD) or generated labels are split by document, and receipts so that no vendor is on both
-sides; every document is tested once. One round learns from the others: at epsilon 8, 3, 2 and 1 (the whole lifetime
-at once, delta 1e-6) and without privacy. It begins from the public start (`learners.public_start`), a row of its own;
-with --no-start from the released model, and then public documents alone are a row. What learns is PP-OCRv4, or with
---family v6 PP-OCRv6 small. Peers on the same lines: the same model as released; with every character shut out but a
-public set (the baseline: that costs nothing); its whole neck, and with --all every parameter, trained without privacy
-from where the rounds begin; to PP-OCRv4 also stock PP-OCRv6 small. Several --draws of the noise are one row: their
-counts together. "kept" is the share of the best non-private gain over the baseline. What was chosen on which documents,
-docs/learning.md says. Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%,
-resampled by document. With --open no character is shut out, but in the baseline.
+sides; every document is held out once, and tested unless it shares two of its first lines with one outside
+(`corpora.apart`). One round learns from the others: at epsilon 8, 3, 2 and 1 (the whole lifetime at once, delta 1e-6)
+and without privacy. It begins from the public start (`learners.public_start`), a row of its own; with --no-start from
+the released model, and then public documents alone are a row. What learns is PP-OCRv4, or with --family v6 PP-OCRv6
+small. Peers on the same lines: the same model as released; with every character shut out but a public set (the
+baseline: that costs nothing); its whole neck, and with --all every parameter, trained without privacy from where the
+rounds begin; to PP-OCRv4 also stock PP-OCRv6 small. Several --draws of the noise are one row: their counts together.
+"kept" is the share of the best non-private gain over the baseline. What was chosen on which documents, docs/learning.md
+says. Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%, resampled by document.
+With --open no character is shut out, but in the baseline.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -32,6 +34,9 @@ from learners.lines import MAX_LINES
 from lessons import EPSILONS, STOCK, Bench, say
 from shares import Scores
 
+MEASURED = ("domain", "family", "adapter", "lines", "open", "no_start", "seed", "folds", "documents", "quick")
+"""What runs must have in common to be joined."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,10 +45,10 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=running.DATA)
     parser.add_argument("--documents", type=int, default=350, help="of --domain labels")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--only", type=lambda text: [int(k) for k in text.split(",")], help="these folds")
+    parser.add_argument("--only", type=_folds, help="these folds")
     parser.add_argument("--adapter", choices=("bias", "head", "lora", "norm", "neck"), default="head")
     parser.add_argument("--lines", type=int, default=MAX_LINES, help="of a document that are learned from, at most")
-    parser.add_argument("--epsilons", type=lambda text: [float(e) for e in text.split(",")], default=EPSILONS)
+    parser.add_argument("--epsilons", type=_epsilons, default=EPSILONS)
     parser.add_argument("--draws", type=int, default=1, help="of the noise, for each epsilon")
     parser.add_argument("--open", action="store_true", help="no character is shut out of what learns and of its model")
     parser.add_argument("--all", action="store_true", help="a row of all parameters: half an hour a fold")
@@ -58,25 +63,47 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="40 documents, two folds, epsilon 8, no neck")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    if given.all and given.lines > MAX_LINES:
-        parser.error(f"expected at most {MAX_LINES} lines with --all, got {given.lines}")
-    torch.set_num_threads(1)
     if given.join:
         shares.join(given.join, given.seed)
         return 0
+    if given.all and given.lines > MAX_LINES:
+        parser.error(f"expected at most {MAX_LINES} lines with --all, got {given.lines}")
+    for name, least in (("draws", 1), ("lines", 1), ("documents", 2), ("folds", 2), ("seed", 0)):
+        if getattr(given, name) < least:
+            parser.error(f"expected --{name} of {least} at least, got {getattr(given, name)}")
+    for number in given.only or ():
+        if not 0 <= number < given.folds:
+            parser.error(f"expected --only from 0 to {given.folds - 1}, got {number}")
+    measure(given)
+    return 0
+
+
+def measure(given: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
     papers = corpora.load(given.domain, given.data, given.documents, given.seed)[: 40 if given.quick else None]
     folds = corpora.folds(papers, given.folds, given.seed)
-    epsilons = given.epsilons[: 1 if given.quick else None]
-    bench = Bench(papers, given, epsilons)
+    bench = Bench(papers, given, given.epsilons[: 1 if given.quick else None])
+    about = {name: getattr(given, name) for name in MEASURED}
     scores: dict[str, Scores] = {}
     for number in given.only or range(2 if given.quick else len(folds)):
-        say(f"fold {number}: {len(folds[number])} documents to test on, {len(papers) - len(folds[number])} to learn")
-        for name, found in bench.fold(folds[number]).items():
+        held, test = folds[number], corpora.apart(papers, folds[number])
+        say(f"fold {number}: {len(papers) - len(held)} documents to learn from, {len(test)} of {len(held)} to test on")
+        for name, found in bench.fold(held, test).items():
             scores.setdefault(name, {}).update(found)
         shares.table(scores, given.seed)
         if given.json:
-            shares.write(given.json, scores, bench.plan, given.seed)
-    return 0
+            shares.write(given.json, scores, bench.plan, about, given.seed)
+
+
+def _folds(text: str) -> list[int]:
+    return [int(k) for k in text.split(",")]
+
+
+def _epsilons(text: str) -> list[float]:
+    found = [float(each) for each in text.split(",")]
+    if not all(0.0 < each < math.inf for each in found):
+        raise argparse.ArgumentTypeError(f"expected epsilons above 0, got {text}")
+    return found
 
 
 if __name__ == "__main__":

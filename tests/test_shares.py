@@ -1,0 +1,144 @@
+"""The arithmetic of `bench/utility.py`: what is kept of a gain, what is one table, which documents are tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learners.evaluate import Score
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+import corpora
+import shares
+from corpora import Paper
+from shares import BASELINE, CEILINGS, START, Scores
+
+ABOUT = {"domain": "receipts", "seed": 0}
+
+
+def row(*exact: int, lines: int = 10) -> Scores:
+    """Documents of ten lines of five characters; a line that is not exact has one edit."""
+    return {k: Score(lines, n, n, n, lines * 5, lines - n, lines * 5, lines - n) for k, n in enumerate(exact)}
+
+
+def scores() -> dict[str, Scores]:
+    """A gain of half of the lines at best, of which a round keeps three quarters, and one from a start of a half."""
+    return {BASELINE: row(2, 2, 2), START: row(4, 5, 6), "epsilon 8": row(6, 6, 6), CEILINGS[1]: row(7, 7, 7)}
+
+
+def test_kept_is_the_share_of_the_best_gain() -> None:
+    kept = shares.kept(scores(), 0)
+    assert kept["epsilon 8"]["exact_folded"] == pytest.approx([0.8, 0.8, 0.8])
+    assert kept["epsilon 8"]["cer"] == pytest.approx([0.8, 0.8, 0.8])
+    assert kept[START]["exact_folded"][0] == pytest.approx(0.6)
+    assert kept[START]["exact_folded"][1] < 0.6 < kept[START]["exact_folded"][2]
+
+
+def test_the_best_of_several_ceilings_counts() -> None:
+    found = scores() | {CEILINGS[2]: row(10, 10, 10), CEILINGS[0]: row(3, 3, 3)}
+    assert shares.kept(found, 0)["epsilon 8"]["exact_folded"][0] == pytest.approx(0.5)
+
+
+def test_a_ceiling_of_some_documents_is_no_ceiling_of_all() -> None:
+    found = scores() | {CEILINGS[2]: row(10, 10)}
+    assert shares.kept(found, 0)["epsilon 8"]["exact_folded"][0] == pytest.approx(0.8)
+    assert shares.kept(found, 0)[CEILINGS[2]]["exact_folded"][0] == pytest.approx(1.0)
+
+
+def test_the_table_tells_the_gain_over_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    shares.table(scores(), 0)
+    [line] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("epsilon 8")]
+    assert " 60.0 [+40.00 +40.00]" in line
+    assert " | +10.00 [" in line
+    assert "80% [ 80  80]" in line
+
+
+def left(path: Path, rows: dict[str, Scores], **about: object) -> Path:
+    shares.write(path, rows, {}, ABOUT | about, 0)
+    return path
+
+
+def test_runs_are_joined_and_their_draws_count_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, again = scores(), {name: scores()[name] for name in (BASELINE, START)} | {"epsilon 8": row(4, 4, 4)}
+    shares.join([left(tmp_path / "a", first), left(tmp_path / "b", again)], 0)
+    out = capsys.readouterr().out
+    assert "3 documents, 30 lines" in out
+    [line] = [each for each in out.splitlines() if each.startswith("epsilon 8")]
+    assert " 50.0 [" in line
+    assert "60% [ 60  60]" in line
+
+
+@pytest.mark.parametrize(("name", "value"), [("domain", "forms"), ("seed", 1)])
+def test_runs_of_other_things_are_not_joined(tmp_path: Path, name: str, value: object) -> None:
+    paths = [left(tmp_path / "a", scores()), left(tmp_path / "b", scores(), **{name: value})]
+    with pytest.raises(SystemExit, match=f"Expected runs of .* got {paths[1]} of .*{value}"):
+        shares.join(paths, 0)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", json.dumps({"documents": {}})])
+def test_what_no_run_left_is_named(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "a").write_text(text)
+    with pytest.raises(SystemExit, match=f"Expected a file that `--json` left, got {tmp_path / 'a'}"):
+        shares.join([tmp_path / "a"], 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--draws", "0"], "expected --draws of 1 at least, got 0"),
+        (["--only", "9"], "expected --only from 0 to 4, got 9"),
+        (["--epsilons", "8,-1"], "expected epsilons above 0, got 8,-1"),
+        (["--epsilons", "nan"], "expected epsilons above 0, got nan"),
+        (["--all", "--lines", "64"], "expected at most 16 lines with --all, got 64"),
+    ],
+)
+def test_arguments_are_looked_at_before_anything_is_trained(given: list[str], expected: str) -> None:
+    done = subprocess.run(
+        [sys.executable, shares.__file__.replace("shares", "utility"), *given], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+def paper(name: str, *lines: str) -> Paper:
+    image = np.zeros((48, 48, 3), np.uint8)
+    return Paper(name, tuple((image, text) for text in lines))
+
+
+ADDRESS = ("LOT 7, JALAN OF NOBODY", "12345 NOWHERE AT ALL", "TEL 1")
+
+
+def test_vendors_are_told_by_their_numbers_and_names() -> None:
+    papers = [
+        paper("a", "ALPHA TRADING", "(123456-X)"),
+        paper("b", "ALPHA  TRADING.", "9"),
+        paper("c", "BETA", "123456 - X"),
+        paper("d", "GAMMA STORE"),
+    ]
+    assert sorted(map(sorted, corpora.vendors(papers))) == [[0, 1, 2], [3]]
+
+
+def test_a_sister_company_is_not_tested_on() -> None:
+    papers = [
+        paper("a", "ONE TRADING", *ADDRESS),
+        paper("b", "TWO TRADING", ADDRESS[0].lower(), ADDRESS[1] + "."),
+        paper("c", "SIX TRADING", ADDRESS[0], "ANOTHER TOWN ALTOGETHER"),
+        paper("d", "FOUR STORE", *["-"] * 8, *ADDRESS),
+    ]
+    assert len(corpora.vendors(papers)) == 4
+    assert corpora.apart(papers, [1, 2, 3]) == [2, 3]
+    assert corpora.apart(papers, [0, 1]) == [0, 1]
+    assert corpora.apart([papers[0], papers[3]], [0]) == [0]
+
+
+def test_folds_hold_every_document_once_and_split_no_vendor() -> None:
+    papers = [paper(str(k), f"VENDOR {'ABCDEFG'[k % 7]} TRADING") for k in range(21)]
+    folds = corpora.folds(papers, 3, 0)
+    assert sorted(k for fold in folds for k in fold) == list(range(21))
+    assert all(len({j for j, fold in enumerate(folds) for k in fold if k % 7 == v}) == 1 for v in range(7))
