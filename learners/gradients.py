@@ -10,8 +10,10 @@ of a document's letters have one case, a letter's probability in its loss is tha
 and how much each of them moves is left to what the model sees.
 
 Small adapters see the frames one by one, so some documents share one backward pass, each with its own copy.
-Deep ones see whole lines and are large: a backward pass a document, lines of equal width side by side. No
-per-sample machinery either way: the copies are ordinary leaves of an ordinary graph.
+Deep ones see whole lines and are large: a backward pass a document, lines of equal width side by side. On a GPU every
+adapter takes a document at a time: how its kernels round may depend on what else is in a batch, and then one document
+would move the others' gradients, which nobody has charged. No per-sample machinery either way: the copies are
+ordinary leaves of an ordinary graph.
 """
 
 from __future__ import annotations
@@ -107,8 +109,9 @@ def document_gradients(
     parameters, gradients and CTC keep their precision.
     """
     chunk = chunk.to(theta.device)
-    parts = chunk.alone() if chunk.deep else iter((chunk,))
-    lower = theta.device.type == "cuda" if autocast is None else autocast
+    on_card = theta.device.type == "cuda"
+    parts = chunk.alone() if chunk.deep or on_card else iter((chunk,))
+    lower = on_card if autocast is None else autocast
     found = [_gradients(adapter, theta, part, losses, lower) for part in parts]
     return torch.cat(found) if len(found) > 1 else found[0]
 

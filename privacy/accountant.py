@@ -52,8 +52,11 @@ from typing import Any
 from privacy.gdp import check_delta, gaussian_epsilon, gaussian_mu
 
 GRID_BITS = 40
-MOST_NUMBERS = 1 << 26
-"""What the noise promises for "Discreteness": a sensitivity of 2^(GRID_BITS - 1) steps, so many numbers a release."""
+MOST_NUMBERS = 1 << 23
+"""What the noise promises for "Discreteness": a sensitivity of 2^(GRID_BITS - 1) steps, so many numbers a release.
+
+The clip's norm is proven for as many (`privacy.dpsgd`).
+"""
 
 KEPT = 0.999
 """The share of delta that the figures of this module may use."""

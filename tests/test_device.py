@@ -17,6 +17,7 @@ import torch
 import card
 from daemon import round
 from learners import catalogue, chunks, device, finetune, public_start
+from learners import gradients as chunk_gradients
 from learners import plan as planning
 from learners.adapters import ASCII, Charset
 from learners.catalogue import Looks
@@ -164,6 +165,21 @@ def test_what_is_remembered_of_documents_does_not_fill_a_card(weights_dir, gpu):
     kept = [*(frames for each in seen for frames in each.frames)]
     kept += [frames for each in chunks.cache(adapter, seen) for frames in each.inputs]
     assert {frames.device for frames in kept} == {device.CPU}
+
+
+def test_a_card_computes_each_documents_gradient_alone(weights_dir, monkeypatch, gpu):
+    """How its kernels round a batch is not known: one document must not move another one's gradient."""
+    together, gradients = [], chunk_gradients._gradients
+
+    def watched(adapter, theta, chunk, losses, lower):
+        together.append((theta.device.type, chunk.documents))
+        return gradients(adapter, theta, chunk, losses, lower)
+
+    monkeypatch.setattr(chunk_gradients, "_gradients", watched)
+    for on in (gpu, device.CPU):
+        ended(weights_dir, "head", on)
+    assert {count for kind, count in together if kind == "cuda"} == {1}
+    assert len(SLOTS) in {count for kind, count in together if kind == "cpu"}
 
 
 @pytest.mark.parametrize("forgotten", ["chunk", "merge"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -230,6 +231,33 @@ def test_a_documents_gradient_is_its_own(
     model: Recogniser, alphabet: Alphabet, documents: list[TrainDocument], name: str
 ) -> None:
     check_a_documents_gradient_is_its_own(Ours(model, alphabet, name), documents)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("name", ["bias", "head", "top"])
+def test_a_documents_gradient_is_its_own_whatever_the_threads(
+    model: Recogniser, alphabet: Alphabet, name: str, threads: int
+) -> None:
+    """Larger products are shared out among threads; the service takes all cores but one."""
+    ours, draws, before = Ours(model, alphabet, name), random.Random(threads), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        documents = [drawn_document(ours.adapter, draws) for _ in range(12)]
+        alone = torch.cat([ours.of([each]) for each in documents])
+        for _ in range(6):
+            chosen = draws.sample(range(12), draws.randint(2, 8))
+            assert torch.equal(ours.of([documents[k] for k in chosen]), alone[chosen])
+    finally:
+        torch.set_num_threads(before)
+
+
+def drawn_document(adapter: Adapter, draws: random.Random) -> Cached:
+    """One to five lines of random frames and texts."""
+    generator = torch.Generator().manual_seed(draws.getrandbits(32))
+    frames = [torch.randn(1, draws.randint(40, 97), 60, generator=generator) for _ in range(draws.randint(1, 5))]
+    classes = range(1, len(adapter.charset.classes))
+    texts = [tuple(draws.choices(classes, k=draws.randint(3, 18))) for _ in frames]
+    return Cached(tuple(adapter.inputs(each)[0] for each in frames), tuple(texts), draws.random() < 0.5)
 
 
 def test_a_documents_gradient_is_its_own_from_images(
