@@ -1,7 +1,7 @@
 # make demo   sets everything up and runs the real daemon over generated documents
 # make test   sets everything up and runs the tests
 # make check  ruff, mypy strict, import-linter, the unit's security score
-# make bench  prints every figure the docs state (needs real data: see bench/README.md)
+# make bench  runs every bench with its defaults (needs real data: see bench/README.md; docs/ names the options)
 
 PYTHON ?= python3.11
 VENV   := .venv

@@ -21,7 +21,7 @@ from learners.evaluate import Score
 Scores = dict[int, Score]
 BASELINE = "stock, ascii only"
 START = "public start"
-CEILINGS = ("without privacy", "whole neck without privacy", "all without privacy")
+CEILINGS = ("the same without noise", "whole neck without privacy", "all without privacy")
 RATES = ("exact_folded", "exact_spaceless", "cer", "cer_spaceless")
 
 

@@ -243,7 +243,7 @@ def table(found: Sequence[dict[str, Any]], device: str) -> None:
 def targets(name: str, times: dict[str, float], peak: dict[str, float]) -> dict[str, bool]:
     found = {f"ours <= {TARGETS[name]} plain": times["ours"] <= TARGETS[name]}
     if "plain" in peak and "ours" in peak:
-        found["peak memory <= plain"] = peak["ours"] <= peak["plain"]
+        found["peak memory <= plain, all documents at once"] = peak["ours"] <= peak["plain"]
     if "private part" in times and TARGETS[name] < 1.2:
         found["clipping, summing and noise <= 10% of plain"] = times["private part"] <= 0.1
     if "hooks" in times and name == "all":

@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--open", action="store_true", help="no character is shut out of what learns and of its model")
     parser.add_argument("--all", action="store_true", help="a row of all parameters: half an hour a fold")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
-    parser.add_argument("--brief", action="store_true", help="without the row of the same adapter without privacy")
+    parser.add_argument("--brief", action="store_true", help="without the row of the same round without noise")
     parser.add_argument("--no-start", action="store_true", help="from the released model, without the public start")
     parser.add_argument("--anchor", action="store_true", help="what epsilon 8 costs on generated documents")
     parser.add_argument("--cache", type=Path, help="keeps what the backbone says of lines, and the public start, here")

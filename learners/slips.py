@@ -2,7 +2,8 @@
 
 A slip has one printer (needle, thermal, or a laser's plain letters), one scan and one resolution, and lines drawn
 from what slips say: heads, numbers and dates, goods and prices, sums, addresses, courtesies. Lines are cut out as a
-detector would. The words are a till's anywhere; they were written down once, and no real slip was looked at.
+detector would. The words were written down once, and no real slip was looked at; Malaysia's company forms, currency
+and tax codes are among them, and the benches' receipts are Malaysian (`bench/starts.py` has what that is worth).
 """
 
 from __future__ import annotations

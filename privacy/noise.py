@@ -3,7 +3,8 @@
 Guarantees:
 
 * No noise without a debit. A `NoiseSource` is made from a `Debit`, and a `Debit` from a signed ledger entry.
-  It draws at most as often as the entry paid for, never with less noise, and one entry serves one source.
+  It draws at most as often as the entry paid for, never with less noise, and in a process one entry serves
+  one source.
 * The stream is ChaCha20 under 32 bytes of the operating system's randomness. Nothing can be drawn twice: a
   source has no state to save, so a round that starts again draws anew, against a new debit.
 * A draw is in whole grid steps, and so is what it is added to, an exact integer sum (`Grid`). The sensitivity
