@@ -17,6 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,21 +131,35 @@ def agreement() -> dict[str, float]:
     return found
 
 
+KINDS = 20
+"""Capacities of a pool that changes: 50 rounds of each, the same lifetime epsilon for the slots of each."""
+
+
+@cache
+def kind(number: int) -> RoundEvent:
+    rate = 0.02 + 0.025 * number
+    return RoundEvent(rate, accountant.calibrate(rate, 50, 4, CAP, DELTA), 50)
+
+
 SCHEDULES: dict[str, Callable[[int], RoundEvent]] = {
     "full batch, all different": lambda number: RoundEvent(1.0, 13.06 + number, 100),
     "tickets, all equal": lambda number: TICKET,
     "sampled, all different": lambda number: RoundEvent(0.25, 3.388 + number / 100, 100),
     "sampled and full batch": lambda number: (TICKET, FULL)[number % 2],
+    f"tickets, {KINDS} kinds": lambda number: kind(number * KINDS // ROUNDS % KINDS),
 }
 
 
 def odometer(schedule: str) -> dict[str, Any]:
     """Seconds for the first answer to each question; every slot but each tenth was in about four rounds."""
     event, asked = SCHEDULES[schedule], Odometer(CAP, DELTA)
+    events = [event(number) for number in range(ROUNDS)]
+    block = SLOTS // KINDS if schedule.endswith("kinds") else SLOTS  # no slot is in two kinds of tickets
     begun = time.process_time()
     for number in range(ROUNDS):
         first = SLOTS // ROUNDS * number
-        asked.charge([event(number)], ranges(slot for slot in range(first, min(first + 400, SLOTS)) if slot % 10))
+        after = min(first + 400, first // block * block + block)
+        asked.charge([events[number]], ranges(slot for slot in range(first, after) if slot % 10))
     charged = time.process_time() - begun
     questions: dict[str, Callable[[], object]] = {
         "worst": asked.worst,

@@ -117,9 +117,12 @@ def composed_mu(events: Iterable[RoundEvent]) -> float:
     return math.sqrt(math.fsum(mu(event) ** 2 for event in events))
 
 
-def epsilon(events: Sequence[RoundEvent], delta: float) -> float:
-    """The epsilon at `delta` of all the events together, for a unit that was in all; an upper bound."""
-    return _epsilon(merged(events), delta)
+def epsilon(events: Sequence[RoundEvent], delta: float, interval: float = _INTERVAL) -> float:
+    """The epsilon at `delta` of all the events together, for a unit that was in all; an upper bound.
+
+    A coarser `interval` is quicker and never lower; the closed form has none.
+    """
+    return _epsilon(merged(events), delta, interval)
 
 
 def merged(events: Iterable[RoundEvent]) -> Events:
@@ -131,11 +134,11 @@ def merged(events: Iterable[RoundEvent]) -> Events:
 
 
 @lru_cache(maxsize=65536)
-def _epsilon(events: Events, delta: float) -> float:
+def _epsilon(events: Events, delta: float, interval: float) -> float:
     check_delta(delta)
     if all(event.sample_rate == 1.0 for event in events):
         return discrete(events, KEPT * delta, lambda delta: gaussian_epsilon(composed_mu(events), delta))
-    return loss_distribution_epsilon(events, delta)
+    return loss_distribution_epsilon(events, delta, interval)
 
 
 def discrete(events: Events, delta: float, continuous: Callable[[float], float], size: int = 1) -> float:
@@ -156,28 +159,20 @@ def loss_distribution_epsilon(events: Iterable[RoundEvent], delta: float, interv
         raise ValueError(f"Expected delta >= {_SMALLEST_DELTA} with Poisson sampling, got {delta}.")
 
     def continuous(delta: float) -> float:
-        from dp_accounting import dp_event
+        from dp_accounting.pld import privacy_loss_distribution as pld
 
-        mechanisms: list[tuple[Any, int]] = []
+        from privacy.loss import sampled_gaussian
+
+        composed = pld.identity(interval)
         if full := [event for event in events if event.sample_rate == 1.0]:
-            mechanisms.append((dp_event.GaussianDpEvent(1.0 / composed_mu(full)), 1))
+            one = pld.from_gaussian_mechanism(1.0 / composed_mu(full), value_discretization_interval=interval)
+            composed = composed.compose(one)
         for event in (event for event in events if event.sample_rate < 1.0):
-            gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
-            mechanisms.append((dp_event.PoissonSampledDpEvent(event.sample_rate, gaussian), event.steps))
-        return _composed(mechanisms, interval, delta)
+            steps = sampled_gaussian(event.sample_rate, event.noise_multiplier, event.steps, interval)
+            composed = composed.compose(steps)
+        return float(composed.get_epsilon_for_delta(delta))
 
     return discrete(events, KEPT * delta, continuous)
-
-
-def _composed(mechanisms: Iterable[tuple[Any, int]], interval: float, delta: float) -> float:
-    """Epsilon of so many of each of dp-accounting's mechanisms, by loss distributions on a grid of `interval`."""
-    from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
-    from dp_accounting.privacy_accountant import NeighboringRelation
-
-    accountant = PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, interval)
-    for mechanism, count in mechanisms:
-        accountant.compose(mechanism, count)
-    return float(accountant.get_epsilon(delta))
 
 
 def calibrate(sample_rate: float, steps: int, rounds: int, epsilon: float, delta: float) -> float:
@@ -194,7 +189,7 @@ def calibrate(sample_rate: float, steps: int, rounds: int, epsilon: float, delta
         return RoundEvent(sample_rate, grains / _GRAIN, steps * rounds)
 
     def within(grains: int) -> bool:
-        return _epsilon((event(grains),), delta) <= epsilon
+        return _epsilon((event(grains),), delta, _INTERVAL) <= epsilon
 
     def surely_within(grains: int) -> bool:
         return loss_distribution_epsilon([event(grains)], delta, _SEARCH) <= epsilon
@@ -227,13 +222,15 @@ def group_epsilon(events: Iterable[RoundEvent], delta: float, size: int) -> floa
         if all(event.sample_rate == 1.0 for event in events):
             return gaussian_epsilon(size * composed_mu(events), delta)
         from dp_accounting import dp_event
+        from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
+        from dp_accounting.privacy_accountant import NeighboringRelation
 
-        present, mechanisms = range(size + 1), []
+        present, accountant = range(size + 1), PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, _GROUP)
         for event in events:
             rate, sigma = event.sample_rate, event.noise_multiplier
             chances = [math.comb(size, n) * rate**n * (1.0 - rate) ** (size - n) for n in present]
-            mechanisms.append((dp_event.MixtureOfGaussiansDpEvent(sigma, present, chances), event.steps))
-        return _composed(mechanisms, _GROUP, delta)
+            accountant.compose(dp_event.MixtureOfGaussiansDpEvent(sigma, present, chances), event.steps)
+        return float(accountant.get_epsilon(delta))
 
     return discrete(events, KEPT * delta, continuous, size)
 

@@ -2,9 +2,10 @@
 
 Pure. A slot's history is the multiset of the events that were charged to it, whatever became of the candidate
 they trained; `privacy.filters` says what it has spent. Slots with equal histories share one record. Full-batch
-histories have a closed form and mixed ones a sum; loss distributions, which take tenths of a second, are
-composed only for tickets, and of those only where a question turns on them. So over 100,000 slots and 1,000
-rounds a question takes well under a second.
+histories have a closed form and mixed ones a sum. Tickets that others dominate are left out, and the rest are
+compared by ever tighter bounds: a fine loss distribution, which takes tenths of a second, is composed only where
+a question turns on it. The answers are those of composing all. Over 100,000 slots and 1,000 rounds, tickets of
+20 kinds among them, a question took at most .65 processor seconds (`bench/noise.py`).
 """
 
 from __future__ import annotations
@@ -93,25 +94,27 @@ class Odometer:
 
     def worst_history(self) -> tuple[RoundEvent, ...]:
         """The events of the slot that has spent the most; empty when nothing was charged."""
-        full, tickets, mixed = self._extremes()
-        worst = max([*full, *mixed], key=self._epsilon, default=())
-        for history in tickets:
-            if filters.bound(history, self.cap, self.delta) > self._epsilon(worst):
-                worst = max(worst, history, key=self._epsilon)
-        return worst
+        histories = self.extremes()
+        if len(histories) < 2:
+            return histories[0] if histories else ()
+        tighter = {history: filters.bounds(history, self.cap, self.delta) for history in histories}
+        bounds = {history: next(tighter[history]) for history in histories}
+        while True:
+            dearest = max(bounds, key=bounds.__getitem__)
+            bound = next(tighter[dearest], None)
+            if bound is None:  # what it has spent is known, and no other's bound is above that
+                return dearest
+            bounds[dearest] = bound
 
     def extremes(self) -> tuple[tuple[RoundEvent, ...], ...]:
         """The histories of which one is the worst, whatever the measure (of several slots together, say)."""
-        return tuple(history for histories in self._extremes() for history in histories)
-
-    def _extremes(self) -> tuple[list[_History], list[_History], list[_History]]:
         full: list[_History] = []
         tickets: list[_History] = []
         mixed: list[_History] = []
         for history in (self._histories[number] for number in _present(self._of_slot)):
             of_its_rule = full if filters.is_full_batch(history) else tickets if len(history) == 1 else mixed
             of_its_rule.append(history)
-        return sorted(full, key=accountant.composed_mu)[-1:], _undominated(tickets), mixed
+        return (*sorted(full, key=accountant.composed_mu)[-1:], *_undominated(tickets), *mixed)
 
     def over(self, events: Sequence[RoundEvent], slots: Ranges) -> list[list[int]]:
         """Those of the slots that the events would carry past the cap, as ranges."""
@@ -120,10 +123,22 @@ class Odometer:
         before = np.zeros(len(where), dtype=np.int32)
         before[known] = self._of_slot[where[known]]
         after = {n: accountant.merged((*self._histories[n], *events)) for n in _present(before)}
+        passing = self._passing(after.values())
         passes = np.zeros(len(self._histories), dtype=np.bool_)
-        for number, history in after.items():
-            passes[number] = filters.passes(history, self.cap, self.delta)
+        passes[[number for number, history in after.items() if history in passing]] = True
         return ranges(where[passes[before]].tolist())
+
+    def _passing(self, histories: Iterable[_History]) -> set[_History]:
+        """Those past the cap; tickets that dominate others which pass do so too."""
+        passing: set[_History] = set()
+        tickets: list[RoundEvent] = []
+        for history in sorted(histories, key=lambda history: [event.steps for event in history]):
+            ticket = history[0] if filters.is_tickets(history) else None
+            dear = ticket is not None and any(_dominates(ticket, other) for other in tickets)
+            if dear or filters.passes(history, self.cap, self.delta):
+                passing.add(history)
+                tickets += [ticket] if ticket and not dear else []
+        return passing
 
     def would_exceed(self, events: Sequence[RoundEvent], slots: Ranges) -> bool:
         """Whether the events would carry any of the slots past the cap."""
@@ -174,10 +189,16 @@ def _present(numbers: npt.NDArray[np.int32]) -> list[int]:
     return np.flatnonzero(np.bincount(numbers)).tolist() if len(numbers) else []
 
 
+def _dominates(event: RoundEvent, other: RoundEvent) -> bool:
+    """Whether the first is the other with a higher rate, more steps and less noise, or as much: it has cost no less."""
+    at_least = event.sample_rate >= other.sample_rate and event.steps >= other.steps
+    return at_least and event.noise_multiplier <= other.noise_multiplier
+
+
 def _undominated(tickets: Iterable[_History]) -> list[_History]:
-    """Those than which no other has a higher rate, more steps and less noise all at once; the dearest are kept."""
+    """Those that no other dominates."""
     kept: list[RoundEvent] = []
     for [event] in sorted(tickets, key=lambda history: (-history[0].sample_rate, -history[0].steps)):
-        if not any(other.steps >= event.steps and other.noise_multiplier <= event.noise_multiplier for other in kept):
+        if not any(_dominates(other, event) for other in kept):
             kept.append(event)
     return [(event,) for event in kept]

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import dp_accounting
 import mpmath
+import numpy as np
 import pytest
 from dp_accounting import dp_event, rdp
+from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPrivacyLoss
 from scipy import optimize, stats
 
-from privacy import accountant, gdp
+from privacy import accountant, gdp, loss
 from privacy.accountant import RoundEvent
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
@@ -108,6 +110,41 @@ def test_zero_out_is_not_replacement() -> None:
     assert accountant.epsilon(SAMPLED, DELTA) == pytest.approx(figures["REPLACE_SPECIAL"], abs=1e-3)
     assert figures["ADD_OR_REMOVE_ONE"] == figures["REPLACE_SPECIAL"]
     assert figures["REPLACE_ONE"] > 1.5 * figures["REPLACE_SPECIAL"]
+
+
+@pytest.mark.parametrize("removed", [True, False])
+@pytest.mark.parametrize(("rate", "sigma"), [(0.02, 0.617), (0.25, 3.388), (0.5, 20.0), (0.999, 1.5), (1e-4, 1.0)])
+def test_the_deltas_of_a_step_are_dp_accountings(rate: float, sigma: float, removed: bool) -> None:
+    """All of them at once and one by one: to the last digit where the same mathematical library computes both."""
+    adjacency = AdjacencyType.REMOVE if removed else AdjacencyType.ADD
+    step = GaussianPrivacyLoss(sigma, sampling_prob=rate, adjacency_type=adjacency)
+    edge = math.log1p(-rate) if removed else -math.log1p(-rate)
+    epsilons = np.array([*np.arange(-2000, 2001) * 5e-3, edge, edge * (1 + 1e-12), edge * (1 - 1e-7)])
+    found = loss._deltas(step, rate, sigma, removed, epsilons)
+    assert found == pytest.approx(step.get_delta_for_epsilon(epsilons), rel=1e-12, abs=1e-15)
+    mutant = loss._deltas(step, rate, sigma, not removed, epsilons)
+    assert abs(mutant - found).max() > 1e-10
+
+
+@pytest.mark.parametrize("interval", [1e-3, 1e-4])
+@pytest.mark.parametrize("events", [SAMPLED, SPARSE, MIXED])
+def test_loss_distributions_are_dp_accountings(events: list[RoundEvent], interval: float) -> None:
+    relation = dp_accounting.NeighboringRelation.REPLACE_SPECIAL
+    other = dp_accounting.pld.PLDAccountant(relation, interval)
+    if full := [event for event in events if event.sample_rate == 1.0]:
+        other.compose(dp_event.GaussianDpEvent(1.0 / accountant.composed_mu(full)))
+    for event in (event for event in events if event.sample_rate < 1.0):
+        gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
+        other.compose(dp_event.PoissonSampledDpEvent(event.sample_rate, gaussian), event.steps)
+    expected = other.get_epsilon(0.999 * DELTA * (1 - 1e-9)) + 1e-9
+    assert accountant.loss_distribution_epsilon(events, DELTA, interval) == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_coarser_grid_is_never_lower() -> None:
+    for events in (SAMPLED, SPARSE, [RoundEvent(0.02, 0.617, 200)]):
+        figures = [accountant.epsilon(events, DELTA, interval) for interval in (1e-4, 7e-4, 3e-3, 2e-2)]
+        assert figures == sorted(figures)
+        assert figures[2] < figures[0] + 2e-5 * events[0].steps
 
 
 def test_order_and_splitting_do_not_count() -> None:

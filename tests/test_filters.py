@@ -104,6 +104,9 @@ def test_passing_the_cap_is_to_have_spent_more(monkeypatch: pytest.MonkeyPatch) 
     for _ in range(40):
         history = [draw.choice([TICKET, TICKET, OTHER, FULL[0]]) for _ in range(draw.randint(1, 6))]
         assert filters.passes(history, CAP, DELTA) == (spent(*history) > CAP), history
+    for history in ([TICKET] * 4, [OTHER] * 4, [TICKET, OTHER], FULL):
+        bounds = list(filters.bounds(history, CAP, DELTA))
+        assert min(bounds) == bounds[-1] == spent(*history)
     monkeypatch.setattr(accountant, "epsilon", lambda *_: pytest.fail("loss distributions were composed"))
     assert not filters.passes([TICKET], CAP, DELTA), "the bound is enough"
     assert filters.passes([TICKET, OTHER] * 9, CAP, DELTA)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import replace
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy import accountant, filters
+from privacy import odometer as odometer_module
 from privacy.accountant import RoundEvent
 from privacy.errors import BudgetExhausted
 from privacy.ledger import Ledger
@@ -102,17 +104,30 @@ def test_it_is_the_sum_of_a_ledger(tmp_path: Path) -> None:
     assert odometer.epsilon_of(15) == 0.0
 
 
-def _window(number: int) -> list[list[int]]:
-    """Round `number` of 1,000: 360 of 100,000 slots, a window that slides by 90, every tenth slot held out."""
-    first = 100 * number
-    return ranges(slot for slot in range(first, min(first + 400, 100_000)) if slot % 10)
+def _window(number: int, block: int = 100_000) -> list[list[int]]:
+    """Round `number` of 1,000: 360 of 100,000 slots, a window that slides by 90, every tenth slot held out.
 
+    None reaches into the next block of slots.
+    """
+    first = 100 * number
+    return ranges(slot for slot in range(first, min(first + 400, first // block * block + block)) if slot % 10)
+
+
+KINDS = [
+    RoundEvent(rate, noise, 50)  # accountant.calibrate(rate, 50, 4, 8.0, DELTA)
+    for rate, noise in [
+        *[(0.02, 0.617), (0.045, 0.802), (0.07, 0.984), (0.095, 1.174), (0.12, 1.372), (0.145, 1.577)],
+        *[(0.17, 1.786), (0.195, 1.999), (0.22, 2.215), (0.245, 2.433)],
+    ]
+]
+"""Of a pool whose capacity changed: four of each make a lifetime."""
 
 SCHEDULES = {
     "full batch, all different": lambda number: RoundEvent(1.0, ROUND.noise_multiplier + number, 100),
     "tickets, all equal": lambda number: TICKET,
     "sampled, all different": lambda number: RoundEvent(0.25, TICKET.noise_multiplier + number / 100, 100),
     "sampled and full batch": lambda number: (TICKET, ROUND)[number % 2],
+    "tickets, ten kinds": lambda number: KINDS[number % 1000 // 100],
 }
 
 
@@ -121,17 +136,17 @@ def test_a_question_over_a_thousand_rounds_and_100_000_slots_composes_next_to_no
     schedule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What takes time is a composition of loss distributions (a second at most): `bench/noise.py` has the times."""
-    composed: list[Sequence[RoundEvent]] = []
+    composed: list[float] = []
     compose = accountant.loss_distribution_epsilon
 
-    def counted(events: Sequence[RoundEvent], delta: float) -> float:
-        composed.append(events)
-        return compose(events, delta)
+    def counted(events: Sequence[RoundEvent], delta: float, interval: float) -> float:
+        composed.append(interval)
+        return compose(events, delta, interval)
 
     monkeypatch.setattr(accountant, "loss_distribution_epsilon", counted)
     odometer = Odometer(8.0, DELTA)
     for number in range(1000):
-        odometer.charge([SCHEDULES[schedule](number)], _window(number))
+        odometer.charge([SCHEDULES[schedule](number)], _window(number, 10_000 if "kinds" in schedule else 100_000))
     event = SCHEDULES[schedule](999)
     for question in (
         odometer.worst,
@@ -142,8 +157,55 @@ def test_a_question_over_a_thousand_rounds_and_100_000_slots_composes_next_to_no
         accountant._epsilon.cache_clear()
         composed.clear()
         question()
-        assert len(composed) <= 2
+        assert composed.count(accountant._INTERVAL) <= 2
+        assert len(composed) <= 2 + 2 * len(KINDS)
     assert len(odometer._histories) < 5000
+
+
+def check_the_dearest_of_many_kinds_is_found() -> None:
+    """Against composing all of them, every kind but one having spent all but the same, in whatever order."""
+    lifetimes = [replace(kind, steps=200) for kind in KINDS[3:]]
+    for dearest in range(len(lifetimes)):
+        odometer = Odometer(8.0, DELTA)
+        for number, event in enumerate(lifetimes):
+            noise = event.noise_multiplier - (0.001 if number == dearest else 0.0)
+            odometer.charge([replace(event, noise_multiplier=noise)], [[number, number + 1]])
+        truth = [odometer.epsilon_of(slot) for slot in range(len(lifetimes))]
+        assert odometer.worst() == max(truth)
+        assert odometer.worst_history() == odometer._histories[odometer._of_slot[truth.index(max(truth))]]
+        assert odometer.over([], [[0, len(truth)]]) == ranges(n for n, spent in enumerate(truth) if spent > 8.0)
+
+
+def test_the_dearest_of_many_kinds_is_found() -> None:
+    check_the_dearest_of_many_kinds_is_found()
+
+
+def test_it_would_be_seen_if_a_kind_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = odometer_module._undominated
+    for kept in (slice(1, None), slice(None, -1), slice(None, None, 2)):
+        monkeypatch.setattr(odometer_module, "_undominated", lambda tickets, kept=kept: whole(tickets)[kept])
+        with pytest.raises(AssertionError):
+            check_the_dearest_of_many_kinds_is_found()
+
+
+def test_it_would_be_seen_if_a_bound_was_taken_for_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds = filters.bounds
+    for used in (1, 2):  # the Renyi bound alone ranks the kinds wrongly, and so may the coarsest grid
+        monkeypatch.setattr(filters, "bounds", lambda *asked, used=used: islice(bounds(*asked), used))
+        with pytest.raises(AssertionError):
+            check_the_dearest_of_many_kinds_is_found()
+
+
+def test_of_tickets_past_the_cap_the_dearer_ones_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    odometer = Odometer(6.0, DELTA)  # it was 8
+    for number in range(30):
+        odometer.charge([TICKET], [[0, number + 1]])
+    computed: list[tuple[RoundEvent, ...]] = []
+    passes = filters.passes
+    monkeypatch.setattr(filters, "passes", lambda events, *rest: computed.append(events) or passes(events, *rest))
+    over = odometer.over([TICKET], [[0, 40]])
+    assert over == [[0, 29]], "two tickets fit under 6"
+    assert [history[0].steps for history in computed] == [100, 200, 300]
 
 
 def test_what_has_spent_most_is_found_among_all_rules() -> None:
