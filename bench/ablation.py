@@ -7,12 +7,14 @@ A round of the adapter `head` from the released model over the whole lifetime (d
 with one thing changed: the optimiser, how its rate moves, the mean of the iterates, clip, steps, rehearsal, the adapter
 and how many of its numbers learn, dropout, the model's precision, and what a document's gradient is the mean of
 (`copies`: augmentation multiplicity, De et al., arXiv 2204.13650: each line also as it would look moved, paler or
-noisier, or with a wider edge, all inside the one clip of its document). With --start the same from the public start
-(`learners.public_start`), and then how far towards its end a round goes is one more choice. All cost the same epsilon,
-but for "median clip": that looks at the private norms for nothing, so it is more than a private quantile (Andrew et
-al., arXiv 1905.03871) could give. Each round is run whatever a plan would say to its noise. In brackets the difference
-in exact lines from the round as it ships, 95% by document, over all draws of the noise. Needs the released weights, no
-other data; --cache keeps what the backbone says of lines, and the public start.
+noisier, or with a wider edge, all inside the one clip of its document); and the same labels typed off in capitals or in
+small letters, whatever the print, with the loss that ships, which takes no case from them, or "taught". With --start
+the same from the public start (`learners.public_start`), and then how far towards its end a round goes is one more
+choice. All cost the same epsilon, but for "median clip": that looks at the private norms for nothing, so it is more
+than a private quantile (Andrew et al., arXiv 1905.03871) could give. Each round is run whatever a plan would say to its
+noise. Lines are exact case-folded, and "cased" as they are. In brackets the difference from the round as it ships, 95%
+by document, over all draws of the noise. Needs the released weights, no other data; --cache keeps what the backbone
+says of lines, and the public start.
 """
 
 from __future__ import annotations
@@ -86,11 +88,13 @@ def main() -> int:
 
 def _row(name: str, shipped: Scores, scores: Scores, more: str = "") -> dict[str, float]:
     """Prints how well a recipe's models read, and beside the one that ships."""
-    apart = evaluate.compare(shipped, scores, "exact_folded", 0)
-    exact, cer = (evaluate.total(scores).rates[rate] for rate in ("exact_folded", "cer"))
-    interval = f"[{100 * apart.low:+.1f}, {100 * apart.high:+.1f}]"
-    print(f"{name:22} exact {100 * exact:.1f} {interval}, CER {100 * cer:.2f}{more}", flush=True)
-    return {"exact": exact, "low": apart.low, "high": apart.high, "cer": cer}
+    rates, row, shown = evaluate.total(scores).rates, {}, []
+    for said, rate in (("exact", "exact_folded"), ("cased", "exact")):
+        apart = evaluate.compare(shipped, scores, rate, 0)
+        row |= {said: rates[rate], f"{said}_low": apart.low, f"{said}_high": apart.high}
+        shown.append(f"{said} {100 * rates[rate]:.1f} [{100 * apart.low:+.1f}, {100 * apart.high:+.1f}]")
+    print(f"{name:22} {', '.join(shown)}, CER {100 * rates['cer']:.2f}{more}", flush=True)
+    return row | {"cer": rates["cer"]}
 
 
 class Labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from learners import finetune
 from learners.adapters import Adapter
 from learners.catalogue import start_gradients
-from learners.chunks import Seen, cache
+from learners.chunks import Cached, Seen, cache
 from learners.gradients import gradient_blocks
 from learners.plan import Plan
 from learners.recipes import TAUGHT
@@ -51,6 +51,10 @@ class Recipe:
     """While it learns the model runs in bfloat16, as it does on a GPU."""
     part: float | None = None
     """How far towards where learning ended the candidate stands; None for the plan's."""
+    typed: Callable[[str], str] = str
+    """How the labels that are learned from were typed off, whatever the print; the tests keep the truth."""
+    at_their_word: bool = False
+    """Labels of one case teach the case, as others do."""
 
     def changed(self, plan: Plan) -> Plan:
         """The plan with this recipe's numbers, at the same epsilon."""
@@ -95,6 +99,10 @@ RECIPES = {
     "norm": Recipe(adapter="norm"),
     "norm at rate / 2": Recipe(adapter="norm", rate=0.5),
     "lora": Recipe(adapter="lora"),
+    "capitals": Recipe(typed=str.upper),
+    "capitals taught": Recipe(typed=str.upper, at_their_word=True),
+    "small letters": Recipe(typed=str.lower),
+    "small letters taught": Recipe(typed=str.lower, at_their_word=True),
 }
 FROM_START = {
     "all the way": Recipe(part=1.0),
@@ -118,13 +126,13 @@ def learn(plan: Plan, recipe: Recipe, adapter: Adapter, documents: Sequence[Seen
         optimiser = torch.optim.AdamW([theta], betas=finetune.BETAS, weight_decay=recipe.weight_decay)
     averaged = max(1, round(recipe.averaged * plan.steps))
     warm, mean = max(1, round(recipe.warm_up * plan.steps)), torch.zeros(adapter.size)
-    cached = cache(adapter, documents)
+    cached = remembered(adapter, documents, recipe)
     for step in range(plan.steps):
         at = theta.detach()
         left = (plan.steps - step) / (plan.steps - warm) if recipe.decay else 1.0
         optimiser.param_groups[0]["lr"] = plan.learning_rate * min(1.0, (step + 1) / warm, left)
         if recipe.dropout:
-            cached = cache(adapter, dropped(documents, recipe.dropout, step))
+            cached = remembered(adapter, dropped(documents, recipe.dropout, step), recipe)
         blocks = list(gradient_blocks(adapter, at, cached))
         clip = plan.max_grad_norm if recipe.clip else float(torch.cat([each.norm(dim=1) for each in blocks]).median())
         theta.grad = rehearsal.gradient(at) + private_gradient(
@@ -139,6 +147,13 @@ def learn(plan: Plan, recipe: Recipe, adapter: Adapter, documents: Sequence[Seen
         if step >= plan.steps - averaged:
             mean += theta.detach() / averaged
     return mean
+
+
+def remembered(adapter: Adapter, documents: Sequence[Seen], recipe: Recipe) -> list[Cached]:
+    """What a round remembers of the documents, their labels typed as the recipe says."""
+    typed = [replace(seen, texts=tuple(map(recipe.typed, seen.texts))) for seen in documents]
+    found = cache(adapter, typed)
+    return [replace(each, one_case=False) for each in found] if recipe.at_their_word else found
 
 
 def dropped(documents: Sequence[Seen], rate: float, step: int) -> Sequence[Seen]:

@@ -17,7 +17,7 @@ from models.recogniser import Recogniser
 from privacy.noise import Debit, NoiseSource
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
-from ablation_round import RECIPES, dropped, learn
+from ablation_round import RECIPES, dropped, learn, remembered
 from precision import Precise
 
 PLAN = Plan(
@@ -79,3 +79,16 @@ def test_the_lower_precision_is_that_of_autocast(head: HeadAdapter) -> None:
     lower = document_gradients(Precise(head, bfloat16=True), theta, chunk)
     assert torch.equal(lower, document_gradients(head, theta, chunk, autocast=True))
     assert not torch.equal(lower, document_gradients(head, theta, chunk))
+
+
+def test_labels_are_typed_as_a_recipe_says_and_the_case_is_taught_by_those_at_their_word(head: HeadAdapter) -> None:
+    names = "as it ships", "capitals", "capitals taught"
+    shipped, blind, taught = (remembered(head, documents(1, 2), RECIPES[name]) for name in names)
+    assert [[each.one_case for each in one] for one in (shipped, blind, taught)] == [
+        [False] * 2,
+        [True] * 2,
+        [False] * 2,
+    ]
+    capitals = tuple(tuple(head.charset.local[c] for c in text) for text in ("AB 1", "C"))
+    assert shipped[0].targets != capitals
+    assert blind[0].targets == taught[0].targets == capitals

@@ -16,10 +16,9 @@ from torch.func import functional_call
 from torch.nn import functional
 
 import knees
-from learners import gradients
 from learners.adapters import ASCII, Adapter, Charset
 from learners.batches import to_tensor
-from learners.chunks import Cached, Chunk, cache, collate, look
+from learners.chunks import Cached, cache, collate, look
 from learners.gradients import document_drifts, document_gradients, document_losses, gradient_blocks
 from learners.lines import TrainDocument, TrainLine, document
 from models import recogniser, weights
@@ -123,38 +122,6 @@ def test_gradients_from_images_are_the_references(
         assert sum(int((a != b).sum()) for a, b in zip(taken, own, strict=True)) < 10  # of millions
     assert statistics.median(apart) < 1e-5
     assert max(apart) < 3e-5
-
-
-def both_cases_count(lp: torch.Tensor, adapter: Adapter, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor]:
-    """A mutant: each case has the probability of both, so that they sum to more than one."""
-    small, capital = adapter.charset.cases
-    either, blind = torch.logaddexp(lp[:, small], lp[:, capital]), lp.clone()
-    blind[:, small], blind[:, capital] = either, either
-    return blind, chunk.targets
-
-
-@pytest.mark.parametrize("mutant", [None, both_cases_count])
-def test_where_the_case_is_unknown_the_gradient_is_still_that_of_the_loss(
-    model: Recogniser,
-    alphabet: Alphabet,
-    documents: list[TrainDocument],
-    monkeypatch: pytest.MonkeyPatch,
-    mutant: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None,
-) -> None:
-    """Central differences in float64."""
-    if mutant:
-        monkeypatch.setattr(gradients, "_case_blind", mutant)
-    ours = Ours(model, alphabet, "head")
-    batch = [replace(each, one_case=True) for each in cache(ours.adapter, look(model, documents[:1]))]
-    chunk, theta = collate(batch, torch.float64), ours.theta.double()
-    gradient = document_gradients(ours.adapter, theta, chunk)[0]
-
-    def loss(at: torch.Tensor) -> float:
-        return float(document_losses(ours.adapter, at.unsqueeze(0), chunk))
-
-    way = gradient / gradient.norm()
-    slope = (loss(theta + 1e-5 * way) - loss(theta - 1e-5 * way)) / 2e-5
-    assert (slope == pytest.approx(float(gradient @ way), rel=1e-4)) == (mutant is None)
 
 
 # A document's gradient is its own. The way that ships passes; each mutant, a way of batching that is common, fails.

@@ -1,21 +1,28 @@
-"""Labels that carry one case only do not teach the case."""
+"""Labels that carry one case only do not teach the case, and their gradient is that of a float64 reference."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.func import functional_call
 
-from learners.adapters import ASCII, Charset, HeadAdapter
-from learners.chunks import Cached, cache, collate, look, one_case
+from learners import gradients
+from learners.adapters import ASCII, CLOSED_BIAS, Adapter, Charset, HeadAdapter
+from learners.batches import to_tensor
+from learners.chunks import Cached, Chunk, cache, collate, look, one_case
 from learners.gradients import document_gradients, document_losses
 from learners.lines import TrainDocument, TrainLine, document
 from models import recogniser, weights
-from models.ctc import Alphabet
+from models.ctc import BLANK, Alphabet
+from models.recogniser import Recogniser
 from privacy.page import Image
+from test_adapters import ADAPTERS, moved
 
 
 @pytest.mark.parametrize(
@@ -84,3 +91,149 @@ def test_a_document_with_one_case_does_not_blind_its_neighbour(
     together = document_gradients(adapter, theta, collate([upper, mixed]))
     assert torch.equal(together[1], document_gradients(adapter, theta, collate([mixed]))[0])
     assert torch.equal(together[0], document_gradients(adapter, theta, collate([upper]))[0])
+
+
+# The gradient, against a reference that shares nothing with ours but the model: CTC's own recurrence in float64.
+
+
+def ctc(emissions: Tensor, follows: list[bool]) -> Tensor:
+    """Graves et al. (2006), equations 6 to 8, in log space; every alignment's probability is summed.
+
+    `emissions` `(T, characters + 1)` in nats, the blank's first; `follows[k]`: whether character k may come without a
+    blank between it and the one before.
+    """
+    states = [0] + [state for k in range(1, emissions.shape[1]) for state in (k, 0)]
+    never = emissions.new_full((1,), -1e30)
+    skips = torch.tensor([k > 0 and follows[k - 1] for k in states])
+    alpha = torch.cat([emissions[0, states[:2]], never.expand(len(states) - 2)])
+    for frame in emissions[1:]:
+        step, skip = torch.cat([never, alpha[:-1]]), torch.cat([never, never, alpha[:-2]])
+        skip = torch.where(skips, skip, never)
+        alpha = torch.stack([alpha, step, skip]).logsumexp(0) + frame[states]
+    return -alpha[-2:].logsumexp(0)
+
+
+def reference(double: Recogniser, alphabet: Alphabet, adapter: Adapter, theta: Tensor, taught: TrainDocument) -> Tensor:
+    """The merged model in float64, from the pixels to the full softmax, a line and a character at a time."""
+    start, losses = theta.double().requires_grad_(), []
+    merged = dict(double.named_parameters()) | adapter.merge(start)
+    blind = one_case([line.text for line in taught.lines])
+    for line in taught.lines:
+        scores = functional_call(double, merged, (to_tensor(line.image)[None].double(),))[0].log_softmax(1)
+        ways = [{c.lower(), c.upper()} if blind else {c} for c in line.text]
+        columns = [scores[:, [alphabet.encode(c)[0] for c in sorted(way)]].logsumexp(1) for way in ways]
+        follows = [k > 0 and ways[k] != ways[k - 1] for k in range(len(ways))]
+        losses.append(ctc(torch.stack([scores[:, BLANK], *columns], dim=1), follows) / len(ways))
+    (found,) = torch.autograd.grad(torch.stack(losses).mean(), start)
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(weights_dir: Path) -> Recogniser:
+    return recogniser.load(weights_dir / "rec.onnx")
+
+
+@pytest.fixture(scope="module")
+def alphabet(weights_dir: Path) -> Alphabet:
+    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
+
+
+@pytest.fixture(scope="module")
+def documents(draw_lines: Callable[[int], list[tuple[Image, str]]]) -> list[TrainDocument]:
+    """Print with both cases, typed in capitals, in small letters and as it is.
+
+    The last has two lines: the first of them alone is read nearly as typed, and float32 leaves 1.5e-5 of its gradient.
+    """
+    pairs = draw_lines(6)
+    parts: list[tuple[Callable[[str], str], list[tuple[Image, str]]]]
+    parts = [(str.upper, pairs[:2]), (str.lower, pairs[2:4]), (str, pairs[4:])]
+    made = [document(k, [(image, typed(text)) for image, text in part]) for k, (typed, part) in enumerate(parts)]
+    found = [each for each in made if each is not None]
+    assert [one_case([line.text for line in each.lines]) for each in found] == [True, True, False]
+    return found
+
+
+Gradients = Callable[[str, bool], tuple[Tensor, Tensor]]
+"""From an adapter's name, and whether its charset is closed, to the documents' gradients and the reference's."""
+
+
+@pytest.fixture(scope="module")
+def compared(model: Recogniser, alphabet: Alphabet, documents: list[TrainDocument]) -> Gradients:
+    double, truths = copy.deepcopy(model).double(), dict[tuple[str, bool], Tensor]()
+
+    def found(name: str, closed: bool) -> tuple[Tensor, Tensor]:
+        charset = Charset.of(ASCII, alphabet, closed)
+        ours, theirs = ADAPTERS[name](model, charset), ADAPTERS[name](double, charset)
+        theta = 0.1 * moved(ours)
+        if (name, closed) not in truths:
+            rows = [reference(double, alphabet, theirs, theta, each) for each in documents]
+            truths[name, closed] = torch.stack(rows)
+        batch = cache(ours, look(model, documents, depth=ours.depth))
+        return document_gradients(ours, theta, collate(batch)), truths[name, closed]
+
+    return found
+
+
+def apart(found: Tensor, truth: Tensor) -> list[float]:
+    """Of each document, relative to the reference's norm."""
+    distances: list[float] = ((found.double() - truth).norm(dim=1) / truth.norm(dim=1)).tolist()
+    return distances
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+@pytest.mark.parametrize("name", ["bias", "head", "top", "neck and head"])
+def test_gradients_are_the_references_where_a_letter_is_both_its_cases(
+    compared: Gradients, name: str, closed: bool
+) -> None:
+    """In float32 to 1e-5, away from the start, beside a document that is taken by the letter."""
+    found, truth = compared(name, closed)
+    assert max(apart(found, truth)) < 1e-5
+    assert min(apart(found, 1.0001 * truth)) > 1e-5
+
+
+def mutant(
+    *, summed: bool = True, emptied: bool = True, both: bool = False, targets: bool = True, all_lines: bool = False
+) -> Callable[[Tensor, Adapter, Chunk], tuple[Tensor, Tensor]]:
+    """`_case_blind` written another way; with a step left out, or one too many, it is wrong."""
+
+    def blind(lp: Tensor, adapter: Adapter, chunk: Chunk) -> tuple[Tensor, Tensor]:
+        small, capital = adapter.charset.cases
+        small_of, folded, aimed = dict(zip(capital, small, strict=True)), lp.clone(), chunk.targets.clone()
+        lines = torch.ones_like(chunk.one_case) if all_lines else chunk.one_case
+        at = lines[torch.repeat_interleave(chunk.frames)].unsqueeze(1)
+        either = torch.logaddexp(lp[:, small], lp[:, capital])
+        folded[:, small] = torch.where(at, either, lp[:, small]) if summed else lp[:, small]
+        if both:
+            folded[:, capital] = torch.where(at, either, lp[:, capital])
+        elif emptied:
+            folded[:, capital] = torch.where(at, lp.new_tensor(CLOSED_BIAS), lp[:, capital])
+        for k in torch.nonzero(lines[torch.repeat_interleave(chunk.lengths)]).flatten().tolist() if targets else ():
+            aimed[k] = small_of.get(int(aimed[k]), int(aimed[k]))
+        return folded, aimed
+
+    return blind
+
+
+def test_another_way_to_write_the_loss_passes(compared: Gradients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradients, "_case_blind", mutant())
+    assert max(apart(*compared("head", True))) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"emptied": False}, id="the capital's class left in place"),
+        pytest.param({"both": True, "targets": False}, id="each case has the probability of both"),
+        pytest.param({"summed": False, "emptied": False}, id="the targets alone are folded"),
+        pytest.param({"targets": False}, id="the probabilities alone are folded"),
+        pytest.param({"summed": False}, id="the capital's probability thrown away"),
+        pytest.param({"summed": False, "emptied": False, "targets": False}, id="taken by the letter"),
+        pytest.param({"all_lines": True}, id="the neighbour's case is not taught either"),
+    ],
+)
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+def test_each_wrong_loss_is_seen(
+    compared: Gradients, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, bool], closed: bool
+) -> None:
+    monkeypatch.setattr(gradients, "_case_blind", mutant(**wrong))
+    assert max(apart(*compared("head", closed))) > 1e-4
