@@ -38,7 +38,7 @@ def load(domain: str, data: Path, count: int, seed: int) -> list[Paper]:
     if domain == "labels":
         return [label(seed * 1_000_000 + k) for k in range(count)]
     folder = data / domain
-    if not (folder / "lines.tsv").is_file():
+    if not all((folder / name).is_file() for name in ("lines.tsv", "lines.zip")):
         sys.exit(f"Expected {folder}/lines.tsv and lines.zip; name the data with --data DIR.")
     by_document: dict[str, list[tuple[Image, str]]] = defaultdict(list)
     with zipfile.ZipFile(folder / "lines.zip") as images, (folder / "lines.tsv").open(encoding="utf-8") as table:
@@ -61,7 +61,7 @@ def folds(papers: Sequence[Paper], count: int, seed: int) -> list[list[int]]:
 
 
 def apart(papers: Sequence[Paper], held: Sequence[int]) -> list[int]:
-    """Those of the held-out documents that share fewer than two of their first eight lines with any other one outside.
+    """Those of the held-out documents that share fewer than two of their first eight lines with each one outside.
 
     Sister companies have numbers and names of their own and one address and layout. Lines count as shared from twelve
     letters and digits on, whatever their case and punctuation.

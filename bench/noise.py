@@ -163,8 +163,9 @@ def odometer(schedule: str) -> dict[str, Any]:
     charged = time.process_time() - begun
     questions: dict[str, Callable[[], object]] = {
         "worst": asked.worst,
-        "one slot": lambda: asked.epsilon_of(SLOTS // 2),
+        "one slot": lambda: asked.epsilon_of(SLOTS // 2 + 1),
         "another round for all": lambda: asked.would_exceed([event(ROUNDS)], [[0, SLOTS]]),
+        "who is past the cap": lambda: asked.over([], [[0, SLOTS]]),
         "who of the last 2,000": lambda: asked.over([event(ROUNDS)], [[SLOTS - 2000, SLOTS]]),
     }
     seconds = {}

@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +28,13 @@ RATES = ("exact_folded", "exact_spaceless", "cer", "cer_spaceless")
 def kept(scores: dict[str, Scores], seed: int, resamples: int = 4000) -> dict[str, dict[str, list[float]]]:
     """Share of the best non-private gain over the baseline, with its interval, a rate at a time.
 
-    Of the ceilings that have all documents of a row; if none has, over those that they have.
+    Of the ceilings that have all documents of a row; a row that no ceiling has all of is left out.
     """
     there = [scores[name] for name in CEILINGS if name in scores]
     found: dict[str, dict[str, list[float]]] = {}
-    for name in scores.keys() - {BASELINE} if there else ():
-        ceilings = [each for each in there if each.keys() >= scores[name].keys()] or there
-        documents = sorted(set(scores[name]).intersection(*ceilings))
-        if len(documents) < 2:
+    for name in scores.keys() - {BASELINE}:
+        ceilings, documents = [each for each in there if each.keys() >= scores[name].keys()], sorted(scores[name])
+        if not ceilings or len(documents) < 2:
             continue
         picks = np.random.default_rng(seed).integers(0, len(documents), (resamples, len(documents)))
         chosen = np.vstack([np.arange(len(documents)), picks])
@@ -103,25 +102,41 @@ def write(
 def join(paths: Sequence[Path], seed: int) -> None:
     """The table of several runs' documents together; what several runs drew for one document counts together.
 
-    Exits, naming the file, where one can't be read or measured something else than the first.
+    Exits, naming the file, where one is named twice, can't be read or measured something else than the first.
     """
     scores: dict[str, Scores] = {}
     about: object = None
-    for path in paths:
-        try:
-            kept_there = json.loads(path.read_text())
-            measured, documents = kept_there["about"], kept_there["documents"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            sys.exit(f"Expected a file that `--json` left, got {path}: {type(error).__name__}: {error}.")
-        about = about or measured
+    for k, path in enumerate(paths):
+        if path in paths[:k]:
+            sys.exit(f"Expected each file once, got {path} twice.")
+        measured, rows = _read(path)
+        about = measured if k == 0 else about
         if measured != about:
             sys.exit(f"Expected runs of {about}, as {paths[0]} is, got {path} of {measured}.")
-        for name, found in documents.items():
+        for name, found in rows.items():
             row = scores.setdefault(name, {})
-            for k, counts in found.items():
-                drawn = Score() if name == BASELINE else row.get(int(k), Score())
-                row[int(k)] = drawn + Score(*counts)
+            for document, counts in found.items():
+                row[document] = counts if name == BASELINE else row.get(document, Score()) + counts
     table({name: _even(scores[BASELINE], found) for name, found in scores.items()}, seed)
+
+
+def _read(path: Path) -> tuple[object, dict[str, Scores]]:
+    """What a run measured, and its rows. Exits where `write` did not leave them."""
+    try:
+        left = json.loads(path.read_text())
+        rows = {name: {int(k): _score(counts) for k, counts in row.items()} for name, row in left["documents"].items()}
+        about, known = left["about"], rows[BASELINE].keys()
+        if not all(row.keys() <= known for row in rows.values()):
+            raise ValueError("documents that the baseline has not")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        sys.exit(f"Expected a file that `--json` left, got {path}: {type(error).__name__}: {error}.")
+    return about, rows
+
+
+def _score(counts: Sequence[int]) -> Score:
+    if len(counts) != len(fields(Score)):
+        raise ValueError(f"{len(counts)} counts of a document")
+    return Score(*counts)
 
 
 def _even(baseline: Scores, row: Scores) -> Scores:

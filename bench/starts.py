@@ -5,9 +5,9 @@
 
 `readings`: labels as PP-OCRv6 small reads them instead of the truth. It is the public teacher that is at hand (what
 it says costs nothing private), and a better reader than PP-OCRv4. `words`: till slips (`learners.slips`) in which every
-word of a till, a country or a currency is another English word instead; their printers, scans, numbers and
-punctuation stay. The difference is resampled by document. `--cache` is that of `utility.py`. `--quick` takes a tenth of
-the public documents and 40 to test on.
+word of a till, a country or a currency is another English word instead; their printers, scans, numbers, units, months
+and punctuation stay. The difference is resampled by document. `--cache` is that of `utility.py`. `--quick` takes a
+tenth of the public documents and 40 to test on.
 """
 
 from __future__ import annotations
@@ -108,6 +108,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.seed < 0:
+        parser.error(f"expected --seed of 0 at least, got {given.seed}")
+    if given.json and not given.json.parent.is_dir():
+        parser.error(f"expected --json in a folder that is there, got {given.json}")
     torch.set_num_threads(1)
     released, alphabet = load("v4")
     papers = corpora.load(given.domain, given.data, 0, given.seed)[: 40 if given.quick else None]

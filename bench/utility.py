@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
 import torch
@@ -63,14 +64,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="40 documents, two folds, epsilon 8, no neck")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    if given.join:
-        shares.join(given.join, given.seed)
-        return 0
     if given.all and given.lines > MAX_LINES:
         parser.error(f"expected at most {MAX_LINES} lines with --all, got {given.lines}")
     for name, least in (("draws", 1), ("lines", 1), ("documents", 2), ("folds", 2), ("seed", 0)):
         if getattr(given, name) < least:
             parser.error(f"expected --{name} of {least} at least, got {getattr(given, name)}")
+    if given.join:
+        shares.join(given.join, given.seed)
+        return 0
+    if given.json and not given.json.parent.is_dir():
+        parser.error(f"expected --json in a folder that is there, got {given.json}")
     for number in given.only or ():
         if not 0 <= number < given.folds:
             parser.error(f"expected --only from 0 to {given.folds - 1}, got {number}")
@@ -82,11 +85,15 @@ def measure(given: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     papers = corpora.load(given.domain, given.data, given.documents, given.seed)[: 40 if given.quick else None]
     folds = corpora.folds(papers, given.folds, given.seed)
+    tested = [corpora.apart(papers, held) for held in folds]
+    for number in given.only or range(len(folds)):
+        if len(tested[number]) < 2:
+            sys.exit(f"Expected two documents to test on in fold {number} at least, got {len(tested[number])}.")
     bench = Bench(papers, given, given.epsilons[: 1 if given.quick else None])
     about = {name: getattr(given, name) for name in MEASURED}
     scores: dict[str, Scores] = {}
     for number in given.only or range(2 if given.quick else len(folds)):
-        held, test = folds[number], corpora.apart(papers, folds[number])
+        held, test = folds[number], tested[number]
         say(f"fold {number}: {len(papers) - len(held)} documents to learn from, {len(test)} of {len(held)} to test on")
         for name, found in bench.fold(held, test).items():
             scores.setdefault(name, {}).update(found)
@@ -96,13 +103,19 @@ def measure(given: argparse.Namespace) -> None:
 
 
 def _folds(text: str) -> list[int]:
-    return [int(k) for k in text.split(",")]
+    try:
+        return [int(k) for k in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers of folds, got {text}") from None
 
 
 def _epsilons(text: str) -> list[float]:
-    found = [float(each) for each in text.split(",")]
-    if not all(0.0 < each < math.inf for each in found):
-        raise argparse.ArgumentTypeError(f"expected epsilons above 0, got {text}")
+    try:
+        found = [float(each) for each in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0.0 < each < math.inf for each in found):
+        raise argparse.ArgumentTypeError(f"expected finite epsilons above 0, got {text}")
     return found
 
 

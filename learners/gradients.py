@@ -1,9 +1,9 @@
 """One gradient a document, of the parameters that learn.
 
 A document's loss is the mean over its lines of the CTC loss divided by the line's length (Graves et al.
-2006). Its gradient does not depend on who else is in the batch, to the last bit where sums have an order
-(on a CPU): every document has its own copy of the parameters and its own matrix products, every line its
-own width, and what the frozen part says of a document is computed from that document alone, once.
+2006). Its gradient does not depend on who else is in the batch, on a CPU to the last bit: every document has its own
+copy of the parameters and its own matrix products, every line its own width, and what the frozen part says of a
+document is computed from that document alone, once.
 
 Labels often carry one case only: receipts are typed off in capitals. They must not teach the case. So where all
 of a document's letters have one case, a letter's probability in its loss is that of both its cases together,
@@ -108,11 +108,10 @@ def document_gradients(
     document's own gradient in its copy. With `autocast` (by default on a GPU) the model runs in bfloat16;
     parameters, gradients and CTC keep their precision.
     """
-    chunk = chunk.to(theta.device)
     on_card = theta.device.type == "cuda"
     parts = chunk.alone() if chunk.deep or on_card else iter((chunk,))
     lower = on_card if autocast is None else autocast
-    found = [_gradients(adapter, theta, part, losses, lower) for part in parts]
+    found = [_gradients(adapter, theta, part.to(theta.device), losses, lower) for part in parts]
     return torch.cat(found) if len(found) > 1 else found[0]
 
 

@@ -30,7 +30,7 @@ most e^-L. Hence, adaptively too, q in place of p turns (epsilon, delta) into
 
     (epsilon + 3.1 H + 4 L h',  e^(1.1 H) (delta + e^(epsilon - L))).
 
-At most 2^26 numbers a release and a sum of steps / noise_multiplier^2 of at most 2^20, beyond which epsilon is
+At most 2^23 numbers a release and a sum of steps / noise_multiplier^2 of at most 2^20, beyond which epsilon is
 infinite here, leave H < 10^-11 and epsilon < 600,000; with L = 2^20 all of it is below (10^-9, 10^-9 delta),
 which every epsilon of this module includes. For groups too.
 
@@ -120,7 +120,7 @@ def composed_mu(events: Iterable[RoundEvent]) -> float:
 def epsilon(events: Sequence[RoundEvent], delta: float, interval: float = _INTERVAL) -> float:
     """The epsilon at `delta` of all the events together, for a unit that was in all; an upper bound.
 
-    A coarser `interval` is quicker and never lower; the closed form has none.
+    An `interval` that is a whole multiple of the default is quicker and never lower; the closed form has none.
     """
     return _epsilon(merged(events), delta, interval)
 
@@ -152,7 +152,7 @@ def discrete(events: Events, delta: float, continuous: Callable[[float], float],
 
 
 def loss_distribution_epsilon(events: Iterable[RoundEvent], delta: float, interval: float = _INTERVAL) -> float:
-    """`epsilon` by privacy loss distributions, for any sample rates. A coarser `interval` is never lower."""
+    """`epsilon` by privacy loss distributions, for any sample rates."""
     events = merged(events)
     check_delta(delta)
     if delta < _SMALLEST_DELTA:

@@ -93,7 +93,8 @@ def test_a_document_with_one_case_does_not_blind_its_neighbour(
     assert torch.equal(together[0], document_gradients(adapter, theta, collate([upper]))[0])
 
 
-# The gradient, against a reference that shares nothing with ours but the model: CTC's own recurrence in float64.
+# The gradient, against a reference that shares the model, `merge` and `one_case` with ours: CTC's own recurrence in
+# float64.
 
 
 def ctc(emissions: Tensor, follows: list[bool]) -> Tensor:

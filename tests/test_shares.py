@@ -58,6 +58,11 @@ def test_the_table_tells_the_gain_over_the_start(capsys: pytest.CaptureFixture[s
     assert "80% [ 80  80]" in line
 
 
+def test_a_share_is_not_of_fewer_documents_than_its_row() -> None:
+    kept = shares.kept({**scores(), CEILINGS[1]: row(7, 7)}, 0)
+    assert kept.keys() == {CEILINGS[1]}
+
+
 def left(path: Path, rows: dict[str, Scores], **about: object) -> Path:
     shares.write(path, rows, {}, ABOUT | about, 0)
     return path
@@ -73,6 +78,21 @@ def test_runs_are_joined_and_their_draws_count_together(tmp_path: Path, capsys: 
     assert "60% [ 60  60]" in line
 
 
+def test_documents_count_alike_however_often_they_were_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    all_of_them = {BASELINE: row(2, 2, 2), "epsilon 8": row(6, 6, 6)}
+    shares.join([left(tmp_path / "a", all_of_them), left(tmp_path / "b", {BASELINE: row(2), "epsilon 8": row(0)})], 0)
+    [line] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("epsilon 8")]
+    assert " 50.0 [" in line  # 3, 6 and 6 of ten
+
+
+def test_a_run_counts_once(tmp_path: Path) -> None:
+    path = left(tmp_path / "a", scores())
+    with pytest.raises(SystemExit, match=f"Expected each file once, got {path} twice"):
+        shares.join([path, path], 0)
+
+
 @pytest.mark.parametrize(("name", "value"), [("domain", "forms"), ("seed", 1)])
 def test_runs_of_other_things_are_not_joined(tmp_path: Path, name: str, value: object) -> None:
     paths = [left(tmp_path / "a", scores()), left(tmp_path / "b", scores(), **{name: value})]
@@ -80,7 +100,24 @@ def test_runs_of_other_things_are_not_joined(tmp_path: Path, name: str, value: o
         shares.join(paths, 0)
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", json.dumps({"documents": {}})])
+NO_RUNS = [
+    None,
+    "",
+    "[]",
+    *map(
+        json.dumps,
+        [
+            {"documents": {}},
+            {"about": {}, "documents": {}},
+            {"about": {}, "documents": []},
+            {"about": {}, "documents": {BASELINE: {"0": [1, 2]}}},
+            {"about": {}, "documents": {BASELINE: {}, "epsilon 8": {"0": [1] * 8}}},
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("text", NO_RUNS)
 def test_what_no_run_left_is_named(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "a").write_text(text)
@@ -93,8 +130,12 @@ def test_what_no_run_left_is_named(tmp_path: Path, text: str | None) -> None:
     [
         (["--draws", "0"], "expected --draws of 1 at least, got 0"),
         (["--only", "9"], "expected --only from 0 to 4, got 9"),
-        (["--epsilons", "8,-1"], "expected epsilons above 0, got 8,-1"),
-        (["--epsilons", "nan"], "expected epsilons above 0, got nan"),
+        (["--epsilons", "8,-1"], "expected finite epsilons above 0, got 8,-1"),
+        (["--epsilons", "nan"], "expected finite epsilons above 0, got nan"),
+        (["--epsilons", "a"], "expected finite epsilons above 0, got a"),
+        (["--only", "a"], "expected numbers of folds, got a"),
+        (["--join", "a", "--seed", "-1"], "expected --seed of 0 at least, got -1"),
+        (["--json", "/nowhere/a"], "expected --json in a folder that is there, got /nowhere/a"),
         (["--all", "--lines", "64"], "expected at most 16 lines with --all, got 64"),
     ],
 )
