@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--epsilons", type=_epsilons, default=EPSILONS)
     parser.add_argument("--draws", type=int, default=1, help="of the noise, for each epsilon")
     parser.add_argument("--open", action="store_true", help="no character is shut out of what learns and of its model")
-    parser.add_argument("--all", action="store_true", help="a row of all parameters: half an hour a fold")
+    parser.add_argument("--all", action="store_true", help="a row of all parameters: 50 processor minutes a fold")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
     parser.add_argument("--brief", action="store_true", help="without the row of the same round without noise")
     parser.add_argument("--no-start", action="store_true", help="from the released model, without the public start")

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,7 +21,11 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFilter, ImageFont
 
 from models import weights
+from models.ctc import Alphabet
 from privacy.page import Image
+
+if TYPE_CHECKING:
+    from models.recogniser import Recogniser
 
 # The same examples each time, and none is wrong for being slow to make or to try. `OCRD_LONG=1` draws others.
 _TIMELESS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
@@ -57,6 +62,19 @@ def process_as_it_was() -> Iterator[None]:
 def weights_dir() -> Path:
     """The released weights in the default cache: fetched once a machine, verified once a session."""
     return weights.fetch()
+
+
+@pytest.fixture(scope="module")
+def model(weights_dir: Path) -> Recogniser:
+    """The released recogniser, a module's own. Torch is loaded for those tests alone that ask for it."""
+    from models import recogniser
+
+    return recogniser.load(weights_dir / "rec.onnx")
+
+
+@pytest.fixture(scope="session")
+def alphabet(weights_dir: Path) -> Alphabet:
+    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from learners.adapters import ASCII, LATIN, Adapter, Charset, HeadAdapter, Rows,
 from learners.batches import by_width
 from learners.chunks import look
 from learners.lines import document, to_height
-from models import neck_frames, recogniser, weights
+from models import neck_frames
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
 from models.trainee import Depth
@@ -37,16 +36,6 @@ ADAPTERS: dict[str, Callable[[Recogniser, Charset], Adapter]] = {
     "all": neck_adapters.everything,
 }
 each_adapter = pytest.mark.parametrize("make", ADAPTERS.values(), ids=ADAPTERS.keys())
-
-
-@pytest.fixture(scope="module")
-def model(weights_dir: Path) -> Recogniser:
-    return recogniser.load(weights_dir / "rec.onnx")
-
-
-@pytest.fixture(scope="module")
-def alphabet(weights_dir: Path) -> Alphabet:
-    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
 
 
 @pytest.fixture(scope="module")

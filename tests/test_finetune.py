@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from learners.gradients import document_drifts, document_gradients, document_los
 from learners.lines import TrainDocument, document
 from learners.plan import Plan
 from learners.synthesis import line
-from models import recogniser, weights
+from models import recogniser
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
 from privacy.errors import BudgetExhausted
@@ -32,16 +31,6 @@ from privacy.noise import Debit, NoiseSource
 def taught(seeds: range, lines: int = 2) -> list[TrainDocument]:
     made = [document(s, [line(lines * s + k, "thermal") for k in range(lines)]) for s in seeds]
     return [found for found in made if found is not None]
-
-
-@pytest.fixture(scope="module")
-def model(weights_dir: Path) -> Recogniser:
-    return recogniser.load(weights_dir / "rec.onnx")
-
-
-@pytest.fixture(scope="module")
-def alphabet(weights_dir: Path) -> Alphabet:
-    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
 
 
 @pytest.fixture(scope="module")

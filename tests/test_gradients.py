@@ -7,7 +7,6 @@ import random
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from learners.batches import to_tensor
 from learners.chunks import Cached, cache, collate, look
 from learners.gradients import document_drifts, document_gradients, document_losses, gradient_blocks
 from learners.lines import TrainDocument, TrainLine, document
-from models import recogniser, weights
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
 from privacy.page import Image
@@ -31,18 +29,8 @@ FROM_IMAGES = {"norm, images", "all"}
 
 
 @pytest.fixture(scope="module")
-def model(weights_dir: Path) -> Recogniser:
-    return recogniser.load(weights_dir / "rec.onnx")
-
-
-@pytest.fixture(scope="module")
 def double(model: Recogniser) -> Recogniser:
     return copy.deepcopy(model).double()
-
-
-@pytest.fixture(scope="module")
-def alphabet(weights_dir: Path) -> Alphabet:
-    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
 
 
 @pytest.fixture(scope="module")

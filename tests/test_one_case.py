@@ -130,16 +130,6 @@ def reference(double: Recogniser, alphabet: Alphabet, adapter: Adapter, theta: T
 
 
 @pytest.fixture(scope="module")
-def model(weights_dir: Path) -> Recogniser:
-    return recogniser.load(weights_dir / "rec.onnx")
-
-
-@pytest.fixture(scope="module")
-def alphabet(weights_dir: Path) -> Alphabet:
-    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
-
-
-@pytest.fixture(scope="module")
 def documents(draw_lines: Callable[[int], list[tuple[Image, str]]]) -> list[TrainDocument]:
     """Print with both cases, typed in capitals, in small letters and as it is.
 

@@ -15,18 +15,13 @@ import pytest
 import torch
 
 from learners import batches, lines
-from models import layout, paddle_twin, recogniser, weights
+from models import layout, paddle_twin, weights
 from models.ctc import Alphabet
 from models.errors import PaddleFailed, PaddleMissing, WeightsMismatch
 from models.recogniser import Recogniser
 from privacy.page import Image
 
 needs_paddle = pytest.mark.skipif(importlib.util.find_spec("paddle") is None, reason="PaddlePaddle is not installed")
-
-
-@pytest.fixture(scope="module")
-def model(weights_dir: Path) -> Recogniser:
-    return recogniser.load(weights_dir / "rec.onnx")
 
 
 def test_the_released_twin_holds_the_released_weights(weights_dir: Path) -> None:

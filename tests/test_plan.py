@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 
@@ -18,20 +17,9 @@ from learners.plan import Settings, Surveyed
 from learners.public import KINDS, public_documents
 from learners.recipes import RECIPES, STARTED_BOUND
 from learners.synthesis import line
-from models import recogniser, weights
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
 from privacy import accountant
-
-
-@pytest.fixture(scope="module")
-def model(weights_dir: Path) -> Recogniser:
-    return recogniser.load(weights_dir / "rec.onnx")
-
-
-@pytest.fixture(scope="module")
-def alphabet(weights_dir: Path) -> Alphabet:
-    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
 
 
 @pytest.fixture(scope="module")

@@ -25,16 +25,6 @@ from privacy.page import Image
 DrawLines = Callable[[int], list[tuple[Image, str]]]
 
 
-@pytest.fixture(scope="module")
-def model(weights_dir: Path) -> Recogniser:
-    return recogniser.load(weights_dir / "rec.onnx")
-
-
-@pytest.fixture(scope="module")
-def alphabet(weights_dir: Path) -> Alphabet:
-    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
-
-
 @dataclass(frozen=True)
 class Parity:
     """By line: the largest difference of any class probability, and whether the text is the same."""

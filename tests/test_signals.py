@@ -20,7 +20,7 @@ from learners.plan import Considered, Settings
 from learners.public import public_documents
 from learners.recipes import RECIPES
 from learners.synthesis import line
-from models import recogniser, weights
+from models import recogniser
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
 
@@ -31,11 +31,6 @@ KEY = signals.key("ascii", closed=False, rank=SETTINGS.rank)
 @pytest.fixture(scope="module")
 def released(weights_dir: Path) -> Recogniser:
     return recogniser.load(weights_dir / "rec.onnx")
-
-
-@pytest.fixture(scope="module")
-def alphabet(weights_dir: Path) -> Alphabet:
-    return Alphabet(weights.characters(weights_dir / "rec.onnx"))
 
 
 def told(model: Recogniser, alphabet: Alphabet, settings: Settings = SETTINGS) -> dict[str, Considered]:
