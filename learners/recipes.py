@@ -19,7 +19,7 @@ class Recipe:
     than signal, where no bench has shown more."""
     automatic: bool = False
     """Whether "auto" takes it; else it only says what its noise would be: no bench has shown that it reads better than
-    `head` (docs/learning.md, "How deep to go")."""
+    `head` (docs/tried.md, "How deep to go")."""
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -38,7 +38,7 @@ their weight pulls it past what they have in common with others."""
 PART = 0.5
 """How far from a public start towards where a round's learning ended its candidate stands. What learning adds to a
 start goes too far for documents unlike those it saw; half of the way keeps most of what it gains and a quarter of the
-noise's variance (docs/learning.md). It is what the start itself does (Wortsman et al. 2022, arXiv 2109.01903), and
+noise's variance (docs/tried.md). It is what the start itself does (Wortsman et al. 2022, arXiv 2109.01903), and
 free."""
 STARTED_BOUND = 2.5
 """noise / signal up to which rounds from a public start made real documents read better, half of the way (forms at
