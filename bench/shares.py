@@ -62,10 +62,29 @@ def _gains(
     return (rates(row) - rates(scores[BASELINE])) * (1 if rate.startswith("exact") else -1)
 
 
-def table(scores: dict[str, Scores], seed: int) -> None:
+def by_vendor(scores: dict[str, Scores], vendors: Mapping[int, int]) -> dict[str, Scores]:
+    """Every row by vendor instead of by document: one vendor's documents are alike, and few vendors have most of them.
+
+    A row has all of a vendor's documents or none.
+    """
+    found: dict[str, Scores] = {name: {} for name in scores}
+    for name, row in scores.items():
+        for document, score in row.items():
+            found[name][vendors[document]] = found[name].get(vendors[document], Score()) + score
+    return found
+
+
+def effective(row: Scores) -> float:
+    """How many units of one size would weigh as these do (Kish 1965, by lines)."""
+    lines = [score.lines for score in row.values()]
+    return sum(lines) ** 2 / sum(count**2 for count in lines)
+
+
+def table(scores: dict[str, Scores], seed: int, unit: str = "documents") -> None:
     """In percent, case-folded: exact lines with spaces and without, character error rates likewise."""
-    shares = kept(scores, seed)
-    print(f"\n{len(scores[BASELINE])} documents, {evaluate.total(scores[BASELINE]).lines} lines; fewer in brackets")
+    shares, row = kept(scores, seed), scores[BASELINE]
+    alike = f"like {effective(row):.0f} of one size"
+    print(f"\n{len(row)} {unit}, {evaluate.total(row).lines} lines ({alike}); fewer in brackets")
     heads = f"{'':28} {'exact [gain, 95%]':22}  {'bare [gain, 95%]':22}    CER   bare"
     print(f"{heads} | {'over the start':21} | kept: exact, CER")
     for name, by_document in scores.items():
@@ -90,26 +109,36 @@ def _gain(scores: dict[str, Scores], before: str, name: str, rate: str, seed: in
 
 
 def write(
-    path: Path, scores: dict[str, Scores], plan: dict[str, object], about: Mapping[str, object], seed: int
+    path: Path,
+    scores: dict[str, Scores],
+    plan: dict[str, object],
+    about: Mapping[str, object],
+    seed: int,
+    vendors: Mapping[int, int],
 ) -> None:
-    """`about` says what was measured: the domain, what learned, and how."""
+    """`about` says what was measured: the domain, what learned, and how. `vendors` has every document's."""
     rows = {name: evaluate.total(by_document).rates for name, by_document in scores.items()}
     documents = {name: {k: astuple(score) for k, score in found.items()} for name, found in scores.items()}
     found = {"about": dict(about), "rows": rows, "plan": plan, "kept": kept(scores, seed), "documents": documents}
+    found["vendors"] = {k: vendors[k] for k in scores[BASELINE]}
     path.write_text(json.dumps(found))
 
 
-def join(paths: Sequence[Path], seed: int) -> None:
+def join(paths: Sequence[Path], seed: int, vendors_too: bool = False) -> None:
     """The table of several runs' documents together; what several runs drew for one document counts together.
+
+    With `vendors_too` once more, resampled by vendor.
 
     Exits, naming the file, where one is named twice, can't be read or measured something else than the first.
     """
     scores: dict[str, Scores] = {}
+    vendors: dict[int, int] = {}
     about: object = None
     for k, path in enumerate(paths):
         if path in paths[:k]:
             sys.exit(f"Expected each file once, got {path} twice.")
-        measured, rows = _read(path)
+        measured, rows, sold_by = _read(path)
+        vendors |= sold_by
         about = measured if k == 0 else about
         if measured != about:
             sys.exit(f"Expected runs of {about}, as {paths[0]} is, got {path} of {measured}.")
@@ -117,20 +146,24 @@ def join(paths: Sequence[Path], seed: int) -> None:
             row = scores.setdefault(name, {})
             for document, counts in found.items():
                 row[document] = counts if name == BASELINE else row.get(document, Score()) + counts
-    table({name: _even(scores[BASELINE], found) for name, found in scores.items()}, seed)
+    even = {name: _even(scores[BASELINE], found) for name, found in scores.items()}
+    table(even, seed)
+    if vendors_too:
+        table(by_vendor(even, vendors), seed, "vendors")
 
 
-def _read(path: Path) -> tuple[object, dict[str, Scores]]:
-    """What a run measured, and its rows. Exits where `write` did not leave them."""
+def _read(path: Path) -> tuple[object, dict[str, Scores], dict[int, int]]:
+    """What a run measured, its rows, and each document's vendor. Exits where `write` did not leave them."""
     try:
         left = json.loads(path.read_text())
         rows = {name: {int(k): _score(counts) for k, counts in row.items()} for name, row in left["documents"].items()}
         about, known = left["about"], rows[BASELINE].keys()
-        if not all(row.keys() <= known for row in rows.values()):
-            raise ValueError("documents that the baseline has not")
+        vendors = {int(k): int(vendor) for k, vendor in left["vendors"].items()}
+        if not all(row.keys() <= known <= vendors.keys() for row in rows.values()):
+            raise ValueError("documents that the baseline has not, or without a vendor")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         sys.exit(f"Expected a file that `--json` left, got {path}: {type(error).__name__}: {error}.")
-    return about, rows
+    return about, rows, vendors
 
 
 def _score(counts: Sequence[int]) -> Score:

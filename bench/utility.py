@@ -4,7 +4,7 @@
                             [--lines 16] [--documents 350] [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1]
                             [--open] [--all] [--no-neck] [--no-peer] [--brief] [--no-start] [--anchor]
                             [--cache DIR] [--quick] [--seed 0] [--json FILE]
-    python bench/utility.py --join FILE FILE ...
+    python bench/utility.py --join FILE FILE ... [--by-vendor]
 
 Receipts (SROIE), forms (FUNSD) or generated labels are split by document, and receipts so that no vendor is on both
 sides; every document is held out once, and tested unless it shares two of its first lines with one outside
@@ -15,7 +15,8 @@ small. Peers on the same lines: the same model as released; with every character
 baseline: that costs nothing); its whole neck, and with --all every parameter, trained without privacy from where the
 rounds begin; to PP-OCRv4 also stock PP-OCRv6 small. Several --draws of the noise are one row: their counts together.
 "kept" is the share of the best non-private gain over the baseline. What was chosen on which documents, docs/learning.md
-says. Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%, resampled by document.
+says. Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%, resampled by document;
+with --by-vendor once more by vendor, of whom few have most documents.
 With --open no character is shut out, but in the baseline.
 """
 
@@ -60,6 +61,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="keeps what the backbone says of lines, and the public start, here")
     parser.add_argument("--no-peer", action="store_true", help="without the row of stock PP-OCRv6 small")
     parser.add_argument("--join", type=Path, nargs="+", help="print the table of what other runs left in --json files")
+    parser.add_argument("--by-vendor", action="store_true", help="the table once more, resampled by vendor")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="40 documents, two folds, epsilon 8, no neck")
     parser.add_argument("--json", type=Path)
@@ -70,7 +72,7 @@ def main() -> int:
         if getattr(given, name) < least:
             parser.error(f"expected --{name} of {least} at least, got {getattr(given, name)}")
     if given.join:
-        shares.join(given.join, given.seed)
+        shares.join(given.join, given.seed, given.by_vendor)
         return 0
     if given.json and not given.json.parent.is_dir():
         parser.error(f"expected --json in a folder that is there, got {given.json}")
@@ -86,6 +88,7 @@ def measure(given: argparse.Namespace) -> None:
     papers = corpora.load(given.domain, given.data, given.documents, given.seed)[: 40 if given.quick else None]
     folds = corpora.folds(papers, given.folds, given.seed)
     tested = [corpora.apart(papers, held) for held in folds]
+    vendors = {k: min(group) for group in corpora.vendors(papers) for k in group}
     for number in given.only or range(len(folds)):
         if len(tested[number]) < 2:
             sys.exit(f"Expected two documents to test on in fold {number} at least, got {len(tested[number])}.")
@@ -98,8 +101,10 @@ def measure(given: argparse.Namespace) -> None:
         for name, found in bench.fold(held, test).items():
             scores.setdefault(name, {}).update(found)
         shares.table(scores, given.seed)
+        if given.by_vendor:
+            shares.table(shares.by_vendor(scores, vendors), given.seed, "vendors")
         if given.json:
-            shares.write(given.json, scores, bench.plan, about, given.seed)
+            shares.write(given.json, scores, bench.plan, about, given.seed, vendors)
 
 
 def _folds(text: str) -> list[int]:

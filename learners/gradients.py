@@ -59,7 +59,7 @@ def _case_blind(log_probabilities: Tensor, adapter: Adapter, chunk: Chunk) -> tu
         return log_probabilities, chunk.targets
     small, capital = adapter.charset.cases
     folded = log_probabilities.clone()
-    folded[:, small] = torch.logaddexp(log_probabilities[:, small], log_probabilities[:, capital])
+    folded[:, small] = _log_sum(log_probabilities[:, small], log_probabilities[:, capital])
     folded[:, capital] = CLOSED_BIAS
     device = folded.device
     rows = chunk.one_case[torch.repeat_interleave(chunk.frames).to(device)]
@@ -68,6 +68,11 @@ def _case_blind(log_probabilities: Tensor, adapter: Adapter, chunk: Chunk) -> tu
     fold[capital] = torch.tensor(small, device=device)
     targets = torch.where(letters, fold[chunk.targets], chunk.targets)
     return torch.where(rows.unsqueeze(1), folded, log_probabilities), targets
+
+
+def _log_sum(one: Tensor, other: Tensor) -> Tensor:
+    """ln(e^one + e^other). torch.logaddexp rounds by where a number lies among others: by who else is in the batch."""
+    return torch.maximum(one, other) + torch.log1p(torch.exp(-(one - other).abs()))
 
 
 def document_drifts(adapter: Adapter, theta: Tensor, chunk: Chunk) -> Tensor:

@@ -94,6 +94,7 @@ def test_it_says_what_a_claim_must(made: Claim) -> None:
     assert said["erasures"] == 2
     assert any("inbox" in exclusion for exclusion in said["exclusions"])
     assert any("timing" in exclusion for exclusion in said["exclusions"])
+    assert any("forgotten" in exclusion for exclusion in said["exclusions"])
     assert said["ledger"]["head"]["size"] == 5
     words = json.dumps(said).lower()
     assert "unlearned" not in words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import random
+from typing import Any
 
 import pytest
 from scipy import integrate, stats
@@ -58,8 +59,35 @@ def test_the_order_is_chosen_from_the_cap_and_delta_alone() -> None:
     assert list(inspect.signature(filters.order).parameters) == ["cap", "delta"]
     for cap, delta, least in ((0.5, 1e-9, 50), (1.0, 1e-9, 20), (8.0, 1e-9, 4), (20.0, 1e-9, 2)):
         assert least <= filters.order(cap, delta) < 2 * least
-    calls = {(rate, sigma): filters.order(CAP, DELTA) for rate in (0.1, 1.0) for sigma in (1.0, 9.0)}
-    assert len(set(calls.values())) == 1
+
+
+def check_every_history_is_held_to_the_same_order() -> None:
+    """A life far below the cap would be cheaper by an order of its own, which then depends on outputs."""
+    at = filters.order(CAP, DELTA)
+    for steps in (1, 10, 100):
+        events = (RoundEvent(0.25, 9.0, steps), RoundEvent(1.0, 200.0, steps))
+        divergence = steps * sum(filters._divergence(e.sample_rate, e.noise_multiplier, at) for e in events)
+        expected = divergence + math.log1p(-1 / at) - math.log(DELTA * at) / (at - 1)
+        assert filters.renyi_epsilon(events, CAP, DELTA) == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_history_is_held_to_the_same_order() -> None:
+    check_every_history_is_held_to_the_same_order()
+
+
+def test_it_would_be_seen_if_a_history_chose_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_one = filters.renyi_epsilon
+
+    def cheapest(*asked: Any) -> float:
+        found = []
+        for order in (5, 10, 30, 100):
+            monkeypatch.setattr(filters, "order", lambda cap, delta, order=order: order)
+            found.append(at_one(*asked))
+        return min(found)
+
+    monkeypatch.setattr(filters, "renyi_epsilon", cheapest)
+    with pytest.raises(AssertionError):
+        check_every_history_is_held_to_the_same_order()
 
 
 @pytest.mark.parametrize("cap", [1.0, 3.0, 8.0, 20.0])

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from scipy import stats
 
+from privacy import noise as noise_module
 from privacy.accountant import MOST_NUMBERS, RoundEvent
 from privacy.errors import BudgetExhausted
 from privacy.ledger import Entry, Ledger
@@ -153,6 +154,31 @@ def test_the_stream_is_chacha20() -> None:
     assert stream.hex() == "76b8e0ada0f13d90405d6ae55386bd28"
     one = _Stream(SEED)
     assert [one.words(5).tolist() for _ in range(3)] == [_chacha(call, 5) for call in range(3)]
+
+
+def test_no_call_takes_a_nonce_again() -> None:
+    """A round of all parameters makes tens of thousands of calls; far on, the count still has room."""
+    taken: list[bytes] = []
+
+    class Seen:
+        def __init__(self, algorithm: ChaCha20, mode: None) -> None:
+            taken.append(algorithm.nonce)
+
+        def encryptor(self) -> Seen:
+            return self
+
+        def update(self, zeros: bytes) -> bytes:
+            return zeros
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise_module, "Cipher", Seen)
+        stream = _Stream(SEED)
+        for first in (0, 2**32 - 2**10, 2**63):
+            stream._calls = first
+            for _ in range(2**17 if first == 0 else 2**11):
+                stream.words(0)
+    assert len(set(taken)) == len(taken) == 2**17 + 2**12
+    assert all(nonce[:8] == bytes(8) for nonce in taken), "a call begins where the key stream does"
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3, 5e-20, 2.0**-64, 1.0 - 2.0**-53])

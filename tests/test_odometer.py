@@ -75,6 +75,38 @@ def test_it_agrees_with_a_list_a_slot(
     assert odometer.over([next_event], ranges(asked)) == ranges(over)
 
 
+def check_records_that_no_slot_has_any_more_are_dropped_and_nothing_else() -> None:
+    """Ever new noise, so that every charge makes new histories and leaves old ones; against a list a slot."""
+    odometer, held = Odometer(8.0, DELTA), dict[int, list[RoundEvent]]()
+    for number in range(1500):
+        event = RoundEvent(1.0, 50.0 + number % 700, 1)
+        first = number % 40
+        odometer.charge([event], [[first, first + 15]])
+        for slot in range(first, first + 15):
+            held.setdefault(slot, []).append(event)
+    assert len(odometer._histories) < 1100
+    assert {slot: odometer.epsilon_of(slot) for slot in held} == {
+        slot: accountant.epsilon(events, DELTA) for slot, events in held.items()
+    }
+
+
+def test_records_that_no_slot_has_any_more_are_dropped_and_nothing_else() -> None:
+    check_records_that_no_slot_has_any_more_are_dropped_and_nothing_else()
+
+
+def test_it_would_be_seen_if_a_record_kept_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget = Odometer._forget_unused
+
+    def stale(self: Odometer) -> None:
+        numbers = self._number
+        forget(self)
+        self._number = numbers
+
+    monkeypatch.setattr(Odometer, "_forget_unused", stale)
+    with pytest.raises((AssertionError, IndexError)):
+        check_records_that_no_slot_has_any_more_are_dropped_and_nothing_else()
+
+
 @given(st.sets(st.integers(0, 60)))
 def test_ranges_are_the_fewest_that_hold_the_slots(slots: set[int]) -> None:
     found = ranges(slots)

@@ -205,6 +205,17 @@ def mutant(
     return blind
 
 
+def test_a_letters_two_cases_sum_to_the_same_whoever_else_is_there() -> None:
+    """To the bit, at any place in a block of any length: a processor's wide instructions end where a block does."""
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        one, other = -20.0 * torch.rand(2, 997, generator=draws, dtype=torch.float64)
+        whole = gradients._log_sum(one, other)
+        assert torch.allclose(whole.exp(), one.exp() + other.exp(), rtol=1e-14)
+        for first in (1, 3, 5, 990, 996):
+            assert torch.equal(gradients._log_sum(one[first:].clone(), other[first:].clone()), whole[first:])
+
+
 def test_another_way_to_write_the_loss_passes(compared: Gradients, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradients, "_case_blind", mutant())
     assert max(apart(*compared("head", True))) < 1e-5

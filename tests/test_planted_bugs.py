@@ -7,6 +7,7 @@ of 1,000 canaries. docs/audit.md has the same table, and is held to it.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 import test_budget
+import test_distributed
 import test_dpsgd
 import test_noise
 import test_odometer
@@ -27,12 +29,13 @@ from daemon.budget import DEBIT, Budget
 from learners import gradients, replay
 from learners.adapters import Charset
 from learners.chunks import Cached, chunks, collate
+from learners.distributed import ALONE
 from learners.replay import Pool, SlotState, Snapshot, Unit
 from models.trainee import Depth
 from privacy import dpsgd
 from privacy.chain import Entry
 from privacy.errors import BudgetExhausted
-from privacy.noise import Debit, Grid, NoiseSource
+from privacy.noise import Debit, Grid, NoiseSource, _Stream
 from privacy.odometer import Odometer, ranges
 from test_audit import DELTA, audited, planned
 from test_budget import opened  # noqa: F401  fixtures
@@ -61,6 +64,15 @@ def check_the_audit_of_a_lifetime(_: pytest.FixtureRequest) -> None:
     for _round in range(16):
         odometer.charge([plan.event], [[0, plan.members]])
     assert audited(plan).bound <= odometer.worst()
+
+
+def check_every_slot_has_its_own_coin_at_every_step(_: pytest.FixtureRequest) -> None:
+    """Of the learner, at rate 1/2: batches are as large as coins make them, two steps agree on half of the slots."""
+    found = np.where(test_distributed.masks(ALONE, share_seed=False), 1.0, -1.0)
+    deviation = 1.0 / math.sqrt(found.shape[1])
+    agreement = found @ found.T / found.shape[1] - np.eye(len(found))
+    assert abs(found.mean(axis=1)).max() < 6 * deviation
+    assert abs(agreement).max() < 6 * deviation
 
 
 class Linear:
@@ -128,6 +140,7 @@ sound_gradients, sound_collate = gradients.document_gradients, collate
 sound_window, sound_snapshot = replay.window, replay.snapshot
 sound_budget, sound_debit = Budget.__init__, Budget.charge
 sound_noise, sound_source, sound_charge = NoiseSource.add_to, NoiseSource.__init__, Odometer.charge
+sound_coins, sound_words = NoiseSource.poisson, _Stream.words
 
 
 def rows(blocks: Iterable[Tensor]) -> list[Tensor]:
@@ -227,6 +240,24 @@ def shuffles(self: Any, size: int, sample_rate: float) -> Any:
     mask = np.zeros(size, np.bool_)
     mask[np.random.default_rng().permutation(size)[: round(size * sample_rate)]] = True
     return mask
+
+
+def one_coin(self: NoiseSource, size: int, sample_rate: float) -> Any:
+    """For the whole pool."""
+    return np.repeat(sound_coins(self, 1, sample_rate), size)
+
+
+def coins_kept(self: Any, size: int, sample_rate: float) -> Any:
+    """Who is in a round's first batch is in all of them."""
+    if not hasattr(self, "coins"):
+        self.coins = sound_coins(self, size, sample_rate)
+    return self.coins
+
+
+def few_nonces(self: _Stream, size: int) -> Any:
+    """A counter of a byte and a half."""
+    self._calls %= 1 << 12
+    return sound_words(self, size)
 
 
 def pads_to_the_widest(documents: Sequence[Cached], *more: Any, **rest: Any) -> Any:
@@ -367,10 +398,13 @@ BUGS = [
     ),
     Bug(
         "shuffled batches of one size",
-        NoiseSource.poisson,
+        sound_coins,
         shuffles,
         of(test_noise.test_batches_are_independent_and_of_varying_size),
     ),
+    Bug("one coin for the whole pool", sound_coins, one_coin, check_every_slot_has_its_own_coin_at_every_step),
+    Bug("the same coins at every step", sound_coins, coins_kept, check_every_slot_has_its_own_coin_at_every_step),
+    Bug("noise repeats in a long round", sound_words, few_nonces, of(test_noise.test_no_call_takes_a_nonce_again)),
     Bug("padding to the widest line", sound_collate, pads_to_the_widest, check_a_documents_gradient_is_its_own),
     Bug("lines of several documents mixed", sound_gradients, mixes_documents, check_a_documents_gradient_is_its_own),
     Bug("gaps are refilled with older documents", sound_window, refills, check_membership_reads_no_content),

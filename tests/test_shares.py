@@ -19,6 +19,7 @@ from corpora import Paper
 from shares import BASELINE, CEILINGS, START, Scores
 
 ABOUT = {"domain": "receipts", "seed": 0}
+VENDORS = {0: 0, 1: 0, 2: 2}
 
 
 def row(*exact: int, lines: int = 10) -> Scores:
@@ -64,7 +65,7 @@ def test_a_share_is_not_of_fewer_documents_than_its_row() -> None:
 
 
 def left(path: Path, rows: dict[str, Scores], **about: object) -> Path:
-    shares.write(path, rows, {}, ABOUT | about, 0)
+    shares.write(path, rows, {}, ABOUT | about, 0, VENDORS)
     return path
 
 
@@ -76,6 +77,25 @@ def test_runs_are_joined_and_their_draws_count_together(tmp_path: Path, capsys: 
     [line] = [each for each in out.splitlines() if each.startswith("epsilon 8")]
     assert " 50.0 [" in line
     assert "60% [ 60  60]" in line
+
+
+def test_a_vendors_documents_are_resampled_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nine documents of one vendor gain everything, one of another nothing."""
+    rows = {BASELINE: row(*[0] * 10), "epsilon 8": row(*[10] * 9, 0), CEILINGS[1]: row(*[10] * 10)}
+    vendors = dict.fromkeys(range(9), 0) | {9: 9}
+    shares.write(tmp_path / "a", rows, {}, ABOUT, 0, vendors)
+    shares.join([tmp_path / "a"], 0, vendors_too=True)
+    by_document, by_vendor = capsys.readouterr().out.split("\n\n")
+    assert "10 documents, 100 lines (like 10 of one size)" in by_document
+    assert "2 vendors, 100 lines (like 1 of one size)" in by_vendor
+    assert "90% [ 70 100]" in by_document
+    assert "90% [  0 100]" in by_vendor
+
+
+def test_few_large_vendors_weigh_as_few() -> None:
+    assert shares.effective(row(0, 0, 0, 0)) == pytest.approx(4.0)
+    alike = {0: Score(lines=90), 1: Score(lines=10)}
+    assert shares.effective(alike) == pytest.approx(100**2 / (90**2 + 10**2))
 
 
 def test_documents_count_alike_however_often_they_were_drawn(
