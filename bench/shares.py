@@ -22,6 +22,8 @@ Scores = dict[int, Score]
 BASELINE = "stock, ascii only"
 START = "public start"
 CEILINGS = ("the same without noise", "whole neck without privacy", "all without privacy")
+EVEN = 1_000_000
+"""Lines of a vendor where all weigh the same."""
 RATES = ("exact_folded", "exact_spaceless", "cer", "cer_spaceless")
 
 
@@ -63,10 +65,7 @@ def _gains(
 
 
 def by_vendor(scores: dict[str, Scores], vendors: Mapping[int, int]) -> dict[str, Scores]:
-    """Every row by vendor instead of by document: one vendor's documents are alike, and few vendors have most of them.
-
-    A row has all of a vendor's documents or none.
-    """
+    """Every row by vendor instead of by document. A row has all of a vendor's documents or none."""
     found: dict[str, Scores] = {name: {} for name in scores}
     for name, row in scores.items():
         for document, score in row.items():
@@ -74,17 +73,36 @@ def by_vendor(scores: dict[str, Scores], vendors: Mapping[int, int]) -> dict[str
     return found
 
 
+def alike(row: Scores) -> Scores:
+    """As if each had the same number of lines."""
+    return {k: Score(*(round(count * EVEN / score.lines) for count in astuple(score))) for k, score in row.items()}
+
+
 def effective(row: Scores) -> float:
-    """How many units of one size would weigh as these do (Kish 1965, by lines)."""
+    """How many of one size would weigh as these do, by lines (Kish 1965)."""
     lines = [score.lines for score in row.values()]
     return sum(lines) ** 2 / sum(count**2 for count in lines)
 
 
-def table(scores: dict[str, Scores], seed: int, unit: str = "documents") -> None:
+def tables(scores: dict[str, Scores], seed: int, vendors: Mapping[int, int] | None = None) -> None:
+    """The table of all lines, resampled by document; given their vendors, also by vendor, and of vendors alike.
+
+    One vendor's documents are alike, and few vendors have most of them.
+    """
+    row = scores[BASELINE]
+    table(scores, seed, f"{len(row)} documents, {evaluate.total(row).lines} lines; fewer in brackets")
+    if vendors is not None:
+        grouped = by_vendor(scores, vendors)
+        many = f"{len(grouped[BASELINE])} vendors"
+        weigh = f"which weigh like {effective(grouped[BASELINE]):.0f} of one size"
+        table(grouped, seed, f"The same lines, resampled by vendor: {many}, {weigh}")
+        table({name: alike(found) for name, found in grouped.items()}, seed, f"{many}, each of the same weight")
+
+
+def table(scores: dict[str, Scores], seed: int, title: str) -> None:
     """In percent, case-folded: exact lines with spaces and without, character error rates likewise."""
-    shares, row = kept(scores, seed), scores[BASELINE]
-    alike = f"like {effective(row):.0f} of one size"
-    print(f"\n{len(row)} {unit}, {evaluate.total(row).lines} lines ({alike}); fewer in brackets")
+    shares = kept(scores, seed)
+    print(f"\n{title}")
     heads = f"{'':28} {'exact [gain, 95%]':22}  {'bare [gain, 95%]':22}    CER   bare"
     print(f"{heads} | {'over the start':21} | kept: exact, CER")
     for name, by_document in scores.items():
@@ -127,7 +145,7 @@ def write(
 def join(paths: Sequence[Path], seed: int, vendors_too: bool = False) -> None:
     """The table of several runs' documents together; what several runs drew for one document counts together.
 
-    With `vendors_too` once more, resampled by vendor.
+    With `vendors_too` also by vendor.
 
     Exits, naming the file, where one is named twice, can't be read or measured something else than the first.
     """
@@ -147,9 +165,7 @@ def join(paths: Sequence[Path], seed: int, vendors_too: bool = False) -> None:
             for document, counts in found.items():
                 row[document] = counts if name == BASELINE else row.get(document, Score()) + counts
     even = {name: _even(scores[BASELINE], found) for name, found in scores.items()}
-    table(even, seed)
-    if vendors_too:
-        table(by_vendor(even, vendors), seed, "vendors")
+    tables(even, seed, vendors if vendors_too else None)
 
 
 def _read(path: Path) -> tuple[object, dict[str, Scores], dict[int, int]]:

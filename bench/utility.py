@@ -16,7 +16,7 @@ baseline: that costs nothing); its whole neck, and with --all every parameter, t
 rounds begin; to PP-OCRv4 also stock PP-OCRv6 small. Several --draws of the noise are one row: their counts together.
 "kept" is the share of the best non-private gain over the baseline. What was chosen on which documents, docs/learning.md
 says. Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%, resampled by document;
-with --by-vendor once more by vendor, of whom few have most documents.
+with --by-vendor once more by vendor, of whom few have most documents, and with every vendor weighing the same.
 With --open no character is shut out, but in the baseline.
 """
 
@@ -61,7 +61,9 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="keeps what the backbone says of lines, and the public start, here")
     parser.add_argument("--no-peer", action="store_true", help="without the row of stock PP-OCRv6 small")
     parser.add_argument("--join", type=Path, nargs="+", help="print the table of what other runs left in --json files")
-    parser.add_argument("--by-vendor", action="store_true", help="the table once more, resampled by vendor")
+    parser.add_argument(
+        "--by-vendor", action="store_true", help="the table also resampled by vendor, and of vendors alike"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="40 documents, two folds, epsilon 8, no neck")
     parser.add_argument("--json", type=Path)
@@ -100,9 +102,7 @@ def measure(given: argparse.Namespace) -> None:
         say(f"fold {number}: {len(papers) - len(held)} documents to learn from, {len(test)} of {len(held)} to test on")
         for name, found in bench.fold(held, test).items():
             scores.setdefault(name, {}).update(found)
-        shares.table(scores, given.seed)
-        if given.by_vendor:
-            shares.table(shares.by_vendor(scores, vendors), given.seed, "vendors")
+        shares.tables(scores, given.seed, vendors if given.by_vendor else None)
         if given.json:
             shares.write(given.json, scores, bench.plan, about, given.seed, vendors)
 

@@ -52,7 +52,7 @@ def test_a_ceiling_of_some_documents_is_no_ceiling_of_all() -> None:
 
 
 def test_the_table_tells_the_gain_over_the_start(capsys: pytest.CaptureFixture[str]) -> None:
-    shares.table(scores(), 0)
+    shares.tables(scores(), 0)
     [line] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("epsilon 8")]
     assert " 60.0 [+40.00 +40.00]" in line
     assert " | +10.00 [" in line
@@ -82,20 +82,25 @@ def test_runs_are_joined_and_their_draws_count_together(tmp_path: Path, capsys: 
 def test_a_vendors_documents_are_resampled_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nine documents of one vendor gain everything, one of another nothing."""
     rows = {BASELINE: row(*[0] * 10), "epsilon 8": row(*[10] * 9, 0), CEILINGS[1]: row(*[10] * 10)}
-    vendors = dict.fromkeys(range(9), 0) | {9: 9}
-    shares.write(tmp_path / "a", rows, {}, ABOUT, 0, vendors)
+    shares.write(tmp_path / "a", rows, {}, ABOUT, 0, dict.fromkeys(range(9), 0) | {9: 9})
     shares.join([tmp_path / "a"], 0, vendors_too=True)
-    by_document, by_vendor = capsys.readouterr().out.split("\n\n")
-    assert "10 documents, 100 lines (like 10 of one size)" in by_document
-    assert "2 vendors, 100 lines (like 1 of one size)" in by_vendor
+    by_document, by_vendor, alike = capsys.readouterr().out.split("\n\n")
+    assert "10 documents, 100 lines" in by_document
     assert "90% [ 70 100]" in by_document
+    assert "2 vendors, which weigh like 1 of one size" in by_vendor
     assert "90% [  0 100]" in by_vendor
+    assert "2 vendors, each of the same weight" in alike
+    assert "50% [  0 100]" in alike
 
 
-def test_few_large_vendors_weigh_as_few() -> None:
-    assert shares.effective(row(0, 0, 0, 0)) == pytest.approx(4.0)
-    alike = {0: Score(lines=90), 1: Score(lines=10)}
-    assert shares.effective(alike) == pytest.approx(100**2 / (90**2 + 10**2))
+def test_vendors_alike_keep_their_rates() -> None:
+    many, few = Score(90, 30, 45, 60, 450, 45, 360, 30), Score(10, 0, 1, 2, 50, 5, 40, 3)
+    found = shares.alike({0: many, 1: few})
+    assert [found[k].rates["exact_folded"] for k in (0, 1)] == pytest.approx([0.5, 0.1])
+    assert [found[k].rates["cer"] for k in (0, 1)] == pytest.approx([0.1, 0.1])
+    assert found[0].lines == found[1].lines
+    assert shares.effective(found) == pytest.approx(2.0)
+    assert shares.effective({0: many, 1: few}) == pytest.approx(100**2 / (90**2 + 10**2))
 
 
 def test_documents_count_alike_however_often_they_were_drawn(
