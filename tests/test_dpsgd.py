@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -293,6 +294,22 @@ def test_clipping_keeps_direction_and_never_passes_the_bound(bound: float) -> No
         assert length == pytest.approx(min(float(gradient.norm()), bound), rel=1e-3, abs=bound * 1e-4)
         if length > bound * 1e-2:
             assert torch.cosine_similarity(clipped.double(), gradient.double(), dim=0) > 0.9999
+
+
+@pytest.mark.parametrize("bound", [0.05, 1.0, 7.3])
+@pytest.mark.parametrize("size", [1, 3, 1000, 2**16 + 1])
+def test_no_hostile_gradient_passes_the_bound(bound: float, size: int) -> None:
+    """In exact arithmetic: as large and as small as float32 has them, and norms that are the bound but for rounding."""
+    grid, draws = Grid(bound), torch.Generator().manual_seed(size)
+    largest, smallest = torch.finfo(torch.float32).max, 2.0**-149
+    noise = torch.randn(size, generator=draws)
+    at_the_bound = noise * (bound / float(noise.double().norm()))
+    hostile = [torch.full((size,), value) for value in (largest, -largest, smallest, bound / math.sqrt(size), bound)]
+    hostile += [at_the_bound * (1.0 + k * 2.0**-24) for k in range(-3, 4)]
+    hostile += [largest * noise.sign(), torch.cat((torch.tensor([largest]), smallest * torch.ones(size - 1)))]
+    for gradient in hostile:
+        squares = sum(int(n) * int(n) for n in clip(gradient, grid).tolist())
+        assert squares * Fraction(grid.step) ** 2 <= Fraction(bound) ** 2
 
 
 def test_a_documents_contribution_is_the_same_alone_and_in_any_block() -> None:
