@@ -65,7 +65,7 @@ def _gains(
 
 
 def by_vendor(scores: dict[str, Scores], vendors: Mapping[int, int]) -> dict[str, Scores]:
-    """Every row by vendor instead of by document. A row has all of a vendor's documents or none."""
+    """Every row by vendor instead of by document. Folds split no vendor: a row has all of its documents or none."""
     found: dict[str, Scores] = {name: {} for name in scores}
     for name, row in scores.items():
         for document, score in row.items():
@@ -91,7 +91,7 @@ def tables(scores: dict[str, Scores], seed: int, vendors: Mapping[int, int] | No
     """
     row = scores[BASELINE]
     table(scores, seed, f"{len(row)} documents, {evaluate.total(row).lines} lines; fewer in brackets")
-    if vendors is not None:
+    if vendors is not None and len({vendors[document] for document in row}) > 1:
         grouped = by_vendor(scores, vendors)
         many = f"{len(grouped[BASELINE])} vendors"
         weigh = f"which weigh like {effective(grouped[BASELINE]):.0f} of one size"
@@ -175,8 +175,10 @@ def _read(path: Path) -> tuple[object, dict[str, Scores], dict[int, int]]:
         rows = {name: {int(k): _score(counts) for k, counts in row.items()} for name, row in left["documents"].items()}
         about, known = left["about"], rows[BASELINE].keys()
         vendors = {int(k): int(vendor) for k, vendor in left["vendors"].items()}
-        if not all(row.keys() <= known <= vendors.keys() for row in rows.values()):
-            raise ValueError("documents that the baseline has not, or without a vendor")
+        if not known <= vendors.keys():
+            raise ValueError("a document without a vendor")
+        if not all(row.keys() <= known for row in rows.values()):
+            raise ValueError("documents that the baseline has not")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         sys.exit(f"Expected a file that `--json` left, got {path}: {type(error).__name__}: {error}.")
     return about, rows, vendors

@@ -102,9 +102,9 @@ def measure(given: argparse.Namespace) -> None:
         say(f"fold {number}: {len(papers) - len(held)} documents to learn from, {len(test)} of {len(held)} to test on")
         for name, found in bench.fold(held, test).items():
             scores.setdefault(name, {}).update(found)
-        shares.tables(scores, given.seed, vendors if given.by_vendor else None)
         if given.json:
             shares.write(given.json, scores, bench.plan, about, given.seed, vendors)
+        shares.tables(scores, given.seed, vendors if given.by_vendor else None)
 
 
 def _folds(text: str) -> list[int]:

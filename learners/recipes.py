@@ -43,4 +43,4 @@ free."""
 STARTED_BOUND = 2.5
 """noise / signal up to which rounds from a public start made real documents read better, half of the way (forms at
 2.54; receipts at .99, and at 2.72 no more; docs/learning.md). The signal is measured at the released model, and a
-start leaves a third to a half of it."""
+start leaves a third to a half of it on receipts, more on forms."""

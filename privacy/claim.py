@@ -35,7 +35,7 @@ RELEASED = ("model files", "claims", "roll-out states and their timing", "public
 EXCLUSIONS = (
     "the inbox, the outbox, review, the journal and status, which lie inside the operator's boundary",
     "the number of slots, the times of arrival and which slots make up a unit, which are public",
-    "what was forgotten and comes again, which is a new unit with a budget of its own: nothing tells that it was there",
+    "a unit that was forgotten and comes again, which is a new one: nothing is kept by which it could be known",
     "what an operator decides by hand on figures that were not charged",
     "timing and other side channels of the machine",
 )

@@ -296,9 +296,7 @@ def test_clipping_keeps_direction_and_never_passes_the_bound(bound: float) -> No
             assert torch.cosine_similarity(clipped.double(), gradient.double(), dim=0) > 0.9999
 
 
-@pytest.mark.parametrize("bound", [0.05, 1.0, 7.3])
-@pytest.mark.parametrize("size", [1, 3, 1000, 2**16 + 1])
-def test_no_hostile_gradient_passes_the_bound(bound: float, size: int) -> None:
+def check_no_hostile_gradient_passes_the_bound(bound: float, size: int) -> None:
     """In exact arithmetic: as large and as small as float32 has them, and norms that are the bound but for rounding."""
     grid, draws = Grid(bound), torch.Generator().manual_seed(size)
     largest, smallest = torch.finfo(torch.float32).max, 2.0**-149
@@ -310,6 +308,31 @@ def test_no_hostile_gradient_passes_the_bound(bound: float, size: int) -> None:
     for gradient in hostile:
         squares = sum(int(n) * int(n) for n in clip(gradient, grid).tolist())
         assert squares * Fraction(grid.step) ** 2 <= Fraction(bound) ** 2
+
+
+@pytest.mark.parametrize("bound", [0.05, 1.0, 7.3])
+@pytest.mark.parametrize("size", [1, 3, 1000, 2**16 + 1])
+def test_no_hostile_gradient_passes_the_bound(bound: float, size: int) -> None:
+    check_no_hostile_gradient_passes_the_bound(bound, size)
+
+
+def to_the_nearest(total: Tensor, gradient: Tensor, grid: Grid) -> None:
+    """To the bound itself, and to the nearest grid step instead of towards zero."""
+    norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
+    total += (gradient.double() * (min(1.0, grid.bound / norm) / grid.step)).round().long()
+
+
+def in_single_precision(total: Tensor, gradient: Tensor, grid: Grid) -> None:
+    """By a norm in float32: at the bound it may be the smaller one."""
+    norm = max(float(torch.linalg.vector_norm(gradient)), 1e-30)
+    total += (gradient.double() * (min(1.0, grid.bound / norm) / grid.step)).long()
+
+
+@pytest.mark.parametrize("careless", [to_the_nearest, in_single_precision])
+def test_a_careless_clip_is_seen(careless: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dpsgd, "_add_clipped", careless)
+    with pytest.raises(AssertionError):
+        check_no_hostile_gradient_passes_the_bound(1.0, 1000)
 
 
 def test_a_documents_contribution_is_the_same_alone_and_in_any_block() -> None:
