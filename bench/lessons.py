@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -30,7 +30,7 @@ from models.ctc import Alphabet
 from models.reader import Reader
 from models.trainee import Trainee
 from privacy.noise import Debit, NoiseSource
-from shares import BASELINE, CEILINGS, START, Scores
+from shares import ALL, ALL_THE_WAY, BASELINE, NECK, NOISELESS, START, Scores
 
 EPSILONS = (8.0, 3.0, 2.0, 1.0)
 STOCK = {"v4": "stock PP-OCRv4", "v6": "stock PP-OCRv6 small"}
@@ -61,6 +61,7 @@ class Bench:
         self.papers, self.epsilons, self.draws, self.plan = papers, epsilons, given.draws, {}
         self.neck, self.anchor = not (given.quick or given.no_neck), given.anchor
         self.all, self.brief, self.lines = given.all, given.brief, given.lines
+        self.all_the_way = given.all_the_way
         self.peer = given.family == "v4" and not given.no_peer
         self.shelf = Shelf(given.cache)
         self.domain = f"{given.domain}-{given.family}-{given.seed}"
@@ -97,17 +98,18 @@ class Bench:
         surveyed = self._surveyed(settings, learned)
         for name, epsilon in self._rounds().items():
             draws = self.draws if 0 < epsilon < math.inf else 1
-            models = [self._learned(name, learned, train, settings, surveyed, epsilon) for _ in range(draws)]
-            found[name] = self._together(name, [self._scores(test, model, start) for model in models])
-            if self.anchor and epsilon == EPSILONS[0]:
-                self._forgotten(models[0])
+            ends = [self._learned(name, learned, train, settings, surveyed, epsilon) for _ in range(draws)]
+            for row, models in self._candidates(name, ends, surveyed.adapter):
+                found[row] = self._together(row, [self._scores(test, model, start) for model in models])
+                if self.anchor and row == f"epsilon {EPSILONS[0]:g}":
+                    self._forgotten(models[0])
         if self.neck:
-            say(CEILINGS[1])
+            say(NECK)
             model = self._neck(learned)
-            found[CEILINGS[1]] = self._together(CEILINGS[1], [self._scores(test, model, by_document(model, frames))])
+            found[NECK] = self._together(NECK, [self._scores(test, model, by_document(model, frames))])
         if self.all:
-            say(CEILINGS[2])
-            found[CEILINGS[2]] = self._together(CEILINGS[2], [self._scores_of_all(train, test)])
+            say(ALL)
+            found[ALL] = self._together(ALL, [self._scores_of_all(train, test)])
         if self.peer:
             found[STOCK["v6"]] = self._read_by_v6(test)
         return found
@@ -140,7 +142,7 @@ class Bench:
         if self.start is self.released:
             rows["public documents alone"] = 0.0
         if not self.brief:
-            rows[CEILINGS[0]] = math.inf
+            rows[NOISELESS] = math.inf
         return rows
 
     def _taught(self, held: Container[int]) -> tuple[list[int], Remembered]:
@@ -159,7 +161,8 @@ class Bench:
         settings: Settings,
         surveyed: Surveyed,
         epsilon: float,
-    ) -> Trainee:
+    ) -> tuple[float, Tensor]:
+        """Which part of the way a candidate goes, and the parameters where learning ends."""
         private = 0 < epsilon < math.inf
         asked = replace(settings, epsilon_lifetime=epsilon if private else 8.0)
         plan, adapter = planning.planned(asked, surveyed, len(train)), surveyed.adapter
@@ -171,8 +174,15 @@ class Bench:
         else:
             plan = replace(plan, noise_multiplier=1e-6)
         slots = dict(zip(train, cache(adapter, learned.at(adapter.depth)), strict=True)) if epsilon else {}
-        theta = finetune.learn(plan, adapter, train, slots, self.public.at(adapter.depth), _source(plan))
-        return self._merged(adapter, plan.part * theta)
+        return plan.part, finetune.learn(plan, adapter, train, slots, self.public.at(adapter.depth), _source(plan))
+
+    def _candidates(
+        self, name: str, ends: Sequence[tuple[float, Tensor]], adapter: Adapter
+    ) -> Iterator[tuple[str, list[Trainee]]]:
+        """A round's row; and if it is wanted, the same learning gone all the way."""
+        yield name, [self._merged(adapter, part * theta) for part, theta in ends]
+        if self.all_the_way:
+            yield name + ALL_THE_WAY, [self._merged(adapter, theta) for _, theta in ends]
 
     def _neck(self, learned: Remembered) -> Trainee:
         """The whole neck, without privacy, from where the private rounds begin."""

@@ -21,7 +21,10 @@ from learners.evaluate import Score
 Scores = dict[int, Score]
 BASELINE = "stock, ascii only"
 START = "public start"
-CEILINGS = ("the same without noise", "whole neck without privacy", "all without privacy")
+NOISELESS, NECK, ALL = "the same without noise", "whole neck without privacy", "all without privacy"
+ALL_THE_WAY = ", all the way"
+"""What a row's name ends with if its candidate went so far from the start."""
+CEILINGS = (NOISELESS, NOISELESS + ALL_THE_WAY, NECK, ALL)
 EVEN = 1_000_000
 """Lines of a vendor where all weigh the same."""
 RATES = ("exact_folded", "exact_spaceless", "cer", "cer_spaceless")

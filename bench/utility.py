@@ -3,7 +3,7 @@
     python bench/utility.py [--domain receipts|forms|labels] [--family v4|v6] [--adapter head] [--data DIR]
                             [--lines 16] [--documents 350] [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1]
                             [--open] [--all] [--no-neck] [--no-peer] [--brief] [--no-start] [--anchor]
-                            [--cache DIR] [--quick] [--seed 0] [--json FILE]
+                            [--all-the-way] [--cache DIR] [--quick] [--seed 0] [--json FILE]
     python bench/utility.py --join FILE FILE ... [--by-vendor]
 
 Receipts (SROIE), forms (FUNSD) or generated labels are split by document, and receipts so that no vendor is on both
@@ -56,6 +56,7 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="a row of all parameters: 50 processor minutes a fold")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
     parser.add_argument("--brief", action="store_true", help="without the row of the same round without noise")
+    parser.add_argument("--all-the-way", action="store_true", help="rounds also without stopping half of the way")
     parser.add_argument("--no-start", action="store_true", help="from the released model, without the public start")
     parser.add_argument("--anchor", action="store_true", help="what epsilon 8 costs on generated documents")
     parser.add_argument("--cache", type=Path, help="keeps what the backbone says of lines, and the public start, here")
@@ -70,6 +71,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.all and given.lines > MAX_LINES:
         parser.error(f"expected at most {MAX_LINES} lines with --all, got {given.lines}")
+    if given.all_the_way and given.no_start:
+        parser.error("--all-the-way is half of --no-start's way already: expected one of them")
     for name, least in (("draws", 1), ("lines", 1), ("documents", 2), ("folds", 2), ("seed", 0)):
         if getattr(given, name) < least:
             parser.error(f"expected --{name} of {least} at least, got {getattr(given, name)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an adapter is trained; chosen on generated documents (bench/round.py), never on private ones."""
+    """How an adapter is trained; chosen on public documents, most of it on generated ones (docs/tried.md)."""
 
     max_grad_norm: float
     learning_rate: float

@@ -33,7 +33,7 @@ _COARSE = (3e-3, 7e-4)  # grids of the loss, in nats, multiples of the fine one:
 def spent(events: Iterable[RoundEvent], cap: float, delta: float) -> float:
     """The epsilon at `delta`, to be compared with `cap`, that a unit with these events has spent."""
     events = accountant.merged(events)
-    if is_full_batch(events) or is_tickets(events):
+    if is_of_one_rule(events):
         return accountant.epsilon(events, delta)
     return renyi_epsilon(events, cap, (1.0 - accountant.KEPT) * delta)
 
@@ -55,6 +55,12 @@ def bounds(events: Iterable[RoundEvent], cap: float, delta: float) -> Iterator[f
         for interval in _COARSE:
             yield accountant.epsilon(events, delta, interval)
     yield spent(events, cap, delta)
+
+
+def is_of_one_rule(events: Iterable[RoundEvent]) -> bool:
+    """Whether a unit lived by the first rule or the second throughout."""
+    events = accountant.merged(events)
+    return is_full_batch(events) or is_tickets(events)
 
 
 def is_full_batch(events: Events) -> bool:

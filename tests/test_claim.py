@@ -263,6 +263,20 @@ def test_the_group_figure_is_that_of_the_worst_history_for_a_group(made: Claim) 
     assert mixed["epsilon"] is None
 
 
+def test_a_schedule_that_mixed_its_rules_states_the_cap_not_what_is_spent_so_far(made: Claim) -> None:
+    """Its filter promises that the cap is never passed, and nothing of a sum that later rounds were chosen by."""
+    ticket = RoundEvent(0.1, 3.0, 200)
+    plain = made.statement()["predicate"]["lifetime_of_worst_unit"]["epsilon"]
+    for history, extremes in (([EVENT, ticket], [[EVENT, ticket]]), (made.history, [*made.extremes, [EVENT, ticket]])):
+        statement = replace(made, history=history, extremes=extremes).statement()
+        stated = statement["predicate"]["lifetime_of_worst_unit"]
+        assert stated["epsilon"] == made.cap > plain
+        assert claim.recompute(statement) == []
+        stated["epsilon"] = made.cap - 0.01  # above what the events give
+        [problem] = claim.recompute(statement)
+        assert problem.startswith("lifetime_of_worst_unit: epsilon 7.99 is stated")
+
+
 @pytest.mark.parametrize(("part", "figure"), [("group", "epsilon"), ("round", "mu"), ("lifetime_of_worst_unit", "mu")])
 def test_a_figure_that_is_too_small_is_seen(made: Claim, part: str, figure: str) -> None:
     statement = made.statement()

@@ -1,5 +1,6 @@
 """The one figure that leaves the hold-out: what a unit can move it by, and that its noise is what it says."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,3 +65,15 @@ def test_planted_gains_that_are_not_cut_and_noise_for_less_than_a_unit_moves_are
         grid = evidence.Grid
         planted.setattr(evidence, "Grid", lambda bound: grid(bound / 2))
         assert stated_over_true_noise(look) > 1.5
+
+
+def test_a_planted_division_by_the_units_that_have_a_document_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many have one is a fact about the documents."""
+    by_public_number = evidence.noisy_mean_gain
+    monkeypatch.setattr(
+        sys.modules[__name__],
+        "noisy_mean_gain",
+        lambda gains, _members, *more: by_public_number(gains, len(gains), *more),
+    )
+    with pytest.raises(AssertionError):
+        test_the_mean_is_over_all_units_and_true_but_for_noise()

@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "bench"))
 import corpora
 import shares
 from corpora import Paper
-from shares import BASELINE, CEILINGS, START, Scores
+from shares import ALL, BASELINE, NECK, NOISELESS, START, Scores
 
 ABOUT = {"domain": "receipts", "seed": 0}
 VENDORS = {0: 0, 1: 0, 2: 2}
@@ -29,7 +29,7 @@ def row(*exact: int, lines: int = 10) -> Scores:
 
 def scores() -> dict[str, Scores]:
     """A gain of half of the lines at best, of which a round keeps three quarters, and one from a start of a half."""
-    return {BASELINE: row(2, 2, 2), START: row(4, 5, 6), "epsilon 8": row(6, 6, 6), CEILINGS[1]: row(7, 7, 7)}
+    return {BASELINE: row(2, 2, 2), START: row(4, 5, 6), "epsilon 8": row(6, 6, 6), NECK: row(7, 7, 7)}
 
 
 def test_kept_is_the_share_of_the_best_gain() -> None:
@@ -41,14 +41,14 @@ def test_kept_is_the_share_of_the_best_gain() -> None:
 
 
 def test_the_best_of_several_ceilings_counts() -> None:
-    found = scores() | {CEILINGS[2]: row(10, 10, 10), CEILINGS[0]: row(3, 3, 3)}
+    found = scores() | {ALL: row(10, 10, 10), NOISELESS: row(3, 3, 3)}
     assert shares.kept(found, 0)["epsilon 8"]["exact_folded"][0] == pytest.approx(0.5)
 
 
 def test_a_ceiling_of_some_documents_is_no_ceiling_of_all() -> None:
-    found = scores() | {CEILINGS[2]: row(10, 10)}
+    found = scores() | {ALL: row(10, 10)}
     assert shares.kept(found, 0)["epsilon 8"]["exact_folded"][0] == pytest.approx(0.8)
-    assert shares.kept(found, 0)[CEILINGS[2]]["exact_folded"][0] == pytest.approx(1.0)
+    assert shares.kept(found, 0)[ALL]["exact_folded"][0] == pytest.approx(1.0)
 
 
 def test_the_table_tells_the_gain_over_the_start(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,8 +60,8 @@ def test_the_table_tells_the_gain_over_the_start(capsys: pytest.CaptureFixture[s
 
 
 def test_a_share_is_not_of_fewer_documents_than_its_row() -> None:
-    kept = shares.kept({**scores(), CEILINGS[1]: row(7, 7)}, 0)
-    assert kept.keys() == {CEILINGS[1]}
+    kept = shares.kept({**scores(), NECK: row(7, 7)}, 0)
+    assert kept.keys() == {NECK}
 
 
 def left(path: Path, rows: dict[str, Scores], **about: object) -> Path:
@@ -81,7 +81,7 @@ def test_runs_are_joined_and_their_draws_count_together(tmp_path: Path, capsys: 
 
 def test_a_vendors_documents_are_resampled_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nine documents of one vendor gain everything, one of another nothing."""
-    rows = {BASELINE: row(*[0] * 10), "epsilon 8": row(*[10] * 9, 0), CEILINGS[1]: row(*[10] * 10)}
+    rows = {BASELINE: row(*[0] * 10), "epsilon 8": row(*[10] * 9, 0), NECK: row(*[10] * 10)}
     shares.write(tmp_path / "a", rows, {}, ABOUT, 0, dict.fromkeys(range(9), 0) | {9: 9})
     shares.join([tmp_path / "a"], 0, vendors_too=True)
     by_document, by_vendor, alike = capsys.readouterr().out.split("\n\n")
