@@ -30,31 +30,37 @@ EVEN = 1_000_000
 RATES = ("exact_folded", "exact_spaceless", "cer", "cer_spaceless")
 
 
-def kept(scores: dict[str, Scores], seed: int, resamples: int = 4000) -> dict[str, dict[str, list[float]]]:
-    """Share of the best non-private gain over the baseline, with its interval, a rate at a time.
+def kept(
+    scores: dict[str, Scores], seed: int, before: str = BASELINE, resamples: int = 4000
+) -> dict[str, dict[str, list[float]]]:
+    """Share of the best non-private gain over a row, with its interval, a rate at a time.
 
-    Of the ceilings that have all documents of a row; a row that no ceiling has all of is left out.
+    Of the ceilings that have all documents of a row; a row that no ceiling has all of is left out, and a rate in
+    which no ceiling surely gains.
     """
     there = [scores[name] for name in CEILINGS if name in scores]
     found: dict[str, dict[str, list[float]]] = {}
-    for name in scores.keys() - {BASELINE}:
+    for name in scores.keys() - {BASELINE, before}:
         ceilings, documents = [each for each in there if each.keys() >= scores[name].keys()], sorted(scores[name])
-        if not ceilings or len(documents) < 2:
+        if not ceilings or len(documents) < 2 or not scores.get(before, {}).keys() >= scores[name].keys():
             continue
         picks = np.random.default_rng(seed).integers(0, len(documents), (resamples, len(documents)))
         chosen = np.vstack([np.arange(len(documents)), picks])
         for rate in RATES:
-            best = max((_gains(scores, row, rate, documents, chosen) for row in ceilings), key=lambda v: float(v[0]))
-            shares = _gains(scores, scores[name], rate, documents, chosen) / np.where(np.abs(best) < 1e-9, np.nan, best)
+            gains = [_gains(scores[before], row, rate, documents, chosen) for row in (*ceilings, scores[name])]
+            best = max(gains[:-1], key=lambda v: float(v[0]))
+            if np.quantile(best[1:], 0.025) <= 0.0:
+                continue
+            shares = gains[-1] / np.where(np.abs(best) < 1e-9, np.nan, best)
             low, high = np.nanquantile(shares[1:], [0.025, 0.975])
             found.setdefault(name, {})[rate] = [float(shares[0]), float(low), float(high)]
     return found
 
 
 def _gains(
-    scores: dict[str, Scores], row: Scores, rate: str, documents: list[int], chosen: npt.NDArray[np.int64]
+    before: Scores, row: Scores, rate: str, documents: list[int], chosen: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """The gain in a rate over the baseline (a fall, of error rates), for each choice of documents."""
+    """The gain of a row in a rate over another (a fall, of error rates), for each choice of documents."""
     parts = {"exact_folded": ("folded", "lines"), "exact_spaceless": ("spaceless", "lines")}
     parts |= {"cer": ("edits", "characters"), "cer_spaceless": ("spaceless_edits", "spaceless_characters")}
     over, under = parts[rate]
@@ -64,7 +70,7 @@ def _gains(
         sums = counts[chosen].sum(1)
         return np.asarray(sums[:, 0] / sums[:, 1])
 
-    return (rates(row) - rates(scores[BASELINE])) * (1 if rate.startswith("exact") else -1)
+    return (rates(row) - rates(before)) * (1 if rate.startswith("exact") else -1)
 
 
 def by_vendor(scores: dict[str, Scores], vendors: Mapping[int, int]) -> dict[str, Scores]:
@@ -104,20 +110,26 @@ def tables(scores: dict[str, Scores], seed: int, vendors: Mapping[int, int] | No
 
 def table(scores: dict[str, Scores], seed: int, title: str) -> None:
     """In percent, case-folded: exact lines with spaces and without, character error rates likewise."""
-    shares = kept(scores, seed)
+    taught = {name: found for name, found in scores.items() if not name.startswith("stock") or name == BASELINE}
+    shares, beyond = kept(scores, seed), kept(taught, seed, START)
     print(f"\n{title}")
     heads = f"{'':28} {'exact [gain, 95%]':22}  {'bare [gain, 95%]':22}    CER   bare"
-    print(f"{heads} | {'over the start':21} | kept: exact, CER")
+    print(f"{heads} | {'over the start':21} | {'kept: exact':17}{'bare':17}{'CER':15} | of the rest")
     for name, by_document in scores.items():
         rates = evaluate.total(by_document).rates
         gains = [_gain(scores, BASELINE, name, rate, seed) for rate in RATES[:2]]
         cells = [f"{100 * rates[rate]:5.1f} {gain:16}" for rate, gain in zip(RATES, gains, strict=False)]
-        held = [shares[name][rate] for rate in ("exact_folded", "cer")] if name in shares else []
-        tail = "  ".join(f"{100 * s:4.0f}% [{100 * low:3.0f} {100 * high:3.0f}]" for s, low, high in held)
+        held = [shares.get(name, {}).get(rate) for rate in RATES[:3]]
+        tail = f"{'  '.join(map(_share, held)):49} | {_share(beyond.get(name, {}).get(RATES[0]))}".rstrip(" |")
         error = f"{100 * rates['cer']:6.2f} {100 * rates['cer_spaceless']:6.2f}"
         more = _gain(scores, START, name, RATES[0], seed, mean=True)
         fewer = "" if len(by_document) == len(scores[BASELINE]) else f" ({len(by_document)})"
         print(f"{name + fewer:28} {'  '.join(cells)} {error} | {more:21} | {tail}", flush=True)
+
+
+def _share(found: Sequence[float] | None) -> str:
+    """A share with its interval, in percent."""
+    return f"{100 * found[0]:4.0f}% [{100 * found[1]:3.0f} {100 * found[2]:3.0f}]" if found else 15 * " "
 
 
 def _gain(scores: dict[str, Scores], before: str, name: str, rate: str, seed: int, mean: bool = False) -> str:

@@ -14,9 +14,10 @@ the released model, and then public documents alone are a row. What learns is PP
 small. Peers on the same lines: the same model as released; with every character shut out but a public set (the
 baseline: that costs nothing); its whole neck, and with --all every parameter, trained without privacy from where the
 rounds begin; to PP-OCRv4 also stock PP-OCRv6 small. Several --draws of the noise are one row: their counts together.
-"kept" is the share of the best non-private gain over the baseline. What was chosen on which documents, docs/learning.md
-says. Labels of receipts are in capitals, so lines are compared case-folded. Intervals are 95%, resampled by document;
-with --by-vendor once more by vendor, of whom few have most documents, and with every vendor weighing the same.
+"kept" is the share of the best non-private gain over the baseline, "of the rest" that over the start, where there
+surely is one. What was chosen on which documents, docs/learning.md says. Labels of receipts are in capitals, so lines
+are compared case-folded. Intervals are 95%, resampled by document; with --by-vendor once more by vendor, of whom few
+have most documents, and with every vendor weighing the same.
 With --open no character is shut out, but in the baseline.
 """
 

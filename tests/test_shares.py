@@ -59,6 +59,18 @@ def test_the_table_tells_the_gain_over_the_start(capsys: pytest.CaptureFixture[s
     assert "80% [ 80  80]" in line
 
 
+def test_of_the_rest_is_the_share_of_what_the_best_adds_to_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    """The start reads 5 of ten, the round 6 and the best 7. Where the best may add nothing, nothing is said."""
+    [found] = {tuple(each["exact_folded"]) for name, each in shares.kept(scores(), 0, START).items() if name != NECK}
+    assert found == pytest.approx((0.5, 0.0, 2 / 3))
+    flat = scores() | {START: row(7, 6, 7), "epsilon 8": row(7, 7, 7)}
+    assert "exact_folded" not in shares.kept(flat, 0, START).get("epsilon 8", {})
+    shares.tables(scores() | {"stock PP-OCRv4": row(1, 1, 1)}, 0)
+    told = {line.split("  ")[0]: line.split("|")[3:] for line in capsys.readouterr().out.splitlines()[3:]}
+    assert [each.strip() for each in told["epsilon 8"]] == ["50% [  0  67]"]
+    assert told["stock PP-OCRv4"] == told[START] == []
+
+
 def test_a_share_is_not_of_fewer_documents_than_its_row() -> None:
     kept = shares.kept({**scores(), NECK: row(7, 7)}, 0)
     assert kept.keys() == {NECK}
