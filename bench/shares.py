@@ -36,7 +36,7 @@ def kept(
     """Share of the best non-private gain over a row, with its interval, a rate at a time.
 
     Of the ceilings that have all documents of a row; a row that no ceiling has all of is left out, and a rate in
-    which no ceiling surely gains.
+    which the best does not surely gain.
     """
     there = [scores[name] for name in CEILINGS if name in scores]
     found: dict[str, dict[str, list[float]]] = {}

@@ -31,6 +31,7 @@ from pathlib import Path
 import torch
 
 import corpora
+import features
 import running
 import shares
 from learners.lines import MAX_LINES
@@ -38,7 +39,7 @@ from lessons import EPSILONS, STOCK, Bench, say
 from shares import Scores
 
 MEASURED = ("domain", "family", "adapter", "lines", "open", "no_start", "seed", "folds", "documents", "quick")
-"""What runs must have in common to be joined."""
+"""What runs must have in common to be joined, beside the weights that their rounds begin from."""
 
 
 def main() -> int:
@@ -54,7 +55,7 @@ def main() -> int:
     parser.add_argument("--epsilons", type=_epsilons, default=EPSILONS)
     parser.add_argument("--draws", type=int, default=1, help="of the noise, for each epsilon")
     parser.add_argument("--open", action="store_true", help="no character is shut out of what learns and of its model")
-    parser.add_argument("--all", action="store_true", help="a row of all parameters: 50 processor minutes a fold")
+    parser.add_argument("--all", action="store_true", help="a row of all parameters: 55 processor minutes a fold")
     parser.add_argument("--no-neck", action="store_true", help="without the row of the whole neck")
     parser.add_argument("--brief", action="store_true", help="without the row of the same round without noise")
     parser.add_argument("--all-the-way", action="store_true", help="rounds also without stopping half of the way")
@@ -73,7 +74,7 @@ def main() -> int:
     if given.all and given.lines > MAX_LINES:
         parser.error(f"expected at most {MAX_LINES} lines with --all, got {given.lines}")
     if given.all_the_way and given.no_start:
-        parser.error("--all-the-way is half of --no-start's way already: expected one of them")
+        parser.error("expected one of --all-the-way and --no-start, which goes all the way already")
     for name, least in (("draws", 1), ("lines", 1), ("documents", 2), ("folds", 2), ("seed", 0)):
         if getattr(given, name) < least:
             parser.error(f"expected --{name} of {least} at least, got {getattr(given, name)}")
@@ -99,7 +100,7 @@ def measure(given: argparse.Namespace) -> None:
         if len(tested[number]) < 2:
             sys.exit(f"Expected two documents to test on in fold {number} at least, got {len(tested[number])}.")
     bench = Bench(papers, given, given.epsilons[: 1 if given.quick else None])
-    about = {name: getattr(given, name) for name in MEASURED}
+    about = {name: getattr(given, name) for name in MEASURED} | {"start": features.digest(bench.start)}
     scores: dict[str, Scores] = {}
     for number in given.only or range(2 if given.quick else len(folds)):
         held, test = folds[number], tested[number]

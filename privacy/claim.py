@@ -36,7 +36,7 @@ EXCLUSIONS = (
     "the inbox, the outbox, review, the journal and status, which lie inside the operator's boundary",
     "the number of slots, the times of arrival and which slots make up a unit, which are public",
     "a unit that was forgotten and comes again, which is a new one: nothing is kept by which it could be known",
-    "what an operator decides by hand on figures that were not charged",
+    "what an operator sets or decides by hand on figures that were not charged",
     "timing and other side channels of the machine",
 )
 _UNITS = {
@@ -135,21 +135,19 @@ class Claim:
         return {
             "delta": self.delta,
             "round": {**_loss(events, self.delta), "second_opinion": self.second_opinion},
-            "lifetime_of_worst_unit": {
-                **_loss(self.history, self.delta),
-                "epsilon": self._lifetime_epsilon(),
-            },
+            "lifetime_of_worst_unit": self._lifetime(),
             "lifetime_cap": self.cap,
             "group": {"size": _GROUP, "of": f"{self.unit}s", **_group(self.extremes, self.delta)},
             "accountant": _accountant(),
             **self._mechanism(),
         }
 
-    def _lifetime_epsilon(self) -> float:
+    def _lifetime(self) -> dict[str, Any]:
         """What the worst unit has spent; the cap where a schedule mixed its rules: that is what its filter promises."""
-        if all(filters.is_of_one_rule(history) for history in (self.history, *self.extremes)):
-            return filters.spent(self.history, self.cap, self.delta)
-        return self.cap
+        loss = _loss(self.history, self.delta)
+        if all(map(filters.is_of_one_rule, (self.history, *self.extremes))):
+            return loss
+        return loss | {"epsilon": self.cap, "mu": None}
 
     def _mechanism(self) -> dict[str, Any]:
         if self.event is None:
@@ -219,12 +217,15 @@ def recompute(statement: Mapping[str, Any]) -> list[str]:
     problems = []
     for name, loss in (("round", now), ("lifetime_of_worst_unit", life)):
         events = [RoundEvent.from_body(body) for body in loss["events"]]
-        true = accountant.epsilon(events, predicate["delta"])
-        if loss is life and (predicate["group"]["epsilon"] is None or not filters.is_of_one_rule(events)):
-            true = predicate["lifetime_cap"]
+        mixed = loss is life and (predicate["group"]["epsilon"] is None or not filters.is_of_one_rule(events))
+        true = predicate["lifetime_cap"] if mixed else accountant.epsilon(events, predicate["delta"])
         if loss["epsilon"] < true - _TOLERANCE:
             problems.append(f"{name}: epsilon {loss['epsilon']} is stated, and its events give {true}")
-        if (mu := loss.get("mu")) is not None and mu < accountant.composed_mu(events) - _TOLERANCE:
+        if (mu := loss.get("mu")) is None:
+            continue
+        if mixed or not filters.is_full_batch(accountant.merged(events)):
+            problems.append(f"{name}: mu {mu} is stated, and not all is full batch")
+        elif mu < accountant.composed_mu(events) - _TOLERANCE:
             problems.append(f"{name}: mu {mu} is stated, and its events give {accountant.composed_mu(events)}")
     mechanism = predicate["mechanism"]
     used = [] if mechanism is None else [RoundEvent.from_body(mechanism)]

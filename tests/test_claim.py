@@ -271,7 +271,13 @@ def test_a_schedule_that_mixed_its_rules_states_the_cap_not_what_is_spent_so_far
         statement = replace(made, history=history, extremes=extremes).statement()
         stated = statement["predicate"]["lifetime_of_worst_unit"]
         assert stated["epsilon"] == made.cap > plain
+        assert stated["mu"] is None
         assert claim.recompute(statement) == []
+        stated["mu"] = 100.0
+        assert claim.recompute(statement) == [
+            "lifetime_of_worst_unit: mu 100.0 is stated, and not all is full batch"
+        ]
+        stated["mu"] = None
         stated["epsilon"] = made.cap - 0.01  # above what the events give
         [problem] = claim.recompute(statement)
         assert problem.startswith("lifetime_of_worst_unit: epsilon 7.99 is stated")
