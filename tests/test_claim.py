@@ -274,9 +274,7 @@ def test_a_schedule_that_mixed_its_rules_states_the_cap_not_what_is_spent_so_far
         assert stated["mu"] is None
         assert claim.recompute(statement) == []
         stated["mu"] = 100.0
-        assert claim.recompute(statement) == [
-            "lifetime_of_worst_unit: mu 100.0 is stated, and not all is full batch"
-        ]
+        assert claim.recompute(statement) == ["lifetime_of_worst_unit: mu 100.0 is stated, and not all is full batch"]
         stated["mu"] = None
         stated["epsilon"] = made.cap - 0.01  # above what the events give
         [problem] = claim.recompute(statement)

@@ -130,7 +130,7 @@ def test_a_run_counts_once(tmp_path: Path) -> None:
         shares.join([path, path], 0)
 
 
-@pytest.mark.parametrize(("name", "value"), [("domain", "forms"), ("seed", 1)])
+@pytest.mark.parametrize(("name", "value"), [("domain", "forms"), ("seed", 1), ("start", "of another machine")])
 def test_runs_of_other_things_are_not_joined(tmp_path: Path, name: str, value: object) -> None:
     paths = [left(tmp_path / "a", scores()), left(tmp_path / "b", scores(), **{name: value})]
     with pytest.raises(SystemExit, match=f"Expected runs of .* got {paths[1]} of .*{value}"):
