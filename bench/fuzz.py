@@ -33,12 +33,12 @@ if "--atheris" in sys.argv:
         from daemon import config, decoding, wire
         from learners import lines, sidecars
         from models import manifest
-        from privacy import chain, claim
+        from privacy import chain, claim, claim_check
 else:
     from daemon import config, decoding, wire
     from learners import lines, sidecars
     from models import manifest
-    from privacy import chain, claim
+    from privacy import chain, claim, claim_check
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -101,7 +101,7 @@ def _statements() -> list[bytes]:
     """A statement whose debit is in a ledger."""
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.jsonl", KEY) as book:
         proof = asdict(book.prove(book.append("round", {"steps": 3}).seq))
-    predicate = {**{key: {"a": 1} for key in claim._REQUIRED}, "ledger": proof}
+    predicate = {**{key: {"a": 1} for key in claim_check.REQUIRED}, "ledger": proof}
     return [canonical({"_type": claim.STATEMENT_TYPE, "predicateType": claim.PREDICATE_TYPE, "predicate": predicate})]
 
 
@@ -110,7 +110,7 @@ def _claims() -> list[bytes]:
 
 
 def signed_claim(data: bytes) -> None:
-    claim.read(dsse.sign(data, claim.PAYLOAD_TYPE, KEY), KEY.public)
+    claim_check.read(dsse.sign(data, claim.PAYLOAD_TYPE, KEY), KEY.public)
 
 
 def _manifests() -> list[bytes]:
@@ -145,10 +145,10 @@ TARGETS = {
     "learners/lines.py": Target(lambda data: lines.unpack(0, data), (ValueError,), _lines),
     "privacy/chain.py, an entry": Target(chain.Entry.parse, (ValueError,), _entries),
     "privacy/chain.py, a ledger": Target(lambda data: chain.check(data, None, KEY.public), (), _ledger),
-    "privacy/claim.py": Target(
-        lambda data: claim.read(json.loads(data), KEY.public), (ClaimBroken, ValueError, RecursionError), _claims
+    "privacy/claim_check.py": Target(
+        lambda data: claim_check.read(json.loads(data), KEY.public), (ClaimBroken, ValueError, RecursionError), _claims
     ),
-    "privacy/claim.py, signed": Target(signed_claim, (ClaimBroken,), _statements),
+    "privacy/claim_check.py, signed": Target(signed_claim, (ClaimBroken,), _statements),
     "models/manifest.py": Target(lambda data: manifest.parse(data, KEY.public), (ValueError,), _manifests),
     "models/manifest.py, signed": Target(signed_manifest, (ValueError,), _manifests),
 }

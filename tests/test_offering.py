@@ -22,7 +22,7 @@ from learners import device
 from learners.replay import Pool, Snapshot
 from models.rollout import Rollout
 from models.verdict import ANCHOR, GATES, HOLDOUT, LATENCY, GateReport, GateResult, Verdict
-from privacy import claim, ledger
+from privacy import claim_check, ledger
 from privacy.accountant import RoundEvent
 from privacy.ledger import Ledger
 from privacy.signing import SigningKey
@@ -445,8 +445,8 @@ def test_the_start_carries_a_claim_without_a_mechanism(home):
     with sqlite3.connect(home / "state.db") as database:
         [(version,)] = database.execute("SELECT version FROM rounds").fetchall()
     envelope = json.loads((opened.settings.models_dir / version / "claim.json").read_text())
-    said = claim.read(envelope, opened.signing.public)
-    assert claim.recompute(said) == []
+    said = claim_check.read(envelope, opened.signing.public)
+    assert claim_check.recompute(said) == []
     predicate = said["predicate"]
     assert (predicate["mechanism"], predicate["sampler"], predicate["audit"]) == (None, None, None)
     assert predicate["round"]["epsilon"] == 0.0

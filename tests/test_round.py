@@ -11,7 +11,7 @@ from learners.plan import Settings
 from learners.recipes import RECIPES
 from models import recogniser
 from models.manifest import MODEL_FILES
-from privacy import claim, ledger
+from privacy import claim_check, ledger
 from running import Running, drop_labels, ocrd
 
 # So few documents can only teach at a loose budget; the mechanism, the ledger and the gates are the real ones.
@@ -91,8 +91,8 @@ def test_the_candidate_carries_a_claim_that_checks(home):
     opened = open_home(home)
     version = rounds(home)[0]["version"]
     folder = opened.settings.models_dir / version
-    statement = claim.read(json.loads((folder / "claim.json").read_text()), opened.signing.public)
-    assert claim.recompute(statement) == []
+    statement = claim_check.read(json.loads((folder / "claim.json").read_text()), opened.signing.public)
+    assert claim_check.recompute(statement) == []
     assert {s["name"] for s in statement["subject"]} == set(MODEL_FILES)
     assert statement["predicate"]["audit"]["canaries"] >= 1000
 
