@@ -8,7 +8,7 @@ privacy cheap: noise grows with the root of the number of parameters.
 - `bias`: the scores of a public set of characters, shifted (one number each).
 - `head`: their rows of the classifier and their bias. Rows move only within the directions in which
   public, generated lines want them to move: the top right-singular vectors of the head's gradients
-  (Yu et al. 2021, arXiv 2007.03813, with public data as in Kairouz et al. 2020, arXiv 2008.06570).
+  (Zhou, Wu and Banerjee 2021, arXiv 2007.03813; Kairouz et al. 2020, arXiv 2008.06570).
 - `top`: the neck's last projection and the full rows; PP-OCRv4 alone has one.
 - `lora`, `norm`, `neck`, `all`: what lies deeper, see `learners.neck_adapters`.
 
