@@ -6,7 +6,6 @@ Only what lies above the backbone learns in these benches, so one look at a line
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,15 +24,6 @@ from privacy.page import Image
 Frames = tuple[Tensor, ...]
 TOGETHER = 48
 """Lines that go through the neck at a time."""
-
-
-def digest(model: Trainee) -> str:
-    """SHA-256 of all weights, by name."""
-    found = hashlib.sha256()
-    for name, value in sorted(model.weights().items()):
-        found.update(name.encode())
-        found.update(value.tobytes())
-    return found.hexdigest()
 
 
 class Shelf:

@@ -31,10 +31,10 @@ from pathlib import Path
 import torch
 
 import corpora
-import features
 import running
 import shares
 from learners.lines import MAX_LINES
+from learners.signals import model_digest
 from lessons import EPSILONS, STOCK, Bench, say
 from shares import Scores
 
@@ -100,7 +100,7 @@ def measure(given: argparse.Namespace) -> None:
         if len(tested[number]) < 2:
             sys.exit(f"Expected two documents to test on in fold {number} at least, got {len(tested[number])}.")
     bench = Bench(papers, given, given.epsilons[: 1 if given.quick else None])
-    about = {name: getattr(given, name) for name in MEASURED} | {"start": features.digest(bench.start)}
+    about = {name: getattr(given, name) for name in MEASURED} | {"start": model_digest(bench.start)}
     scores: dict[str, Scores] = {}
     for number in given.only or range(2 if given.quick else len(folds)):
         held, test = folds[number], tested[number]
