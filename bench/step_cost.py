@@ -64,7 +64,7 @@ VARIANTS: dict[str, Callable[[Setting], Step]] = {
     "ghost": step_opacus.ghost,
 }
 OPACUS = ("hooks", "ghost")
-TARGETS = {"head": 1.1, "top": 1.1, "lora": 1.1, "norm": 1.1, "neck": 1.25, "all": 1.25}
+TARGETS = {"head": 1.1, "top": 1.1, "lora": 1.1, "norm": 1.1, "early": 1.1, "neck": 1.25, "all": 1.25}
 """What ours may cost, as a multiple of plain."""
 HOOKS_TARGET = 4.0
 """How many times faster than Opacus' hooks ours must be where all parameters learn."""
