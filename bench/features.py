@@ -157,13 +157,3 @@ class Remembered:
                 for texts, frames in zip(self._texts, self._frames, strict=True)
             ]
         return self._features
-
-
-class Pictured:
-    """The same from the lines themselves, for what learns from pixels; of each document `lines` at most."""
-
-    def __init__(self, model: Trainee, documents: Sequence[TrainDocument], lines: int) -> None:
-        self.model, self._documents, self._lines = model, documents, lines
-
-    def at(self, depth: Depth) -> list[Seen]:
-        return look(self.model, self._documents, self._lines, depth)

@@ -14,11 +14,10 @@ from torch import Tensor
 import corpora
 import ordinary
 from corpora import Paper
-from features import Frames, Pictured, Remembered, Shelf, backbone, best_paths, by_document, public_started, taught
+from features import Frames, Remembered, Shelf, backbone, best_paths, by_document, public_started, taught
 from learners import evaluate, finetune, neck_adapters, public_start
 from learners import plan as planning
 from learners.adapters import Adapter, Charset
-from learners.catalogue import Looks
 from learners.chunks import cache, look
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
@@ -63,7 +62,6 @@ class Bench:
         self.neck, self.anchor = not (given.quick or given.no_neck), given.anchor
         self.all, self.brief, self.lines = given.all, given.brief, given.lines
         self.all_the_way = given.all_the_way
-        self.pixels = given.adapter == "early"
         self.peer = given.family == "v4" and not given.no_peer
         self.shelf = Shelf(given.cache)
         self.domain = f"{given.domain}-{given.family}-{given.seed}"
@@ -79,9 +77,7 @@ class Bench:
             self.shown = public_start.rehearsed(first)
             self.public, self.before = self._remembered(self.start, "public-new", self.shown), pages
 
-    def _remembered(self, model: Trainee, name: str, documents: Sequence[TrainDocument]) -> Remembered | Looks:
-        if self.pixels:
-            return Looks(model, documents)
+    def _remembered(self, model: Trainee, name: str, documents: Sequence[TrainDocument]) -> Remembered:
         lines = [line.image for each in documents for line in each.lines]
         flat = iter(self.shelf.get(f"{self.domain}-{name}", lambda: backbone(self.released, lines)))
         frames = [tuple(next(flat) for _ in each.lines) for each in documents]
@@ -132,7 +128,7 @@ class Bench:
             _told(name, scores)
         return found
 
-    def _surveyed(self, settings: Settings, learned: Remembered | Pictured) -> Surveyed:
+    def _surveyed(self, settings: Settings, learned: Remembered) -> Surveyed:
         """What a plan knows of the adapter. From a start, what the private documents have to say there is printed."""
         [surveyed] = planning.survey(settings, self.alphabet, self.public, self.before)
         if self.before is not None:
@@ -150,13 +146,10 @@ class Bench:
             rows[NOISELESS] = math.inf
         return rows
 
-    def _taught(self, held: Container[int]) -> tuple[list[int], Remembered | Pictured]:
+    def _taught(self, held: Container[int]) -> tuple[list[int], Remembered]:
         """The documents that are learned from, of all but `held`, and what the start sees of them."""
         chosen = {k: taught(each.lines, self.lines) for k, each in enumerate(self.papers) if k not in held}
         train = [k for k, lines in chosen.items() if lines]
-        if self.pixels:
-            made = (document(k, self.papers[k].lines, self.lines) for k in train)
-            return train, Pictured(self.start, [each for each in made if each], self.lines)
         shown = {k: self._frames(k) for k in train}
         texts = [[self.papers[k].lines[i][1] for i in chosen[k]] for k in train]
         return train, Remembered(self.start, texts, [tuple(shown[k][i] for i in chosen[k]) for k in train])
@@ -164,7 +157,7 @@ class Bench:
     def _learned(
         self,
         name: str,
-        learned: Remembered | Pictured,
+        learned: Remembered,
         train: Sequence[int],
         settings: Settings,
         surveyed: Surveyed,
@@ -192,7 +185,7 @@ class Bench:
         if self.all_the_way:
             yield name + ALL_THE_WAY, [self._merged(adapter, theta) for _, theta in ends]
 
-    def _neck(self, learned: Remembered | Pictured) -> Trainee:
+    def _neck(self, learned: Remembered) -> Trainee:
         """The whole neck, without privacy, from where the private rounds begin."""
         adapter = neck_adapters.neck(self.start, self.charset, basis=torch.eye(self.start.head.in_features))
         return self._merged(adapter, ordinary.train(adapter, learned.at("backbone"), self.public.at("backbone")))
@@ -203,17 +196,12 @@ class Bench:
         adapter, private = neck_adapters.everything(self.start, self.charset), [each for each in made if each]
         seen = (look(self.start, each, self.lines, "image") for each in (private, self.shown))
         model = self._merged(adapter, ordinary.train(adapter, *seen))
-        return self._scores(test, model, self._from_pixels(model, test))
+        frames = {k: backbone(model, [image for image, _ in self.papers[k].lines]) for k in test}
+        return self._scores(test, model, by_document(model, frames))
 
     def _features(self, model: Trainee, frames: dict[int, Frames], start: dict[int, Frames]) -> dict[int, Frames]:
-        """What a candidate's head sees: where only the head learned, what the start's sees."""
-        if self.settings.adapter in ("bias", "head"):
-            return start
-        return self._from_pixels(model, list(frames)) if self.pixels else by_document(model, frames)
-
-    def _from_pixels(self, model: Trainee, test: Sequence[int]) -> dict[int, Frames]:
-        frames = {k: backbone(model, [image for image, _ in self.papers[k].lines]) for k in test}
-        return by_document(model, frames)
+        """What a candidate's head sees: what the start's does, unless the neck learned as well."""
+        return start if self.settings.adapter in ("bias", "head") else by_document(model, frames)
 
     def _merged(self, adapter: Adapter, theta: Tensor) -> Trainee:
         candidate = copy.deepcopy(self.start)

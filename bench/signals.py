@@ -1,6 +1,6 @@
 """What public documents agree on at the released model, for every adapter, charset and form of it.
 
-    python bench/signals.py [--quick] [--only head,early] [--record] [--seed 0] [--json FILE]
+    python bench/signals.py [--quick] [--record] [--seed 0] [--json FILE]
 
 A plan compares this with a round's noise (learners/plan.py). It measures the adapters that it may take; of the others
 it tells what is recorded here: `--record` leaves it in learners/signals.json. In shares of the clip: 1 if all
@@ -19,7 +19,7 @@ import torch
 from daemon.evidence import FIRST_PLANNING_SEED
 from learners import signals
 from learners.adapters import CHARSETS
-from learners.catalogue import PUBLIC_DOCUMENTS, Looks, unseen
+from learners.catalogue import PUBLIC_DOCUMENTS, Looks
 from learners.plan import Settings, agreement, built
 from learners.public import public_documents
 from learners.recipes import RECIPES
@@ -30,7 +30,6 @@ from models.ctc import Alphabet
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="20 documents, ASCII")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(RECIPES), help="these adapters")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--seed", type=int, default=0, help="documents of another seed than a plan's own")
     parser.add_argument("--data", help="not needed: every document is generated")
@@ -38,24 +37,22 @@ def main() -> int:
     given = parser.parse_args()
     if given.record and given.seed:
         parser.error("expected a plan's own documents with --record, got another --seed")
-    if unknown := set(given.only) - RECIPES.keys():
-        parser.error(f"expected --only of {', '.join(RECIPES)}, got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     released = weights.fetch() / "rec.onnx"
     alphabet, model = Alphabet(weights.characters(released)), recogniser.load(released)
     count = signals.SAMPLE if given.quick else PUBLIC_DOCUMENTS
     documents = public_documents(FIRST_PLANNING_SEED + given.seed * 1_000_000, count)
     public, found = Looks(model, documents), dict[str, dict[str, float]]()
-    print(f"{count} documents\n{'':16}" + "".join(f"{name:>8}" for name in given.only))
+    print(f"{count} documents\n{'':16}" + "".join(f"{name:>8}" for name in RECIPES))
     for charset in ("ascii",) if given.quick else CHARSETS:
         for closed in (False,) if given.quick else (False, True):
             settings = Settings(charset=charset, closed=closed)
             row = found.setdefault(signals.key(charset, closed, settings.rank), {})
             print(f"{next(reversed(found)):16}", end="", flush=True)
-            for name in given.only:
-                adapter, clip = built(settings, alphabet, name, public), RECIPES[name].max_grad_norm
-                row[name] = agreement(adapter, unseen(adapter, public), clip)
-                print(f"{row[name] / clip:8.3f}", end="", flush=True)
+            for name, recipe in RECIPES.items():
+                adapter = built(settings, alphabet, name, public)
+                row[name] = agreement(adapter, public.at(adapter.depth), recipe.max_grad_norm)
+                print(f"{row[name] / recipe.max_grad_norm:8.3f}", end="", flush=True)
             print()
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))

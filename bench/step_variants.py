@@ -15,9 +15,8 @@ from torch import Tensor
 
 from learners import neck_adapters
 from learners.adapters import ASCII, Adapter, Charset, HeadAdapter, TopAdapter
-from learners.catalogue import EARLY_DIRECTIONS, LORA_RANK
+from learners.catalogue import LORA_RANK
 from learners.chunks import CHUNK, Cached, Seen, cache, collate, look
-from learners.directions import WithinDirections
 from learners.gradients import document_losses, gradient_blocks
 from learners.lines import HEIGHT, document
 from learners.synthesis import line
@@ -37,30 +36,16 @@ def _basis() -> Tensor:
     return torch.linalg.qr(torch.randn(120, 64)).Q
 
 
-def _early(model: Recogniser, charset: Charset) -> WithinDirections:
-    inner = neck_adapters.early(model, charset)
-    return WithinDirections("early", inner, torch.randn(EARLY_DIRECTIONS, inner.size))
-
-
 ADAPTERS: dict[str, Callable[[Recogniser, Charset], Adapter]] = {
     "head": lambda model, charset: HeadAdapter(model, charset, _basis()),
     "top": TopAdapter,
     "lora": lambda model, charset: neck_adapters.lora(model, charset, LORA_RANK, _basis()),
     "norm": lambda model, charset: neck_adapters.norm(model, charset, basis=_basis()),
-    "early": _early,
     "neck": neck_adapters.neck,
     "all": neck_adapters.everything,
 }
 """As a plan has them, but that directions are random, and that `neck` is without the head, as Opacus can take it."""
-SIZES = {
-    "head": (96, 8),
-    "top": (48, 8),
-    "lora": (16, 8),
-    "norm": (16, 8),
-    "early": (8, 4),
-    "neck": (16, 8),
-    "all": (8, 4),
-}
+SIZES = {"head": (96, 8), "top": (48, 8), "lora": (16, 8), "norm": (16, 8), "neck": (16, 8), "all": (8, 4)}
 """Documents a step, and lines of each."""
 DISTINCT = 16
 """Documents that are generated; a step takes them over and over."""

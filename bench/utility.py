@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=350, help="of --domain labels")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", type=_folds, help="these folds")
-    parser.add_argument("--adapter", choices=("bias", "early", "head", "lora", "norm", "neck"), default="head")
+    parser.add_argument("--adapter", choices=("bias", "head", "lora", "norm", "neck"), default="head")
     parser.add_argument("--lines", type=int, default=MAX_LINES, help="of a document that are learned from, at most")
     parser.add_argument("--epsilons", type=_epsilons, default=EPSILONS)
     parser.add_argument("--draws", type=int, default=1, help="of the noise, for each epsilon")

@@ -18,7 +18,6 @@ from daemon.offering import OFFER
 from daemon.state import Database
 from daemon.status import BUDGET_KEY
 from learners import replay
-from learners.recipes import pace
 from learners.replay import Pool, SlotState, Unit
 from privacy import accountant
 from privacy.accountant import RoundEvent
@@ -78,8 +77,7 @@ class Budget:
     def _ticket(self) -> RoundEvent:
         """One round of a training unit: an equal share of its lifetime."""
         learning = self._learning
-        rounds, at = learning.rounds_per_document, pace(learning.adapter)
-        return replay.ticket(at, learning.capacity, rounds, learning.epsilon, learning.delta)
+        return replay.ticket(learning.capacity, learning.rounds_per_document, learning.epsilon, learning.delta)
 
     def _keep_unit(self, unit: str) -> None:
         """A unit is for life: neither kind can be told from what the other has spent (ADR 2)."""

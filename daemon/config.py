@@ -92,7 +92,7 @@ class Learning(Section):
     rounds_per_document: Annotated[int, Field(ge=1, le=100)] = 4
     gate_looks_per_document: Annotated[int, Field(ge=1, le=1000)] = 4
     unit: Literal["document", "source"] = "document"
-    adapter: Literal["auto", "head", "bias", "early", "top", "lora", "norm", "neck", "all"] = "auto"
+    adapter: Literal["auto", "head", "bias", "top", "lora", "norm", "neck", "all"] = "auto"
     charset: Literal["latin", "ascii"] = "latin"
     closed: bool = False
     public_start: bool = True

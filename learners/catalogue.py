@@ -10,22 +10,16 @@ from torch import Tensor
 from learners import neck_adapters
 from learners.adapters import Adapter, Charset, HeadAdapter, TopAdapter
 from learners.chunks import Seen, cache, look
-from learners.directions import WithinDirections, leading_directions
 from learners.gradients import gradient_blocks
 from learners.lines import TrainDocument
-from learners.neck_adapters import DeepAdapter
 from models.recogniser import Recogniser
 from models.trainee import Depth, Trainee
 
 PUBLIC_DOCUMENTS, PUBLIC_LINES = 300, 5
 """How much of the public documents is looked at: few of them are learned by heart, and receipts then read worse."""
 LORA_RANK = 2
-EARLY_DIRECTIONS = 32
-"""Within which `early` learns: what receipts agree on is as good as all in the first (docs/tried.md, "How deep to go"),
-and Adam moves the others by their noise."""
 _WITHIN = ("head", "lora", "norm", "neck")
 """Adapters that move the charset's rows within a basis."""
-_OF_V4 = ("top", "early")
 _FAINTEST = 1e-5
 """A row whose gradients are fainter than this share of the strongest row's is as good as never seen."""
 
@@ -51,50 +45,22 @@ class Looks:
 def build(name: str, charset: Charset, rank: int, public: Looks) -> Adapter:
     """An adapter of `public.model` by name; its subspaces come from the public documents.
 
-    "head", "lora", "norm" and "neck" move the charset's rows within a public basis of `rank` directions.
+    All but "bias", "top" and "all" move the charset's rows within a public basis of `rank` directions.
 
     Raises:
-        ValueError: no such adapter, or "top" or "early" of a model that is not PP-OCRv4's.
+        ValueError: no such adapter, or "top" of a model without a last projection.
     """
     model, basis, factors = public.model, None, dict[str, Tensor]()
     if name in _WITHIN:
         basis = gradient_basis(model, charset, rank, public.at("projection"))
     if name == "lora":
         factors = neck_adapters.gradient_factors(model, charset, LORA_RANK, public.at("backbone"))
-    if name == "early":
-        inner = _early(model, charset)
-        found = torch.cat(list(start_gradients(inner, _half(public.at(inner.depth), 0))))
-        return WithinDirections(name, inner, leading_directions(found, inner.blocks, EARLY_DIRECTIONS))
     return _of(name, model, charset, basis, factors)
 
 
-def unseen(adapter: Adapter, public: Looks) -> list[Seen]:
-    """The public documents by which an adapter's signal is measured: all, or the half that named no directions.
-
-    What did name them lies within their span by construction, and would say more than there is.
-    """
-    found = public.at(adapter.depth)
-    return _half(found, 1) if isinstance(adapter, WithinDirections) else found
-
-
-def _half(documents: Sequence[Seen], which: int) -> list[Seen]:
-    """Four in turn: kinds of public documents take turns of two and of four."""
-    return [each for k, each in enumerate(documents) if k // 4 % 2 == which]
-
-
-def _early(model: Trainee, charset: Charset) -> DeepAdapter:
-    return neck_adapters.early(_pp_ocr_v4(model, "early"), charset)
-
-
-def _pp_ocr_v4(model: Trainee, name: str) -> Recogniser:
-    if not isinstance(model, Recogniser):
-        raise ValueError(f"Expected a PP-OCRv4 recogniser for the adapter {name}, got {type(model).__name__}.")
-    return model
-
-
 def possible(model: Trainee, names: Iterable[str]) -> list[str]:
-    """Those adapters that `build` can make of the model: "top" and "early" of PP-OCRv4 alone."""
-    return [name for name in names if name not in _OF_V4 or isinstance(model, Recogniser)]
+    """Those adapters that `build` can make of the model: "top" of PP-OCRv4 alone."""
+    return [name for name in names if name != "top" or isinstance(model, Recogniser)]
 
 
 def count_parameters(name: str, charset: Charset, rank: int, model: Trainee) -> int:
@@ -109,10 +75,9 @@ def _of(name: str, model: Trainee, charset: Charset, basis: Tensor | None, facto
         case "bias" | "head":
             return HeadAdapter(model, charset, basis)
         case "top":
-            return TopAdapter(_pp_ocr_v4(model, name), charset)
-        case "early":
-            inner = _early(model, charset)
-            return WithinDirections(name, inner, torch.zeros(EARLY_DIRECTIONS, inner.size))
+            if not isinstance(model, Recogniser):
+                raise ValueError(f"Expected a PP-OCRv4 recogniser for the adapter top, got {type(model).__name__}.")
+            return TopAdapter(model, charset)
         case "lora":
             return neck_adapters.lora(model, charset, factors, basis)
         case "norm":

@@ -1,4 +1,4 @@
-"""Adapters that reach below the last projection: `lora`, `norm`, `neck`, `all` and what is within `early`.
+"""Adapters that reach below the last projection: `lora`, `norm`, `neck` and `all`.
 
 They share one class. What learns is a list of the recogniser's parameters, each moved as a whole or within
 a public subspace, and, if asked for, the charset's rows of the classifier within a public basis:
@@ -9,9 +9,6 @@ a public subspace, and, if asked for, the charset's rows of the classifier withi
   of the weights of the same norm.
 - `norm`: biases, normalisation and the backbone's affine scales: every parameter with one axis.
 - `neck`: all of the neck. `all`: everything, the whole classifier included.
-- `early`: those with one axis of PP-OCRv4's stem and first ten blocks, where strokes are seen, and the charset's whole
-  rows; within a few directions of all these together (`learners.directions`). Print that is damaged otherwise is a
-  shift near the pixels, for which the first layers are the ones to move (Lee et al. 2022, arXiv 2210.11466).
 
 Layers below the classifier move every character's score. So the characters that do not learn stay in the
 softmax (or the charset is closed): otherwise untrained classes would win.
@@ -28,12 +25,9 @@ from torch.nn import functional
 from learners.adapters import Charset, Rows
 from learners.chunks import Seen, cache
 from learners.gradients import gradient_blocks
-from models.recogniser import Recogniser
 from models.trainee import Depth, Trainee
 
 _HEAD = ("head.weight", "head.bias")
-EARLY_BLOCKS = 10
-"""Of PP-OCRv4's fourteen: the last four teach next to nothing of letters (docs/tried.md, "How deep to go")."""
 
 
 class DeepAdapter:
@@ -81,11 +75,6 @@ class DeepAdapter:
         if factor.ndim != 2 or factor.shape[1] != value[0].numel():
             raise ValueError(f"Expected a factor (rank, {value[0].numel()}) of {key}, got {tuple(factor.shape)}.")
         return len(value) * len(factor)
-
-    @property
-    def blocks(self) -> list[int]:
-        """How many numbers each of the learned parameters has, end to end; the charset's rows are the last."""
-        return [size for size in self._sizes if size]
 
     def inputs(self, frames: Tensor) -> Tensor:
         """What `frozen` says, as it is."""
@@ -150,14 +139,6 @@ def norm(model: Trainee, charset: Charset, depth: Depth = "backbone", basis: Ten
     """Parameters with one axis: of the neck, and at depth "image" of the backbone too."""
     learned = [key for key, value in model.layers(depth).items() if value.ndim == 1]
     return DeepAdapter("norm", model, charset, dict.fromkeys(learned), depth, basis)
-
-
-def early(model: Recogniser, charset: Charset) -> DeepAdapter:
-    """The one-axis parameters of the stem and the first blocks, and the charset's rows."""
-    first = ("backbone.stem.", *(f"backbone.blocks.{block}." for block in range(EARLY_BLOCKS)))
-    learned = [key for key, value in model.layers("image").items() if value.ndim == 1 and key.startswith(first)]
-    basis = torch.eye(model.head.in_features, device=model.head.weight.device)
-    return DeepAdapter("early", model, charset, dict.fromkeys(learned), "image", basis)
 
 
 def neck(model: Trainee, charset: Charset, basis: Tensor | None = None) -> DeepAdapter:

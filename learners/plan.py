@@ -27,11 +27,11 @@ import torch
 
 from learners import replay, signals
 from learners.adapters import CHARSETS, Adapter, Charset
-from learners.catalogue import Looks, build, count_parameters, possible, start_gradients, unseen
+from learners.catalogue import Looks, build, count_parameters, possible, start_gradients
 from learners.chunks import Seen
 from learners.errors import TooFewDocuments
 from learners.lines import MAX_LINES
-from learners.recipes import PART, RECIPES, STARTED_BOUND, TAUGHT, pace
+from learners.recipes import PART, RECIPES, STARTED_BOUND, TAUGHT
 from models.ctc import Alphabet
 from privacy import accountant
 from privacy.accountant import RoundEvent
@@ -179,7 +179,7 @@ def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Look
     def measured(name: str) -> tuple[Adapter, float]:
         adapter = built(settings, alphabet, name, public)
         at, by = (public, adapter) if released is None else (released, built(settings, alphabet, name, released))
-        return adapter, agreement(by, unseen(by, at), RECIPES[name].max_grad_norm)
+        return adapter, agreement(by, at.at(by.depth), RECIPES[name].max_grad_norm)
 
     model = public.model
     names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
@@ -212,7 +212,7 @@ def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tu
         if taken or left_out:
             verdict = "left out unless asked for" if left_out else "not needed"
             clip = RECIPES[each.name].max_grad_norm
-            ratio = clip * _noise(settings, each.name, each.size, members) / (each.recorded or clip)
+            ratio = clip * _noise(settings, each.size, members) / (each.recorded or clip)
             told = Considered(each.name, each.size, verdict, ratio, bound, measured=bool(each.recorded))
             considered.append(told)
             continue
@@ -229,16 +229,15 @@ def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tu
     return replace(taken[0], considered=tuple(considered)), taken[1]
 
 
-def _noise(settings: Settings, adapter: str, parameters: int, members: int) -> float:
+def _noise(settings: Settings, parameters: int, members: int) -> float:
     """The norm of a round's averaged noise, of so many numbers, in clips."""
-    event = _ticket(settings, adapter)
+    event = _ticket(settings)
     return math.sqrt(parameters) * event.noise_multiplier / (event.sample_rate * members * math.sqrt(event.steps))
 
 
 @lru_cache(maxsize=16)
-def _ticket(settings: Settings, adapter: str) -> RoundEvent:
-    rounds, epsilon, delta = settings.rounds_per_document, settings.epsilon_lifetime, settings.delta
-    return replay.ticket(pace(adapter), settings.capacity, rounds, epsilon, delta)
+def _ticket(settings: Settings) -> RoundEvent:
+    return replay.ticket(settings.capacity, settings.rounds_per_document, settings.epsilon_lifetime, settings.delta)
 
 
 def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) -> float:
@@ -259,8 +258,8 @@ def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) ->
 
 def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:
     adapter, recipe = surveyed.adapter, RECIPES[surveyed.adapter.name]
-    event = _ticket(settings, adapter.name)
-    noise = recipe.max_grad_norm * _noise(settings, adapter.name, adapter.size, members)
+    event = _ticket(settings)
+    noise = recipe.max_grad_norm * _noise(settings, adapter.size, members)
     return Plan(
         capacity=settings.capacity,
         members=members,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from learners.replay import USUAL, Pace
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -18,11 +16,10 @@ class Recipe:
     """Weight of the public documents' gradient beside the private one."""
     noise_bound: float
     """noise / signal up to which a round with this adapter made generated documents read better; 1, noise no larger
-    than signal, where no bench has shown more. `early`'s is of receipts: a start leaves a fifth of its signal."""
+    than signal, where no bench has shown more."""
     automatic: bool = False
     """Whether "auto" takes it; else it only says what its noise would be: no bench has shown that it reads better than
     `head` (docs/tried.md, "How deep to go")."""
-    pace: Pace = USUAL
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -33,10 +30,8 @@ RECIPES: Mapping[str, Recipe] = {
     "norm": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
     "head": Recipe(max_grad_norm=0.05, learning_rate=1e-2, rehearsal=1.0, noise_bound=4.0, automatic=True),
     "bias": Recipe(max_grad_norm=0.05, learning_rate=1e-1, rehearsal=1.0, noise_bound=1.0, automatic=True),
-    "early": Recipe(0.3, learning_rate=6e-3, rehearsal=1.0, noise_bound=0.1, pace=Pace(16, 100, 100)),
 }
-"""From the most numbers to the fewest: so "auto" looks at them. Those that it takes have one pace, so that a round has
-one price whichever it takes."""
+"""From the most numbers to the fewest: so "auto" looks at them."""
 TAUGHT = 0.3
 """Share of a recipe's rehearsal where rounds begin from a public start. Public documents are there to hold it: all of
 their weight pulls it past what they have in common with others."""
@@ -49,8 +44,3 @@ STARTED_BOUND = 2.5
 """noise / signal up to which rounds from a public start made real documents read better, half of the way (forms at
 2.54; receipts at .99, and at 2.72 no more; docs/learning.md). The signal is measured at the released model, and a
 start leaves a third to a half of it on receipts, more on forms."""
-
-
-def pace(adapter: str) -> Pace:
-    """That of the adapter, or of all that "auto" takes."""
-    return RECIPES[adapter].pace if adapter in RECIPES else USUAL

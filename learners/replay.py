@@ -30,6 +30,12 @@ from privacy import accountant
 from privacy.accountant import RoundEvent
 
 T = TypeVar("T")
+STEPS = 50
+"""Steps of a round, whatever learns: so that what a round costs is known before it is planned."""
+FULL_BATCH_UP_TO = 2000
+"""Slots up to which every step takes the whole pool: less noise than sampling, and less to prove."""
+SAMPLED = 1000
+"""Units that a step expects of a larger pool."""
 MAX_DOCUMENTS = 16
 """Documents of a unit that a round learns from, spread over it."""
 
@@ -68,20 +74,6 @@ class Unit:
     def ready(self) -> bool:
         """Whether any of its documents has something to learn from."""
         return SlotState.READY in self.states
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How a round goes through its pool: known, and so what it costs, before it is planned."""
-
-    steps: int = 50
-    full_batch_up_to: int = 2000
-    """Slots up to which every step takes the whole pool: less noise than sampling, and less to prove."""
-    sampled: int = 1000
-    """Units that a step expects of a larger pool."""
-
-
-USUAL = Pace()
 
 
 @dataclass(frozen=True)
@@ -129,11 +121,11 @@ def snapshot(units: Iterable[Unit], capacity: int, rounds_per_document: int, poo
     )
 
 
-def ticket(pace: Pace, capacity: int, rounds_per_document: int, epsilon: float, delta: float) -> RoundEvent:
+def ticket(capacity: int, rounds_per_document: int, epsilon: float, delta: float) -> RoundEvent:
     """What one round costs each of its units: `rounds_per_document` of them make the lifetime's epsilon."""
-    sample_rate = 1.0 if capacity <= pace.full_batch_up_to else pace.sampled / capacity
-    sigma = accountant.calibrate(sample_rate, pace.steps, rounds_per_document, epsilon, delta)
-    return RoundEvent(sample_rate, sigma, pace.steps)
+    sample_rate = 1.0 if capacity <= FULL_BATCH_UP_TO else SAMPLED / capacity
+    sigma = accountant.calibrate(sample_rate, STEPS, rounds_per_document, epsilon, delta)
+    return RoundEvent(sample_rate, sigma, STEPS)
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

@@ -34,16 +34,10 @@ def recorded(model: Trainee, charset: str, closed: bool, rank: int) -> Mapping[s
 
 
 def record(model: Trainee, documents: Sequence[TrainDocument], found: Mapping[str, Mapping[str, float]]) -> None:
-    """Keeps what so many documents agree on, by `key` and adapter, beside what is kept of other counts.
-
-    And beside what is kept of other adapters, if that is of this model and these documents.
-    """
+    """Keeps what so many documents agree on, by `key` and adapter, beside what is kept of other counts."""
     kept: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {}
-    now, before = {"model": model_digest(model), **about(documents)}, kept.get(str(len(documents)), {})
-    same = all({**before, "model": kept.get("model")}.get(name) == value for name, value in now.items())
-    rows = before["signals"] if same else {}
-    kept["model"] = now.pop("model")
-    kept[str(len(documents))] = {**now, "signals": {name: rows.get(name, {}) | row for name, row in found.items()}}
+    kept["model"] = model_digest(model)
+    kept[str(len(documents))] = {**about(documents), "signals": found}
     PATH.write_text(json.dumps(kept, indent=1) + "\n")
 
 

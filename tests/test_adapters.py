@@ -12,7 +12,6 @@ from learners import neck_adapters
 from learners.adapters import ASCII, LATIN, Adapter, Charset, HeadAdapter, Rows, TopAdapter
 from learners.batches import by_width
 from learners.chunks import look
-from learners.directions import WithinDirections
 from learners.lines import document, to_height
 from models import neck_frames
 from models.ctc import Alphabet
@@ -23,14 +22,6 @@ from privacy.page import Image
 DIGITS = "0123456789. "
 BASIS = torch.linalg.qr(torch.randn(120, 16, generator=torch.Generator().manual_seed(1))).Q
 
-
-def within(model: Recogniser, charset: Charset) -> Adapter:
-    """`early` within random directions."""
-    inner = neck_adapters.early(model, charset)
-    drawn = torch.randn(8, inner.size, generator=torch.Generator().manual_seed(3), dtype=torch.float32)
-    return WithinDirections("early", inner, drawn / inner.size**0.5)
-
-
 ADAPTERS: dict[str, Callable[[Recogniser, Charset], Adapter]] = {
     "bias": lambda model, charset: HeadAdapter(model, charset, None),
     "head": lambda model, charset: HeadAdapter(model, charset, BASIS),
@@ -40,7 +31,6 @@ ADAPTERS: dict[str, Callable[[Recogniser, Charset], Adapter]] = {
     "norm": neck_adapters.norm,
     "norm, images": lambda model, charset: neck_adapters.norm(model, charset, "image"),
     "norm and head": lambda model, charset: neck_adapters.norm(model, charset, basis=BASIS),
-    "early": within,
     "neck": neck_adapters.neck,
     "neck and head": lambda model, charset: neck_adapters.neck(model, charset, BASIS),
     "all": neck_adapters.everything,

@@ -8,7 +8,6 @@ from daemon.budget import DEBIT, Budget
 from daemon.home import create, open_home
 from daemon.state import Database, Documents, Ending
 from learners import replay
-from learners.recipes import pace
 from learners.replay import Pool
 from privacy import accountant, ledger
 from privacy.accountant import RoundEvent
@@ -20,10 +19,10 @@ SETTINGS = "[learning]\ncapacity = 16\nholdout_share = 0.5\nrounds_per_document 
 
 
 @pytest.fixture
-def opened(tmp_path, weights_dir, request):
+def opened(tmp_path, weights_dir):
     home = tmp_path / "state"
     home.mkdir()
-    (home / "ocrd.toml").write_text(getattr(request, "param", SETTINGS))
+    (home / "ocrd.toml").write_text(SETTINGS)
     create(home, weights_dir, lambda text: None)
     home = open_home(home)
     database = Database(home.settings.database_path)
@@ -42,7 +41,7 @@ def fill(home, database, count, **ending):
 
 def ticket(home, rounds=2):
     learning = home.settings.learning
-    return replay.ticket(replay.USUAL, learning.capacity, rounds, learning.epsilon, learning.delta)
+    return replay.ticket(learning.capacity, rounds, learning.epsilon, learning.delta)
 
 
 def test_the_debit_is_in_the_ledger_when_charge_returns(opened):
@@ -95,22 +94,6 @@ def test_tickets_run_out_and_the_cap_is_kept(opened):
     for number in (1, 2):
         budget.charge(number, "round", budget.snapshot(Pool.TRAIN, LAST).members, ticket(home))
     assert budget.snapshot(Pool.TRAIN, LAST).members == ()
-    assert 7.9 < budget.worst() <= 8.0
-
-
-@pytest.mark.parametrize("opened", [SETTINGS.replace("= 16", "= 200") + 'adapter = "early"\n'], indirect=True)
-def test_units_are_asked_for_the_price_of_the_adapter_that_is_set(opened):
-    """Half of a life was spent at the usual pace; with a ticket of another kind beside it that is 11.2, not 8."""
-    home, database, book = opened
-    fill(home, database, 20)
-    budget = Budget(home, database, book)
-    members = budget.snapshot(Pool.TRAIN, LAST).members
-    dear = replay.ticket(pace("early"), 200, 2, 8.0, 1e-6)
-    assert dear.sample_rate == 0.5
-    budget.charge(1, "round", members[1:], ticket(home))
-    assert budget.snapshot(Pool.TRAIN, LAST).members == members[:1]
-    for number in (2, 3):
-        budget.charge(number, "round", members[:1], dear)
     assert 7.9 < budget.worst() <= 8.0
 
 

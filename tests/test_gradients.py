@@ -25,7 +25,7 @@ from models.recogniser import Recogniser
 from privacy.page import Image
 from test_adapters import ADAPTERS, moved
 
-FROM_IMAGES = {"norm, images", "early", "all"}
+FROM_IMAGES = {"norm, images", "all"}
 
 
 @pytest.fixture(scope="module")
@@ -215,11 +215,10 @@ def drawn_document(adapter: Adapter, draws: random.Random) -> Cached:
     return Cached(tuple(adapter.inputs(each)[0] for each in frames), tuple(texts), draws.random() < 0.5)
 
 
-@pytest.mark.parametrize("name", ["early", "all"])
 def test_a_documents_gradient_is_its_own_from_images(
-    model: Recogniser, alphabet: Alphabet, documents: list[TrainDocument], name: str
+    model: Recogniser, alphabet: Alphabet, documents: list[TrainDocument]
 ) -> None:
-    check_a_documents_gradient_is_its_own(Ours(model, alphabet, name), documents[:2])
+    check_a_documents_gradient_is_its_own(Ours(model, alphabet, "all"), documents[:2])
 
 
 @pytest.mark.parametrize("mutant", [PadsToTheBatch, DividesByTheBatchsLines, SharesOneCopy, NormalisesAcrossTheBatch])

@@ -33,10 +33,6 @@ def surveyed(model: Recogniser, alphabet: Alphabet, public: Looks) -> list[Surve
     return planning.survey(Settings(charset="ascii", adapter="head"), alphabet, public)
 
 
-def named(surveyed: list[Surveyed], *names: str) -> list[Surveyed]:
-    return [next(each for each in surveyed if each.name == name) for name in names]
-
-
 def test_a_plan_spends_one_ticket_of_the_lifetime(surveyed: list[Surveyed]) -> None:
     found, adapter = planning.choose(Settings(), surveyed, 256)
     assert (found.sample_rate, found.expected_documents, found.parameters) == (1.0, 256, adapter.size)
@@ -85,7 +81,7 @@ def test_a_smaller_adapter_is_taken_where_the_richer_one_would_drown(
     model: Recogniser, alphabet: Alphabet, public: Looks
 ) -> None:
     settings = Settings(charset="ascii")
-    head, bias = named(planning.survey(settings, alphabet, public), "head", "bias")
+    *_, head, bias = planning.survey(settings, alphabet, public)
     assert (head.name, bias.name) == ("head", "bias")
     assert head.size > bias.size
     plenty = Surveyed.of(bias.adapter, max(bias.agreement, 0.04))
@@ -102,14 +98,14 @@ def test_a_plan_tells_of_every_adapter_and_measures_those_that_it_may_take(alpha
     told = {each.adapter: each for each in found.considered}
     assert list(told) == [each.name for each in surveyed] == list(RECIPES)
     assert {name: each.verdict for name, each in told.items()} == {
-        **dict.fromkeys(("all", "neck", "top", "lora", "norm", "early"), "left out unless asked for"),
+        **dict.fromkeys(("all", "neck", "top", "lora", "norm"), "left out unless asked for"),
         "head": "taken",
         "bias": "not needed",
     }
     assert adapter.name == "head"
     assert ["_measured" in vars(each) for each in surveyed] == [each.measured for each in told.values()]
     assert [each.parameters for each in told.values()] == sorted((each.size for each in surveyed), reverse=True)
-    [lora] = named(surveyed, "lora")
+    lora = next(each for each in surveyed if each.name == "lora")
     measured = planning.planned(settings, lora, 2000)
     assert lora.size == measured.parameters
     assert told["lora"].noise_over_signal == pytest.approx(measured.noise_over_signal * lora.agreement / 0.05)
@@ -122,7 +118,7 @@ def test_a_refusal_counts_with_every_adapter_that_may_be_taken(
     model: Recogniser, alphabet: Alphabet, public: Looks
 ) -> None:
     settings = Settings(charset="ascii", capacity=2000)
-    head, bias = named(planning.survey(settings, alphabet, public), "head", "bias")
+    *_, head, bias = planning.survey(settings, alphabet, public)
     with pytest.raises(TooFewDocuments) as by_head:
         planning.choose(settings, [head, Surveyed.of(bias.adapter, 0.0)], 2)
     with pytest.raises(TooFewDocuments) as by_either:
@@ -131,7 +127,7 @@ def test_a_refusal_counts_with_every_adapter_that_may_be_taken(
 
 
 def test_adapters_that_are_left_out_are_no_way_out(model: Recogniser, alphabet: Alphabet, public: Looks) -> None:
-    [deep] = named(planning.survey(Settings(charset="ascii"), alphabet, public), "norm")
+    deep = next(each for each in planning.survey(Settings(charset="ascii"), alphabet, public) if each.name == "norm")
     with pytest.raises(TooFewDocuments, match="more documents than can be said"):
         planning.choose(Settings(charset="ascii"), [deep], 256)
     assert planning.choose(Settings(charset="ascii", adapter="norm", capacity=2000), [deep], 2000)[1].name == "norm"
@@ -209,7 +205,7 @@ def test_a_plan_says_what_it_considered_and_why(surveyed: list[Surveyed]) -> Non
         planning.choose(Settings(), surveyed, 5)
 
 
-@pytest.mark.parametrize("name", ["lora", "norm", "early", "neck", "all"])
+@pytest.mark.parametrize("name", ["lora", "norm", "neck", "all"])
 def test_deep_adapters_are_planned_by_name(name: str, model: Recogniser, alphabet: Alphabet, public: Looks) -> None:
     [found] = planning.survey(Settings(charset="ascii", adapter=name, rank=8), alphabet, public)
     assert found.adapter.name == name
