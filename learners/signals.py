@@ -34,9 +34,10 @@ def recorded(model: Trainee, charset: str, closed: bool, rank: int) -> Mapping[s
 
 
 def record(model: Trainee, documents: Sequence[TrainDocument], found: Mapping[str, Mapping[str, float]]) -> None:
-    """Keeps what so many documents agree on, by `key` and adapter, beside what is kept of other counts."""
+    """Keeps what so many documents agree on, by `key` and adapter, beside other counts of this model."""
     kept: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {}
-    kept["model"] = model_digest(model)
+    if kept.get("model") != (digest := model_digest(model)):
+        kept = {"model": digest}
     kept[str(len(documents))] = {**about(documents), "signals": found}
     PATH.write_text(json.dumps(kept, indent=1) + "\n")
 

@@ -89,6 +89,25 @@ def test_of_another_model_nothing_is_recorded(released: Recogniser, alphabet: Al
     assert not told(other, alphabet)["neck"].measured
 
 
+def test_what_is_recorded_of_another_model_goes(
+    released: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one count's numbers, measured at the model before, would pass for this one's."""
+    monkeypatch.setattr(signals, "PATH", tmp_path / "signals.json")
+    four = public_documents(FIRST_PLANNING_SEED, 4)
+    other = copy.deepcopy(released)
+    with torch.no_grad():
+        other.backbone.stem.bias[0] += 1e-6
+
+    def counts(model: Recogniser, count: int) -> set[str]:
+        signals.record(model, four[:count], {KEY: {"head": 0.1}})
+        return set(json.loads(signals.PATH.read_text())) - {"model"}
+
+    assert counts(released, 2) == {"2"}
+    assert counts(released, 4) == {"2", "4"}
+    assert counts(other, 4) == {"4"}
+
+
 def test_documents_that_differ_by_a_word_or_are_darker_are_others() -> None:
     first, second = public_documents(FIRST_PLANNING_SEED, 2)
     head, *rest = first.lines
