@@ -1,0 +1,37 @@
+"""A bench's candidates are read through what they learned."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from learners.plan import Settings
+from models.recogniser import Recogniser
+from privacy.page import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+from features import backbone, by_document
+from lessons import Bench
+
+
+@pytest.mark.parametrize("adapter", ["bias", "head", "lora", "norm", "neck"])
+def test_a_candidate_is_read_through_the_neck_that_learned(
+    model: Recogniser, draw_lines: Callable[[int], list[tuple[Image, str]]], adapter: str
+) -> None:
+    """Only where the neck did not learn may it be the start's."""
+    frames = {0: backbone(model, [image for image, _ in draw_lines(2)])}
+    candidate = copy.deepcopy(model)
+    with torch.no_grad():
+        candidate.neck.project.bias += 0.1
+    bench = Bench.__new__(Bench)
+    bench.settings = Settings(adapter=adapter)
+    start, own = by_document(model, frames), by_document(candidate, frames)
+    found = bench._features(candidate, frames, start)
+    expected = start if adapter in ("bias", "head") else own
+    assert all(torch.equal(a, b) for a, b in zip(found[0], expected[0], strict=True))
+    assert not torch.equal(start[0][0], own[0][0])
