@@ -32,6 +32,9 @@ class Damage:
     """Greatest difference in light across the page, in grey levels."""
     noise: int = 0
     """Standard deviation of the sensor's noise, in quarters of a grey level."""
+    levels: tuple[int, int] | None = None
+    """What becomes black and what white, in hundredths of the way from the darkest ink to the paper, and all of it
+    grey: the contrast that a scanner's software makes."""
     jpeg: int | None = None
     """Quality; None for none."""
     turn: int = 0
@@ -128,8 +131,23 @@ def scanned(ink: Ink, damage: Damage, draws: Draws) -> Image:
         level -= _shade(ink.shape, damage.shade, draws)
     if damage.noise:
         level += draws.bell(ink.shape) * np.int16(damage.noise) // np.int16(591)
-    picture = _tints(damage)[np.clip(level, 0, 255).astype(np.uint8)]
+    if damage.levels is None:
+        picture = _tints(damage)[np.clip(level, 0, 255).astype(np.uint8)]
+    else:
+        picture = np.repeat(_levelled(level, damage.levels)[..., None], 3, axis=2)
     return picture if damage.jpeg is None else _compressed(picture, damage.jpeg)
+
+
+def _levelled(level: npt.NDArray[np.int16], levels: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """The darkest fiftieth of a line is ink, and three fifths at least are paper."""
+    ranked = np.sort(np.clip(level, 0, 255), axis=None)
+    ink, paper = (int(ranked[ranked.size * percent // 100]) for percent in (2, 60))
+    span = max(paper - ink, 24)
+    black, white = ink + span * levels[0] // 100, paper - span * (100 - levels[1]) // 100
+    stretched: npt.NDArray[np.uint8] = np.clip(
+        (level.astype(np.int32) - black) * 255 // max(1, white - black), 0, 255
+    ).astype(np.uint8)
+    return stretched
 
 
 def _tints(damage: Damage) -> npt.NDArray[np.uint8]:

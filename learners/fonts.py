@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -33,6 +33,8 @@ class Face:
     index: int = 0
     weight: int | None = None
     """Of a variable font; None for a static one."""
+    plain_zero: bool = False
+    """Whether a slash or a dot in the zero is left out: code needs it, and few printers have it."""
 
 
 _SHA256 = {
@@ -103,6 +105,14 @@ HELD_OUT = ("open-sans", "merriweather", "pt-serif", "lora")
 PINS = "nine-pin"
 """The draft letters of a nine-pin printer (`learners.pins`): a face without a file, of one size."""
 CHINESE = ("cjk-sc", "cjk-tc")
+
+
+def plain(name: str) -> str:
+    """The name of a monospaced face whose zero is plain."""
+    return f"{name}-plain"
+
+
+FACES |= {plain(name): replace(FACES[name], plain_zero=True) for name in MONOSPACED}
 
 
 @cache

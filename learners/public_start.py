@@ -31,7 +31,7 @@ Weights = dict[str, npt.NDArray[np.float32]]
 
 FIRST_SEED = 40_000_000
 """No bench, demo, anchor or plan draws its documents from here."""
-TRAININGS, PAGES, SLIPS, SLIP_LINES = 3, 300, 300, 8
+TRAININGS, PAGES, SLIPS, SLIP_LINES = 3, 300, 600, 8
 APART = 1_000_000
 """Between the seeds of one training and the next."""
 EPOCHS, BATCH, RATE, WARM_UP, AVERAGED = 2, 8, 1e-4, 0.1, 0.4

@@ -1,27 +1,20 @@
 """Till slips: what shops print at the counter, line by line, in English and in money of several countries.
 
-A slip has one printer (needle, thermal, or a laser's plain letters), one scan and one resolution, and lines drawn
-from what slips say: heads, numbers and dates, goods and prices, sums, addresses, courtesies. Lines are cut out as a
-detector would. The words were written down once, and no real slip was looked at; Malaysia's company forms, currency
-and tax codes are among them, and the benches' receipts are Malaysian (`bench/starts.py` has what that is worth).
+A slip is of one till (`learners.tills`), and its lines are drawn from what slips say: heads, numbers and dates, goods
+and prices, sums, addresses, courtesies, and plain English. The words were written down once; Malaysia's company forms,
+currency and tax codes are among them, and the benches' receipts are Malaysian (`bench/starts.py` has what that is
+worth).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image as Pictures
-
-from learners import damage as damages
-from learners import fonts, thermal
-from learners.damage import Damage, scanned
+from learners import thermal
 from learners.draws import Draws
 from learners.errors import MissingGlyph
 from learners.personas import persona
-from learners.thermal import Press
-from learners.typesetting import Ink, Setting, Style, typeset
+from learners.tills import Till
 from privacy.page import Image
 
 GOODS = (
@@ -64,62 +57,21 @@ CURRENCIES = ("", "", "", "$", "RM", "EUR ", "GBP ", "USD ", "S$", "AUD ")
 LETTERS = thermal.CODE[:24]
 
 
-@dataclass(frozen=True)
-class Counter:
-    """How one slip is printed and scanned."""
-
-    press: Press | None
-    style: Style
-    """Of a printer whose letters are no dots."""
-    damage: Damage
-    percent: int
-    """Resolution of the scan, of the print's."""
-    lower: bool
-
-    @classmethod
-    def of(cls, draws: Draws) -> Counter:
-        press = thermal.press(draws) if draws.chance(60) else None
-        face, size = draws.pick(fonts.MONOSPACED + fonts.PROPORTIONAL), draws.between(22, 36)
-        damage, lower = damages.some(draws), draws.chance(22)
-        percent = draws.pick((100, 80, 65, 55, 48))
-        return cls(press, Style(face, size, tracking=draws.pick((0, 0, 0, 1, 2, -1))), damage, percent, lower)
-
-    def print(self, text: str, draws: Draws) -> Setting:
-        return typeset(text, self.style) if self.press is None else self.press.print(text, draws)
-
-
 def slip(seed: int, count: int) -> list[tuple[Image, str]]:
     """`count` lines of one slip: `(H, W, 3) uint8` RGB, and what they say, in ASCII."""
     draws = Draws(seed, "till slip")
-    counter = Counter.of(draws)
-    found: list[tuple[Image, str]] = []
+    till, found, before = Till.of(draws), list[tuple[Image, str]](), None
     while len(found) < count:
-        text = _cased(" ".join(wording(draws).split()), counter, draws)
-        if text and text.isascii():
-            try:
-                setting = counter.print(text, draws)
-            except MissingGlyph:  # needle printers have few
-                continue
-            found.append((_cut(setting, counter, draws), text))
+        text = till.cased(" ".join(wording(draws).split()), draws)
+        if not text or not text.isascii():
+            continue
+        try:
+            line = till.print(text, draws)
+        except MissingGlyph:
+            continue
+        found.append((till.scan(line, before, draws), text))
+        before = line
     return found
-
-
-def _cased(text: str, counter: Counter, draws: Draws) -> str:
-    if not counter.lower:
-        return text.upper()
-    return " ".join(word.title() for word in text.split()) if draws.chance(50) else text
-
-
-def _cut(setting: Setting, counter: Counter, draws: Draws) -> Image:
-    around = setting.height * draws.between(6, 26) // 100
-    ink = np.pad(setting.ink, ((around, around), (around // 2 + draws.below(4), around // 2 + draws.below(4))))
-    return scanned(_coarser(ink, counter.percent), counter.damage, draws)
-
-
-def _coarser(ink: Ink, percent: int) -> Ink:
-    """Each pixel the mean of those it covers: Pillow's fixed-point arithmetic, alike on every machine."""
-    height, width = (max(8, side * percent // 100) for side in ink.shape)
-    return np.asarray(Pictures.fromarray(ink).resize((width, height), Pictures.Resampling.BOX))
 
 
 def wording(draws: Draws) -> str:
@@ -245,8 +197,25 @@ def _set_phrase(draws: Draws) -> str:
     return draws.pick(HEADS if draws.chance(40) else COURTESIES)
 
 
+def _english(draws: Draws) -> str:
+    """Common words, and people's, firms' and trades' names, which are nobody's."""
+    who = persona(draws, "en_US", sentences=2)
+    words = who.sentences[0].rstrip(".").split()
+    first = draws.below(len(words))
+    some, street = " ".join(words[first : first + draws.between(1, 6)]), who.street.split(" ", 1)[-1]
+    numbers = draws.between(1, 99), draws.between(1, 99)
+    return draws.pick(
+        (
+            some, some, some, who.sentences[1], who.trade, who.employer, who.name, who.town, f"({some})", f"{some}:",
+            f"{who.surname} & {words[0]} {draws.pick(TRADERS)}", f"{words[0]} & {words[-1]}", f"{words[0]}/{words[-1]}",
+            f"No. {numbers[0]} & {numbers[1]}, {street}", f"No.{numbers[0]}&{numbers[1]}, {street},",
+            f"{words[0]}-{numbers[0]}", f"{some} {draws.digits(draws.between(1, 5))}",
+        )
+    )  # fmt: skip
+
+
 SHARES: tuple[tuple[int, Callable[[Draws], str]], ...] = (
-    (18, _field), (12, _price), (8, _sum), (6, _paid), (12, _goods), (7, _count), (8, _moment), (13, _set_phrase),
-    (16, _shop),
+    (12, _field), (8, _price), (5, _sum), (4, _paid), (8, _goods), (4, _count), (5, _moment), (8, _set_phrase),
+    (11, _shop), (35, _english),
 )  # fmt: skip
 """How many lines of a hundred are of each sort."""

@@ -6,6 +6,7 @@ label printers: thermal or needle heads, fixed pitch, character spacing and doub
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from learners.draws import Draws
@@ -144,7 +145,7 @@ class Press:
         return strike(typeset(text, self.style), self.printer, draws)
 
 
-def press(draws: Draws) -> Press:
+def press(draws: Draws, faces: Sequence[str] = FACES) -> Press:
     """A thermal, nine-pin or 24-pin printer, one of its modes, and its wear; capitals are 24 to 34 pixels high."""
     kind = draws.pick(("nine", "thermal", "thermal", "thermal", "twenty-four"))
     if kind == "nine":
@@ -152,7 +153,7 @@ def press(draws: Draws) -> Press:
     else:
         wide = 2 if kind == "thermal" and draws.chance(6) else 1
         tracking = draws.pick((0, 0, 0, 0, 1, 2, 3)) if wide == 1 else 0
-        style = Style(draws.pick(FACES), draws.pick((18, 20, 22)), tracking=tracking, binary=True, wide=wide)
+        style = Style(draws.pick(faces), draws.pick((18, 20, 22)), tracking=tracking, binary=True, wide=wide)
     capital = BASELINE if kind == "nine" else style.size * 7 // 10
     pitch = draws.between(24, 34) * 16 // capital
     if kind == "thermal":

@@ -14,8 +14,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
-from learners.fonts import PINS, load, require
+from learners.fonts import FACES, PINS, load, require
 from learners.pins import BASELINE, CELL, matrix
 from privacy.page import Box
 
@@ -86,7 +87,19 @@ def _glyph(face: str, size: int, binary: bool, character: str) -> _Glyph:
     if box is None:
         return _Glyph(None, 0, 0, advance)
     ink = np.asarray(canvas.crop(box).convert("L"))
+    if character == "0" and FACES[face].plain_zero:
+        ink = _hollow(ink)
     return _Glyph(ink, box[0] - margin, 3 * size - box[1], advance)
+
+
+def _hollow(ink: Ink) -> Ink:
+    """An oval without what stands in it: ink deeper inside its outline than its stroke is wide at the waist."""
+    solid = np.asarray(ndimage.binary_fill_holes(ink > 127))
+    waist = slice(len(ink) * 2 // 5, len(ink) * 3 // 5 + 1)
+    paper = np.asarray(solid & (ink <= 127))[waist]
+    stroke = int(np.median(np.where(paper.any(1), paper.argmax(1) - solid[waist].argmax(1), 1)))
+    depth = ndimage.distance_transform_edt(np.pad(solid, 1))[1:-1, 1:-1]
+    return np.where(depth > stroke, np.uint8(0), ink)
 
 
 def _pinned(character: str) -> _Glyph:
