@@ -1,9 +1,9 @@
 """Till slips: what shops print at the counter, line by line, in English and in money of several countries.
 
 A slip is of one till (`learners.tills`), and its lines are drawn from what slips say: heads, numbers and dates, goods
-and prices, sums, addresses, courtesies, and plain English. The words were written down once; Malaysia's company forms,
-currency and tax codes are among them, and the benches' receipts are Malaysian (`bench/starts.py` has what that is
-worth).
+and prices, sums, addresses, courtesies, plain English, and words of no language. The words were written down once;
+Malaysia's company forms, currency and tax codes are among them, and the benches' receipts are Malaysian
+(`bench/starts.py` has what that is worth).
 """
 
 from __future__ import annotations
@@ -55,6 +55,13 @@ COURTESIES = (
 TRADERS = ("LTD", "SDN BHD", "PTE LTD", "INC", "LLC", "& SONS", "ENTERPRISE", "TRADING", "STORES", "GROUP PLC", "CO.")
 CURRENCIES = ("", "", "", "$", "RM", "EUR ", "GBP ", "USD ", "S$", "AUD ")
 LETTERS = thermal.CODE[:24]
+ONSETS = (
+    "B", "C", "D", "F", "G", "H", "J", "K", "L", "M", "N", "P", "R", "S", "T", "W", "Y", "Z", "", "CH", "NG", "ST",
+    "KH", "TR", "PR", "SH", "QU", "V", "X",
+)  # fmt: skip
+NUCLEI = ("A", "A", "A", "E", "I", "O", "U", "U", "AI", "AU", "OO", "IE")
+CODAS = ("", "", "", "N", "NG", "R", "T", "K", "L", "S", "M", "H", "P", "D", "LL", "SS", "PP", "TT", "CK")
+"""Of syllables."""
 
 
 def slip(seed: int, count: int) -> list[tuple[Image, str]]:
@@ -197,6 +204,31 @@ def _set_phrase(draws: Draws) -> str:
     return draws.pick(HEADS if draws.chance(40) else COURTESIES)
 
 
+def _said(draws: Draws) -> str:
+    return (_strange if draws.chance(40) else _english)(draws)
+
+
+def _strange(draws: Draws) -> str:
+    """Words of no language: what stands there is to be read, not guessed."""
+    words = [_word(draws).title() for _ in range(draws.between(1, 5))]
+    if draws.chance(30):
+        words = [word.upper() if draws.chance(50) else word for word in words]
+    some, joint = " ".join(words), draws.pick((".", ",", "/", "-", " & ", "&", " - "))
+    return draws.pick(
+        (
+            some, some, some, f"{some} {draws.digits(draws.between(1, 6))}",
+            f"{draws.digits(draws.between(1, 5))} {some}", f"{words[0]}{joint}{words[-1]}", f"({some})", f"{some},",
+            f"{some}:", f"{words[0]}{draws.digits(3)}", f"NO.{draws.between(1, 99)}, {some},",
+            f"{some} (M) {draws.pick(TRADERS)}",
+        )
+    )  # fmt: skip
+
+
+def _word(draws: Draws) -> str:
+    syllables = ((draws.pick(ONSETS), draws.pick(NUCLEI), draws.pick(CODAS)) for _ in range(draws.between(1, 4)))
+    return "".join(part for syllable in syllables for part in syllable)
+
+
 def _english(draws: Draws) -> str:
     """Common words, and people's, firms' and trades' names, which are nobody's."""
     who = persona(draws, "en_US", sentences=2)
@@ -216,6 +248,6 @@ def _english(draws: Draws) -> str:
 
 SHARES: tuple[tuple[int, Callable[[Draws], str]], ...] = (
     (12, _field), (8, _price), (5, _sum), (4, _paid), (8, _goods), (4, _count), (5, _moment), (8, _set_phrase),
-    (11, _shop), (35, _english),
+    (11, _shop), (35, _said),
 )  # fmt: skip
 """How many lines of a hundred are of each sort."""

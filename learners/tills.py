@@ -57,7 +57,8 @@ class Till:
 
     def scan(self, line: Setting, beside: Setting | None, draws: Draws) -> Image:
         """`(H, W, 3) uint8` RGB: the line as it is cut out of the scan; `beside` may reach into it."""
-        ink = _tight(line.ink, beside, draws) if self.tight else _roomy(line.ink, draws)
+        ink = _sloping(line.ink, draws.between(-22, 22)) if draws.chance(55) else line.ink
+        ink = _tight(ink, beside, draws) if self.tight else _roomy(ink, draws)
         return scanned(_resized(ink, self.resolution * self.aspect, self.resolution * 100), self.damage, draws)
 
     def cased(self, text: str, draws: Draws) -> str:
@@ -70,6 +71,18 @@ class Till:
         if kind < 60:
             return text.capitalize()
         return text.lower() if kind < 68 else text
+
+
+def _sloping(ink: Ink, slope: int) -> Ink:
+    """Rising, or falling where `slope` is negative, by so many thousandths of its width, as on paper that curls."""
+    height, width = ink.shape
+    rise = min(abs(slope) * width // 1000, height * 45 // 100)
+    lifted = np.arange(width) * rise // width
+    if slope > 0:
+        lifted = rise - lifted
+    sheet = np.zeros((height + rise, width), np.uint8)
+    sheet[np.arange(height)[:, None] + lifted, np.arange(width)] = ink
+    return sheet
 
 
 def _roomy(ink: Ink, draws: Draws) -> Ink:

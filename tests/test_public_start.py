@@ -68,6 +68,11 @@ def test_slips_are_the_same_each_time_and_say_what_tills_say():
     assert all(text.isascii() and text == " ".join(text.split()) for text in texts)
     assert any(text.isupper() for text in texts)
     assert any(text != text.upper() for text in texts)
+    assert any("&" in text for text in texts)
+    letters = {letter for text in texts for letter in text}
+    assert letters >= {chr(code) for code in range(ord("A"), ord("Z") + 1)} | set(
+        "0123456789abcdefghijklmnopqrstuvwxyz"
+    )
 
 
 def test_the_start_reads_public_documents_better_and_leaves_the_rest_of_the_head_alone(released, alphabet, kept):

@@ -99,6 +99,17 @@ def _foreign_rows(cut):
     return int(np.diff(np.flatnonzero(inked)).max() > 1)
 
 
+@pytest.mark.parametrize("slope", [-22, 0, 22])
+def test_a_line_slopes_by_its_width_and_loses_nothing(slope):
+    ink = typeset("I........................................................I", Style("roboto-mono", 20)).ink
+    sloping = tills._sloping(ink, slope)
+    rise = abs(slope) * ink.shape[1] // 1000
+    assert sloping.shape == (ink.shape[0] + min(rise, ink.shape[0] * 45 // 100), ink.shape[1])
+    assert int(sloping.sum()) == int(ink.sum())
+    left, right = (int(np.flatnonzero(sloping[:, columns].any(1))[0]) for columns in (slice(0, 3), slice(-3, None)))
+    assert np.sign(left - right) == np.sign(slope)
+
+
 def test_a_blank_line_is_cut_out_too():
     blank = replace(typeset("A", Style("roboto", 30)), ink=np.zeros((20, 40), np.uint8))
     assert till(tight=True).scan(blank, blank, Draws(5, "cut")).min() == 255
