@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from daemon.start import RECIPE
 from learners import public_start
 from learners.adapters import Charset
 from learners.chunks import Seen, look
@@ -72,7 +73,7 @@ def public_started(shelf: Shelf, family: str, released: Trainee, charset: Charse
         print("... the public start: looking at its documents, and training", flush=True)
         return [torch.from_numpy(value) for value in public_start.started(released, charset).values()]
 
-    values = shelf.get(f"start-{family}", made)
+    values = shelf.get(f"start-{family}-{RECIPE}", made)
     model = copy.deepcopy(released)
     model.load_weights({name: v.numpy() for name, v in zip(released.weights(), values, strict=True)})
     return model

@@ -14,6 +14,7 @@ from torch import Tensor
 import corpora
 import ordinary
 from corpora import Paper
+from daemon.start import RECIPE
 from features import Frames, Remembered, Shelf, backbone, best_paths, by_document, public_started, taught
 from learners import evaluate, finetune, neck_adapters, public_start
 from learners import plan as planning
@@ -75,7 +76,7 @@ class Bench:
         self.public, self.before = pages, None
         if self.start is not self.released:
             self.shown = public_start.rehearsed(first)
-            self.public, self.before = self._remembered(self.start, "public-new", self.shown), pages
+            self.public, self.before = self._remembered(self.start, f"rehearsed-{RECIPE}", self.shown), pages
 
     def _remembered(self, model: Trainee, name: str, documents: Sequence[TrainDocument]) -> Remembered:
         lines = [line.image for each in documents for line in each.lines]

@@ -26,6 +26,7 @@ import torch
 
 import corpora
 import running
+from daemon.start import RECIPE
 from features import Shelf, backbone, best_paths, by_document
 from learners import evaluate, public_start, slips
 from learners.adapters import ASCII, Charset
@@ -39,7 +40,7 @@ from models.reader import Reader
 from models.trainee import Trainee
 from privacy.page import Image
 
-NAMES = {None: "start-v4", "readings": "start-v4-by-v6", "words": "start-v4-other-words"}
+NAMES = {None: f"start-v4-{RECIPE}", "readings": f"start-v4-by-v6-{RECIPE}", "words": f"start-v4-other-words-{RECIPE}"}
 METRICS = ("exact_folded", "exact_spaceless", "cer")
 
 

@@ -49,6 +49,8 @@ class Damage:
             raise ValueError(f"Expected noise={self.noise} from 0 to 64.")
         if min(self.blur, self.shade) < 0:
             raise ValueError(f"Expected blur={self.blur} >= 0 and shade={self.shade} >= 0.")
+        if self.levels is not None and self.levels[0] >= self.levels[1]:
+            raise ValueError(f"Expected levels={self.levels} to rise.")
         if max(abs(self.turn), abs(self.lean[0]), abs(self.lean[1])) > 128:
             raise ValueError(f"Expected turn={self.turn} and lean={self.lean} from -128 to 128.")
 
@@ -139,7 +141,7 @@ def scanned(ink: Ink, damage: Damage, draws: Draws) -> Image:
 
 
 def _levelled(level: npt.NDArray[np.int16], levels: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """The darkest fiftieth of a line is ink, and three fifths at least are paper."""
+    """Ink is as dark as the darkest fiftieth of a line, paper as light as the lightest two fifths."""
     ranked = np.sort(np.clip(level, 0, 255), axis=None)
     ink, paper = (int(ranked[ranked.size * percent // 100]) for percent in (2, 60))
     span = max(paper - ink, 24)

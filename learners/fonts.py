@@ -34,7 +34,7 @@ class Face:
     weight: int | None = None
     """Of a variable font; None for a static one."""
     plain_zero: bool = False
-    """Whether a slash or a dot in the zero is left out: code needs it, and few printers have it."""
+    """Whether the slash or dot in the zero is left out: it is there for code."""
 
 
 _SHA256 = {

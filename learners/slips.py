@@ -1,9 +1,10 @@
 """Till slips: what shops print at the counter, line by line, in English and in money of several countries.
 
 A slip is of one till (`learners.tills`), and its lines are drawn from what slips say: heads, numbers and dates, goods
-and prices, sums, addresses, courtesies, plain English, and words of no language. The words were written down once;
-Malaysia's company forms, currency and tax codes are among them, and the benches' receipts are Malaysian
-(`bench/starts.py` has what that is worth).
+and prices, sums, addresses, courtesies, plain English, and words of no language. A till's words were written down
+before any receipt was looked at; Malaysia's company forms, currency and tax codes are among them, and the benches'
+receipts are Malaysian (`bench/starts.py` has what that is worth). `&`, sentences in small letters and words of no
+language are here because receipts of the benches were read badly without them.
 """
 
 from __future__ import annotations
@@ -204,10 +205,6 @@ def _set_phrase(draws: Draws) -> str:
     return draws.pick(HEADS if draws.chance(40) else COURTESIES)
 
 
-def _said(draws: Draws) -> str:
-    return (_strange if draws.chance(40) else _english)(draws)
-
-
 def _strange(draws: Draws) -> str:
     """Words of no language: what stands there is to be read, not guessed."""
     words = [_word(draws).title() for _ in range(draws.between(1, 5))]
@@ -234,7 +231,8 @@ def _english(draws: Draws) -> str:
     who = persona(draws, "en_US", sentences=2)
     words = who.sentences[0].rstrip(".").split()
     first = draws.below(len(words))
-    some, street = " ".join(words[first : first + draws.between(1, 6)]), who.street.split(" ", 1)[-1]
+    some = " ".join(words[first : first + draws.between(1, 6)])
+    street = who.street.split(" ", 1)[-1]
     numbers = draws.between(1, 99), draws.between(1, 99)
     return draws.pick(
         (
@@ -248,6 +246,6 @@ def _english(draws: Draws) -> str:
 
 SHARES: tuple[tuple[int, Callable[[Draws], str]], ...] = (
     (12, _field), (8, _price), (5, _sum), (4, _paid), (8, _goods), (4, _count), (5, _moment), (8, _set_phrase),
-    (11, _shop), (35, _said),
+    (11, _shop), (21, _english), (14, _strange),
 )  # fmt: skip
 """How many lines of a hundred are of each sort."""

@@ -1,8 +1,8 @@
 """A shop's till: how it prints, how its slips are scanned, and how their lines are cut out.
 
-Most tills print a zero without a slash, many set letters narrow and high, scanners' software makes paper white, and
-a box around a line may be tight, or clip it, or hold some of the next one. The shapes were held against real receipts,
-those of the benches, and are half of what the public start reads better since then (`docs/tried.md`).
+Printers' zeros are often plain and their letters narrow and high, scanners' software makes paper white, paper curls,
+and a box around a line may be tight, or clip it, or hold some of the next one. The ranges were set with receipts of
+the benches beside them; `docs/tried.md` has what each is worth there.
 """
 
 from __future__ import annotations
@@ -56,9 +56,12 @@ class Till:
         return typeset(text, self.style) if self.press is None else self.press.print(text, draws)
 
     def scan(self, line: Setting, beside: Setting | None, draws: Draws) -> Image:
-        """`(H, W, 3) uint8` RGB: the line as it is cut out of the scan; `beside` may reach into it."""
-        ink = _sloping(line.ink, draws.between(-22, 22)) if draws.chance(55) else line.ink
-        ink = _tight(ink, beside, draws) if self.tight else _roomy(ink, draws)
+        """`(H, W, 3) uint8` RGB: the line as it is cut out of the scan; a tight cut may hold some of `beside`."""
+        ink = _trimmed(line.ink) if self.tight else line.ink
+        height = ink.shape[0]
+        if draws.chance(55):
+            ink = _sloping(ink, draws.between(-22, 22))
+        ink = _tight(ink, height, beside, draws) if self.tight else _roomy(ink, height, draws)
         return scanned(_resized(ink, self.resolution * self.aspect, self.resolution * 100), self.damage, draws)
 
     def cased(self, text: str, draws: Draws) -> str:
@@ -67,50 +70,55 @@ class Till:
             return text.upper()
         kind = draws.below(100)
         if kind < 35:
-            return " ".join(word.title() for word in text.split())
+            return text.title()
         if kind < 60:
             return text.capitalize()
         return text.lower() if kind < 68 else text
 
 
 def _sloping(ink: Ink, slope: int) -> Ink:
-    """Rising, or falling where `slope` is negative, by so many thousandths of its width, as on paper that curls."""
+    """Rising, or falling where `slope` is negative, by so many thousandths of its width, as on paper that curls.
+
+    By 45 hundredths of its height at most.
+    """
     height, width = ink.shape
     rise = min(abs(slope) * width // 1000, height * 45 // 100)
-    lifted = np.arange(width) * rise // width
+    down = np.arange(width) * (rise + 1) // width
     if slope > 0:
-        lifted = rise - lifted
+        down = rise - down
     sheet = np.zeros((height + rise, width), np.uint8)
-    sheet[np.arange(height)[:, None] + lifted, np.arange(width)] = ink
+    sheet[np.arange(height)[:, None] + down, np.arange(width)] = ink
     return sheet
 
 
-def _roomy(ink: Ink, draws: Draws) -> Ink:
-    around = ink.shape[0] * draws.between(6, 26) // 100
+def _roomy(ink: Ink, height: int, draws: Draws) -> Ink:
+    around = height * draws.between(6, 26) // 100
     return np.pad(ink, ((around, around), (around // 2 + draws.below(4), around // 2 + draws.below(4))))
 
 
-def _tight(ink: Ink, beside: Setting | None, draws: Draws) -> Ink:
-    """Around the ink; at each side a little paper is left, or some of it is cut off."""
-    ink = _trimmed(ink)
-    height = ink.shape[0]
-    above, below = (height * draws.between(-6, 16) // 100 for _ in range(2))
-    left, right = (height * draws.between(-8, 20) // 100 for _ in range(2))
-    edges = ((max(above, 0), max(below, 0)), (max(left, 0), max(right, 0)))
-    ink = np.pad(ink, edges)[max(-above, 0) :, max(-left, 0) :]
-    ink = ink[: ink.shape[0] - max(-below, 0), : ink.shape[1] - max(-right, 0)]
-    if beside is None or not draws.chance(35):
+def _tight(ink: Ink, height: int, beside: Setting | None, draws: Draws) -> Ink:
+    """At each side a little paper is left, or some of the ink is cut off: hundredths of the `height` of the letters."""
+    above, below, left, right = (draws.between(-cut, paper) for cut, paper in ((6, 16), (6, 16), (4, 20), (4, 20)))
+    ink = _framed(ink, *(int(side * height / 100) for side in (above, below, left, right)))
+    over = draws.chance(50)
+    if beside is None or not draws.chance(35) or (above if over else below) < 0:
         return ink
-    return _neighboured(ink, _trimmed(beside.ink), max(1, height * draws.between(4, 14) // 100), draws.chance(50))
+    return _neighboured(ink, _trimmed(beside.ink), max(1, height * draws.between(4, 14) // 100), over)
+
+
+def _framed(ink: Ink, above: int, below: int, left: int, right: int) -> Ink:
+    """With so many rows and columns of paper around it, or, where they are negative, of its own cut off."""
+    height, width = ink.shape
+    kept = ink[max(-above, 0) : height - max(-below, 0), max(-left, 0) : width - max(-right, 0)]
+    return np.pad(kept, ((max(above, 0), max(below, 0)), (max(left, 0), max(right, 0))))
 
 
 def _neighboured(ink: Ink, beside: Ink, rows: int, above: bool) -> Ink:
-    """With so many rows of another line's ink above or below it, and one of paper between them."""
-    part = beside[-rows:] if above else beside[:rows]
-    strip = np.zeros((len(part) + 1, ink.shape[1]), np.uint8)
-    width = min(part.shape[1], ink.shape[1])
-    strip[(0 if above else 1) :][: len(part), :width] = part[:, :width]
-    return np.concatenate([strip, ink] if above else [ink, strip])
+    """With the last rows of another line's ink above it, or its first ones below, and a row of paper between them."""
+    part = (beside[-rows:] if above else beside[:rows])[:, : ink.shape[1]]
+    part = np.pad(part, ((0, 0), (0, ink.shape[1] - part.shape[1])))
+    paper = np.zeros((1, ink.shape[1]), np.uint8)
+    return np.concatenate([part, paper, ink] if above else [ink, paper, part])
 
 
 def _trimmed(ink: Ink) -> Ink:
@@ -120,6 +128,6 @@ def _trimmed(ink: Ink) -> Ink:
 
 
 def _resized(ink: Ink, width: int, height: int) -> Ink:
-    """To so many ten-thousandths; Pillow's fixed-point arithmetic, alike on every machine."""
+    """To so many ten-thousandths of its own; each pixel is the mean of those it covers, summed in fixed point."""
     size = max(8, ink.shape[1] * width // 10_000), max(8, ink.shape[0] * height // 10_000)
-    return np.asarray(Pictures.fromarray(np.ascontiguousarray(ink)).resize(size, Pictures.Resampling.BOX))
+    return np.asarray(Pictures.fromarray(ink).resize(size, Pictures.Resampling.BOX))

@@ -93,11 +93,11 @@ def _glyph(face: str, size: int, binary: bool, character: str) -> _Glyph:
 
 
 def _hollow(ink: Ink) -> Ink:
-    """An oval without what stands in it: ink deeper inside its outline than its stroke is wide at the waist."""
+    """An oval without what stands in it: ink deeper inside than its left stroke is wide, above its waist."""
     solid = np.asarray(ndimage.binary_fill_holes(ink > 127))
-    waist = slice(len(ink) * 2 // 5, len(ink) * 3 // 5 + 1)
-    paper = np.asarray(solid & (ink <= 127))[waist]
-    stroke = int(np.median(np.where(paper.any(1), paper.argmax(1) - solid[waist].argmax(1), 1)))
+    part = slice(len(ink) // 3, len(ink) * 9 // 20 + 1)
+    paper = np.asarray(solid & (ink <= 127))[part]
+    stroke = int(np.where(paper.any(1), paper.argmax(1) - solid[part].argmax(1), 1).max())
     depth = ndimage.distance_transform_edt(np.pad(solid, 1))[1:-1, 1:-1]
     return np.where(depth > stroke, np.uint8(0), ink)
 

@@ -28,6 +28,7 @@ from learners.draws import Draws
 from learners.errors import MissingGlyph
 from learners.personas import CHINESE, LATIN, LOCALES, persona
 from learners.sheet import Planted, Sheet
+from learners.slips import slip
 from learners.synthesis import DOMAINS, KINDS, Document
 from learners.typesetting import Style
 from privacy.page import Box, Quad, Region
@@ -52,6 +53,8 @@ GOLDEN = {
     "line plain": "e0a86aed03d0413c91ae88ede4dc3ca2cef039746dc3f2dcc9fc1155b940ad0a",
     "line chinese": "32a81c1bc2fb01fab7de76320b0eb3e58f23ca696060476fe9229af24fd65ede",
     "line thermal": "1fc2b809482749c569c638eb3166de8a4f03e7f656a74aae0f667fa38eabe8ae",
+    "till slip 0": "4aaa8bfca1b5eca113dcf3cc0f7d3bcb077a688dc03b1434709d4f8eaf474c28",
+    "till slip 11": "193ea0af9bca1ee0585d0b1c2a380105e2a5ab20df186895b8a923a636e0d073",
 }
 
 PRINT_DIGESTS = "import json; from tests.test_synthesis import digests; print(json.dumps(digests()))"
@@ -72,6 +75,9 @@ def digests() -> dict[str, str]:
     for domain in DOMAINS:
         crop, text = synthesis.line(5, domain)
         found[f"line {domain}"] = hashlib.sha256(crop.tobytes() + text.encode()).hexdigest()
+    for seed in (0, 11):
+        lines = slip(seed, 12)
+        found[f"till slip {seed}"] = hashlib.sha256(b"".join(i.tobytes() + t.encode() for i, t in lines)).hexdigest()
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from learners import fonts, thermal, tills, typesetting
+from learners import fonts, tills
 from learners.damage import Damage, scanned
 from learners.draws import Draws
 from learners.tills import Till
@@ -80,34 +80,84 @@ def test_lines_are_as_wide_as_the_till_sets_them():
     assert coarse.shape == (whole.shape[0] // 2, whole.shape[1] // 2, 3)
 
 
-def test_a_tight_cut_is_at_the_ink_and_may_hold_some_of_another_line():
-    line, beside = (typeset(text, Style("roboto", 30)) for text in ("AMOUNT", "gjpqy,"))
-    heights, alone, with_beside = [], 0, 0
-    for seed in range(40):
-        cut = till(tight=True).scan(line, None, Draws(seed, "cut"))
-        heights.append(cut.shape[0])
-        alone += _foreign_rows(cut)
-        with_beside += _foreign_rows(till(tight=True).scan(line, beside, Draws(seed, "cut")))
-    assert min(heights) < line.height < max(heights) <= line.height * 13 // 10
-    assert alone == 0
-    assert 5 <= with_beside <= 25
+INK = np.arange(1, 21, dtype=np.uint8).reshape(4, 5) + 50
 
 
-def _foreign_rows(cut):
-    """1 where rows of ink are parted from the line's by paper."""
-    inked = (cut[..., 0] < 128).any(1)
-    return int(np.diff(np.flatnonzero(inked)).max() > 1)
+def test_a_frame_adds_paper_and_cuts_off_ink_at_the_side_that_is_said():
+    assert (tills._framed(INK, 1, 0, 0, 2) == np.pad(INK, ((1, 0), (0, 2)))).all()
+    assert (tills._framed(INK, 0, 3, 1, 0) == np.pad(INK, ((0, 3), (1, 0)))).all()
+    assert (tills._framed(INK, -1, 0, 0, -2) == INK[1:, :-2]).all()
+    assert (tills._framed(INK, 0, -2, -1, 0) == INK[:-2, 1:]).all()
 
 
-@pytest.mark.parametrize("slope", [-22, 0, 22])
+def test_another_line_reaches_in_from_its_own_side():
+    beside, paper = INK[:, ::-1].copy(), [0] * 5
+    assert (tills._neighboured(INK, beside, 2, True) == np.concatenate([beside[2:], [paper], INK])).all()
+    assert (tills._neighboured(INK, beside, 1, False) == np.concatenate([INK, [paper], beside[:1]])).all()
+    short, wide = beside[:, :3], np.pad(beside, ((0, 0), (0, 4)), mode="edge")
+    assert (tills._neighboured(INK, wide, 2, False)[5:] == beside[:2]).all()
+    assert (tills._neighboured(INK, short, 2, False)[5:] == np.pad(short[:2], ((0, 0), (0, 2)))).all()
+
+
+def test_smudges_are_trimmed_and_letters_are_not():
+    smudged = np.pad(INK, 2, constant_values=tills.INKED)
+    assert (tills._trimmed(smudged) == INK).all()
+    assert (tills._trimmed(smudged // 2) == smudged // 2).all(), "no letter"
+
+
+def test_tight_cuts_lose_little_and_hold_another_line_only_where_theirs_is_whole():
+    """Rows tell which they are by their grey."""
+    ink = np.repeat(np.arange(101, 201, dtype=np.uint8), 80).reshape(100, 80)
+    beside, heights, strangers = (
+        replace(typeset("A", Style("roboto", 30)), ink=np.full((30, 80), 255, np.uint8)),
+        set(),
+        0,
+    )
+    for seed in range(300):
+        alone = tills._tight(ink, 100, None, Draws(seed, "cut"))
+        both = tills._tight(ink, 100, beside, Draws(seed, "cut"))
+        heights.add(np.unique(alone[alone > 0]).size)
+        assert (alone > 0).any(0).sum() >= 72
+        if both.shape != alone.shape:
+            strangers += 1
+            added = len(both) - len(alone) - 1
+            above = both[0].max() == 255
+            assert 4 <= added <= 14
+            assert (both == (tills._neighboured(alone, beside.ink, added, above))).all()
+            assert alone[0 if above else -1].max() in (0, 101 if above else 200), "its own edge was cut off"
+    assert heights >= {100, 99, 95}
+    assert min(heights) >= 88
+    assert 60 <= strangers <= 110
+
+
+def test_a_roomy_cut_keeps_its_ink_and_leaves_paper_around_it():
+    line = typeset("AMOUNT", Style("roboto", 30))
+    for seed in range(30):
+        cut = tills._roomy(line.ink, line.height, Draws(seed, "cut"))
+        above = (cut.shape[0] - line.height) // 2
+        assert line.height * 6 // 100 <= above <= line.height * 26 // 100
+        left = (cut > 0).any(0).argmax()
+        assert (cut[above:-above, left : left + line.width] == line.ink).all()
+
+
+@pytest.mark.parametrize("slope", [-22, -3, 0, 3, 22])
 def test_a_line_slopes_by_its_width_and_loses_nothing(slope):
     ink = typeset("I........................................................I", Style("roboto-mono", 20)).ink
+    rise = min(abs(slope) * ink.shape[1] // 1000, ink.shape[0] * 45 // 100)
     sloping = tills._sloping(ink, slope)
-    rise = abs(slope) * ink.shape[1] // 1000
-    assert sloping.shape == (ink.shape[0] + min(rise, ink.shape[0] * 45 // 100), ink.shape[1])
-    assert int(sloping.sum()) == int(ink.sum())
-    left, right = (int(np.flatnonzero(sloping[:, columns].any(1))[0]) for columns in (slice(0, 3), slice(-3, None)))
-    assert np.sign(left - right) == np.sign(slope)
+    assert sloping.shape == (ink.shape[0] + rise, ink.shape[1])
+    first, last = ((0, rise) if slope < 0 else (rise, 0)) if slope else (0, 0)
+    assert (sloping[first : first + len(ink), 0] == ink[:, 0]).all()
+    assert (sloping[last : last + len(ink), -1] == ink[:, -1]).all()
+    assert (sloping.sum(0) == ink.sum(0)).all()
+    assert abs(slope) != 3 or 0 < rise < ink.shape[0] * 45 // 100, "the cap must not be all that is seen"
+
+
+def test_scans_slope():
+    line = typeset("I" * 60, Style("roboto", 30))
+    heights = [till(tight=True).scan(line, None, Draws(seed, "cut")).shape[0] for seed in range(200)]
+    straight = [len(tills._tight(line.ink, line.height, None, Draws(seed, "cut"))) for seed in range(200)]
+    assert max(heights) > max(straight) + 4
 
 
 def test_a_blank_line_is_cut_out_too():
@@ -129,5 +179,3 @@ def test_tills_have_every_kind_of_print_and_mostly_plain_zeros():
     faces = [(each.press.style if each.press else each.style).face for each in drawn]
     slashed = [face for face in faces if face in fonts.MONOSPACED or face == fonts.PINS]
     assert 0 < len(slashed) < len(drawn) / 2
-    assert set(tills.PRESS_FACES) - {"plex-mono", "inconsolata"} == set(map(fonts.plain, thermal.FACES))
-    assert typesetting.FACES is fonts.FACES

@@ -195,7 +195,16 @@ def test_blur_is_the_kernel_and_noise_has_its_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"noise": 65}, {"noise": -1}, {"blur": -1}, {"shade": -1}, {"turn": 129}, {"lean": (0, -129)}]
+    "wrong",
+    [
+        {"noise": 65},
+        {"noise": -1},
+        {"blur": -1},
+        {"shade": -1},
+        {"turn": 129},
+        {"lean": (0, -129)},
+        {"levels": (80, 80)},
+    ],
 )
 def test_senseless_damage_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="Expected"):
