@@ -157,22 +157,30 @@ def write(
     path.write_text(json.dumps(found))
 
 
-def join(paths: Sequence[Path], seed: int, vendors_too: bool = False) -> None:
+def join(paths: Sequence[Path], seed: int, vendors_too: bool = False, elsewhere: Sequence[Path] = ()) -> None:
     """The table of several runs' documents together; what several runs drew for one document counts together.
 
-    With `vendors_too` also by vendor.
+    With `vendors_too` also by vendor. Of the runs `elsewhere`, which may begin from another start, what was trained
+    without privacy is added where the others have no such row.
 
     Exits, naming the file, where one is named twice, can't be read or measured something else than the first.
     """
     scores: dict[str, Scores] = {}
     vendors: dict[int, int] = {}
-    about: object = None
-    for k, path in enumerate(paths):
-        if path in paths[:k]:
+    about: dict[str, object] = {}
+    own: set[str] = set()
+    every = [*paths, *elsewhere]
+    for k, path in enumerate(every):
+        if path in every[:k]:
             sys.exit(f"Expected each file once, got {path} twice.")
         measured, rows, sold_by = _read(path)
         vendors |= sold_by
         about = measured if k == 0 else about
+        if k == len(paths):
+            own = set(scores)
+        if k >= len(paths):
+            rows = {name: found for name, found in rows.items() if name in (NECK, ALL) and name not in own}
+            measured = measured | {"start": about["start"]}
         if measured != about:
             sys.exit(f"Expected runs of {about}, as {paths[0]} is, got {path} of {measured}.")
         for name, found in rows.items():
@@ -183,12 +191,12 @@ def join(paths: Sequence[Path], seed: int, vendors_too: bool = False) -> None:
     tables(even, seed, vendors if vendors_too else None)
 
 
-def _read(path: Path) -> tuple[object, dict[str, Scores], dict[int, int]]:
+def _read(path: Path) -> tuple[dict[str, object], dict[str, Scores], dict[int, int]]:
     """What a run measured, its rows, and each document's vendor. Exits where `write` did not leave them."""
     try:
         left = json.loads(path.read_text())
         rows = {name: {int(k): _score(counts) for k, counts in row.items()} for name, row in left["documents"].items()}
-        about, known = left["about"], rows[BASELINE].keys()
+        about, known = dict(left["about"]), rows[BASELINE].keys()
         vendors = {int(k): int(vendor) for k, vendor in left["vendors"].items()}
         if not known <= vendors.keys():
             raise ValueError("a document without a vendor")

@@ -4,7 +4,7 @@
                             [--lines 16] [--documents 350] [--folds 5] [--only 0,1] [--epsilons 8,3,2,1] [--draws 1]
                             [--open] [--all] [--no-neck] [--no-peer] [--brief] [--no-start] [--anchor]
                             [--all-the-way] [--cache DIR] [--quick] [--seed 0] [--json FILE]
-    python bench/utility.py --join FILE FILE ... [--by-vendor]
+    python bench/utility.py --join FILE FILE ... [--ceilings FILE ...] [--by-vendor]
 
 Receipts (SROIE), forms (FUNSD) or generated labels are split by document, and receipts so that no vendor is on both
 sides; every document is held out once, and tested unless it shares two of its first lines with one outside
@@ -65,6 +65,13 @@ def main() -> int:
     parser.add_argument("--no-peer", action="store_true", help="without the row of stock PP-OCRv6 small")
     parser.add_argument("--join", type=Path, nargs="+", help="print the table of what other runs left in --json files")
     parser.add_argument(
+        "--ceilings",
+        type=Path,
+        nargs="+",
+        default=(),
+        help="--join also these runs' rows without privacy, of any start",
+    )
+    parser.add_argument(
         "--by-vendor", action="store_true", help="the table also resampled by vendor, and of vendors alike"
     )
     parser.add_argument("--seed", type=int, default=0)
@@ -75,11 +82,13 @@ def main() -> int:
         parser.error(f"expected at most {MAX_LINES} lines with --all, got {given.lines}")
     if given.all_the_way and given.no_start:
         parser.error("expected one of --all-the-way and --no-start, which goes all the way already")
+    if given.ceilings and not given.join:
+        parser.error("expected --join with --ceilings")
     for name, least in (("draws", 1), ("lines", 1), ("documents", 2), ("folds", 2), ("seed", 0)):
         if getattr(given, name) < least:
             parser.error(f"expected --{name} of {least} at least, got {getattr(given, name)}")
     if given.join:
-        shares.join(given.join, given.seed, given.by_vendor)
+        shares.join(given.join, given.seed, given.by_vendor, given.ceilings)
         return 0
     if given.json and not given.json.parent.is_dir():
         parser.error(f"expected --json in a folder that is there, got {given.json}")

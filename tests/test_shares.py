@@ -18,7 +18,7 @@ import shares
 from corpora import Paper
 from shares import ALL, BASELINE, NECK, NOISELESS, START, Scores
 
-ABOUT = {"domain": "receipts", "seed": 0}
+ABOUT = {"domain": "receipts", "seed": 0, "start": "of this machine"}
 VENDORS = {0: 0, 1: 0, 2: 2}
 
 
@@ -137,6 +137,23 @@ def test_runs_of_other_things_are_not_joined(tmp_path: Path, name: str, value: o
         shares.join(paths, 0)
 
 
+def test_a_ceiling_of_another_start_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It alone: not what the other run's start and rounds read, nor where the runs have such a row themselves."""
+    own = {name: found for name, found in scores().items() if name != NECK}
+    other = {BASELINE: row(2, 2, 2), START: row(9, 9, 9), "epsilon 8": row(9, 9, 9), ALL: row(10, 10, 10), NECK: row(1, 1, 1)}
+    paths = [left(tmp_path / "a", own), left(tmp_path / "b", other, start="of another machine")]
+    shares.join(paths[:1], 0, elsewhere=paths[1:])
+    lines = {line[:28].strip(): line for line in capsys.readouterr().out.splitlines()}
+    assert " 60.0 [" in lines["epsilon 8"]
+    assert "50% [ 50  50]" in lines["epsilon 8"]
+    assert " 50.0 [" in lines[START]
+    paths = [left(tmp_path / "c", scores() | {ALL: row(9, 9, 9)}), paths[1]]
+    shares.join(paths[:1], 0, elsewhere=paths[1:])
+    assert "57% [ 57  57]" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="Expected runs of .*forms"):
+        shares.join(paths[:1], 0, elsewhere=[left(tmp_path / "d", other, domain="forms")])
+
+
 NO_RUNS = [
     None,
     "",
@@ -172,6 +189,7 @@ def test_what_no_run_left_is_named(tmp_path: Path, text: str | None) -> None:
         (["--epsilons", "a"], "expected finite epsilons above 0, got a"),
         (["--only", "a"], "expected numbers of folds, got a"),
         (["--join", "a", "--seed", "-1"], "expected --seed of 0 at least, got -1"),
+        (["--ceilings", "a"], "expected --join with --ceilings"),
         (["--json", "/nowhere/a"], "expected --json in a folder that is there, got /nowhere/a"),
         (["--all", "--lines", "64"], "expected at most 16 lines with --all, got 64"),
     ],
