@@ -140,7 +140,13 @@ def test_runs_of_other_things_are_not_joined(tmp_path: Path, name: str, value: o
 def test_a_ceiling_of_another_start_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It alone: not what the other run's start and rounds read, nor where the runs have such a row themselves."""
     own = {name: found for name, found in scores().items() if name != NECK}
-    other = {BASELINE: row(2, 2, 2), START: row(9, 9, 9), "epsilon 8": row(9, 9, 9), ALL: row(10, 10, 10), NECK: row(1, 1, 1)}
+    other = {
+        BASELINE: row(2, 2, 2),
+        START: row(9, 9, 9),
+        "epsilon 8": row(9, 9, 9),
+        ALL: row(10, 10, 10),
+        NECK: row(1, 1, 1),
+    }
     paths = [left(tmp_path / "a", own), left(tmp_path / "b", other, start="of another machine")]
     shares.join(paths[:1], 0, elsewhere=paths[1:])
     lines = {line[:28].strip(): line for line in capsys.readouterr().out.splitlines()}
