@@ -179,7 +179,7 @@ def join(paths: Sequence[Path], seed: int, vendors_too: bool = False, elsewhere:
         if k == len(paths):
             own = set(scores)
         if k >= len(paths):
-            rows = {name: found for name, found in rows.items() if name in (NECK, ALL) and name not in own}
+            rows = {name: _of(scores[BASELINE], row) for name, row in rows.items() if name in {NECK, ALL} - own}
             measured = measured | {"start": about["start"]}
         if measured != about:
             sys.exit(f"Expected runs of {about}, as {paths[0]} is, got {path} of {measured}.")
@@ -211,6 +211,10 @@ def _score(counts: Sequence[int]) -> Score:
     if len(counts) != len(fields(Score)):
         raise ValueError(f"{len(counts)} counts of a document")
     return Score(*counts)
+
+
+def _of(documents: Scores, row: Scores) -> Scores:
+    return {k: score for k, score in row.items() if k in documents}
 
 
 def _even(baseline: Scores, row: Scores) -> Scores:

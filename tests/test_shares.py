@@ -140,6 +140,7 @@ def test_runs_of_other_things_are_not_joined(tmp_path: Path, name: str, value: o
 def test_a_ceiling_of_another_start_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It alone: not what the other run's start and rounds read, nor where the runs have such a row themselves."""
     own = {name: found for name, found in scores().items() if name != NECK}
+    fewer = {name: {k: found[k] for k in (0, 1)} for name, found in own.items()}
     other = {
         BASELINE: row(2, 2, 2),
         START: row(9, 9, 9),
@@ -156,6 +157,8 @@ def test_a_ceiling_of_another_start_counts(tmp_path: Path, capsys: pytest.Captur
     paths = [left(tmp_path / "c", scores() | {ALL: row(9, 9, 9)}), paths[1]]
     shares.join(paths[:1], 0, elsewhere=paths[1:])
     assert "57% [ 57  57]" in capsys.readouterr().out
+    shares.join([left(tmp_path / "e", fewer)], 0, elsewhere=paths[1:])
+    assert "2 documents, 20 lines" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="Expected runs of .*forms"):
         shares.join(paths[:1], 0, elsewhere=[left(tmp_path / "d", other, domain="forms")])
 
