@@ -2,7 +2,7 @@
 
 Printers' zeros are often plain and their letters narrow and high, scanners' software makes paper white, paper curls,
 and a box around a line may be tight, or clip it, or hold some of the next one. The ranges were set with receipts of
-the benches beside them; `docs/tried.md` has what each is worth there.
+the benches beside them; `docs/tried.md` has what they are worth there.
 """
 
 from __future__ import annotations
