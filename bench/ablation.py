@@ -32,6 +32,7 @@ from torch import Tensor
 
 import corpora
 from ablation_round import FROM_START, RECIPES, Recipe, Some, learn
+from daemon.start import RECIPE
 from features import Remembered, Shelf, backbone, public_started
 from learners import evaluate, public_start
 from learners import plan as planning
@@ -178,10 +179,11 @@ class Labels:
 
     def _seen(self, name: str, documents: Sequence[TrainDocument], model: Trainee | None = None) -> Remembered:
         """As the model sees them from which rounds begin, or as another one does."""
-        images = [line.image for each in documents for line in each.lines]
-        flat = iter(self._shelf.get(f"{self._name}-{name}", lambda: backbone(self._released, images)))
+        seen_by, images = model or self._model, [line.image for each in documents for line in each.lines]
+        at = self._name if seen_by is self._released else f"{self._name}-start-{RECIPE}"
+        flat = iter(self._shelf.get(f"{at}-{name}", lambda: backbone(seen_by, images)))
         frames = [tuple(next(flat) for _ in each.lines) for each in documents]
-        return Remembered(model or self._model, [[line.text for line in each.lines] for each in documents], frames)
+        return Remembered(seen_by, [[line.text for line in each.lines] for each in documents], frames)
 
     @torch.inference_mode()
     def _read(self, thetas: Sequence[Tensor], adapter: Adapter) -> Scores:

@@ -66,35 +66,45 @@ class Bench:
         self.peer = given.family == "v4" and not given.no_peer
         self.shelf = Shelf(given.cache)
         self.domain = f"{given.domain}-{given.family}-{given.seed}"
-        self.start = self.released
+        self.start, kind = self.released, f"{given.family}{'-open' if given.open else ''}"
         if not given.no_start:
-            kind = f"{given.family}{'-open' if given.open else ''}"
             self.start = public_started(self.shelf, kind, self.released, self.charset)
+        self.begun = f"{self.domain}-start-{kind}-{RECIPE}"
         first = given.seed * 1_000_000 + 700_000
         self.shown = public_documents(first)
         pages = self._remembered(self.released, "pages", self.shown)
         self.public, self.before = pages, None
         if self.start is not self.released:
             self.shown = public_start.rehearsed(first)
-            self.public, self.before = self._remembered(self.start, f"rehearsed-{RECIPE}", self.shown), pages
+            self.public, self.before = self._remembered(self.start, "rehearsed", self.shown), pages
+
+    def _at(self, model: Trainee) -> str:
+        """What the shelf calls what this model's backbone sees."""
+        return self.domain if model is self.released else self.begun
 
     def _remembered(self, model: Trainee, name: str, documents: Sequence[TrainDocument]) -> Remembered:
         lines = [line.image for each in documents for line in each.lines]
-        flat = iter(self.shelf.get(f"{self.domain}-{name}", lambda: backbone(self.released, lines)))
+        flat = iter(self.shelf.get(f"{self._at(model)}-{name}", lambda: backbone(model, lines)))
         frames = [tuple(next(flat) for _ in each.lines) for each in documents]
         return Remembered(model, [[line.text for line in each.lines] for each in documents], frames)
 
-    def _frames(self, k: int) -> Frames:
-        images = [image for image, _ in self.papers[k].lines]
-        return self.shelf.get(f"{self.domain}/{k}", lambda: backbone(self.released, images))
+    def _frames(self, model: Trainee, ks: Sequence[int]) -> dict[int, Frames]:
+        """What the released model's backbone, or the start's, says of these documents' lines."""
+
+        def seen(k: int) -> Frames:
+            images = [image for image, _ in self.papers[k].lines]
+            return self.shelf.get(f"{self._at(model)}/{k}", lambda: backbone(model, images))
+
+        return {k: seen(k) for k in ks}
 
     def fold(self, held: Sequence[int], test: Sequence[int]) -> dict[str, Scores]:
         """Every row's scores on the documents `test`, learned from all but those `held` out, `test` among them."""
         train, learned = self._taught(set(held))
         say(f"looking at {sum(len(self.papers[k].lines) for k in test)} lines to test on, {len(train)} documents")
-        frames = {k: self._frames(k) for k in test}
+        stock = by_document(self.released, self._frames(self.released, test))
+        frames = self._frames(self.start, test)
         start = by_document(self.start, frames)
-        found = self._untaught(test, frames, start)
+        found = self._untaught(test, stock, start)
         settings = replace(self.settings, capacity=len(train))
         surveyed = self._surveyed(settings, learned)
         for name, epsilon in self._rounds().items():
@@ -116,9 +126,8 @@ class Bench:
             found[STOCK["v6"]] = self._read_by_v6(test)
         return found
 
-    def _untaught(self, test: Sequence[int], frames: dict[int, Frames], start: dict[int, Frames]) -> dict[str, Scores]:
-        """The rows before any document of the domain has taught; `start` is what the start sees in the frames."""
-        stock = by_document(self.released, frames)
+    def _untaught(self, test: Sequence[int], stock: dict[int, Frames], start: dict[int, Frames]) -> dict[str, Scores]:
+        """The rows before any document of the domain has taught: what the released model sees, and the start."""
         found = {
             STOCK[self.family]: self._scores(test, self.released, stock, closed=False),
             BASELINE: self._scores(test, self.released, stock, closed=True),
@@ -151,7 +160,7 @@ class Bench:
         """The documents that are learned from, of all but `held`, and what the start sees of them."""
         chosen = {k: taught(each.lines, self.lines) for k, each in enumerate(self.papers) if k not in held}
         train = [k for k, lines in chosen.items() if lines]
-        shown = {k: self._frames(k) for k in train}
+        shown = self._frames(self.start, train)
         texts = [[self.papers[k].lines[i][1] for i in chosen[k]] for k in train]
         return train, Remembered(self.start, texts, [tuple(shown[k][i] for i in chosen[k]) for k in train])
 
@@ -230,10 +239,14 @@ class Bench:
     def _forgotten(self, model: Trainee) -> None:
         """The public anchor: generated documents of every kind, before and after."""
         crops = corpora.anchor(self.charset.local.keys())
-        name = f"anchor-{self.family}"
-        frames = {0: self.shelf.get(name, lambda: backbone(self.released, [image for image, _ in crops]))}
+        images = [image for image, _ in crops]
+        stock, begun = (
+            {0: self.shelf.get(f"{self._at(each)}-anchor", lambda each=each: backbone(each, images))}
+            for each in (self.released, self.start)
+        )
         for row, each in ((BASELINE, self.released), (START, self.start), ("epsilon 8", model)):
-            seen, closed = by_document(each, frames), True if row == BASELINE else None
+            seen = by_document(each, stock if row == BASELINE else begun)
+            closed = True if row == BASELINE else None
             score = evaluate.score_documents({0: [text for _, text in crops]}, {0: self._read(each, seen[0], closed)})
             _told(f"public anchor, {len(crops)} lines: {row}", score)
 

@@ -27,7 +27,7 @@ import torch
 import corpora
 import running
 from daemon.start import RECIPE
-from features import Shelf, backbone, best_paths, by_document
+from features import Frames, Shelf, backbone, best_paths, by_document
 from learners import evaluate, public_start, slips
 from learners.adapters import ASCII, Charset
 from learners.draws import Draws
@@ -118,14 +118,10 @@ def main() -> int:
     papers = corpora.load(given.domain, given.data, 0, given.seed)[: 40 if given.quick else None]
     shelf, part, truths = Shelf(given.cache), 10 if given.quick else 1, _truths(papers)
     charset = Charset.of(Settings(charset="ascii").characters, alphabet, closed=True)
-    frames = {
-        k: shelf.get(f"{given.domain}-v4-{given.seed}/{k}", lambda k=k: backbone(released, _images(papers[k])))
-        for k in truths
-    }
     scores = []
     for instead in (None, given.instead):
-        model = _start(instead, released, charset, shelf, part)
-        seen = by_document(model, frames)
+        model, name = _start(instead, released, charset, shelf, part)
+        seen = _seen(model, f"{given.domain}-v4-{given.seed}-{name}", papers, shelf)
         read = {k: best_paths(model, charset.classes, alphabet.characters, seen[k]) for k in seen}
         scores.append(evaluate.score_documents(truths, read))
         rates = evaluate.total(scores[-1]).rates
@@ -139,8 +135,8 @@ def main() -> int:
     return 0
 
 
-def _start(instead: str | None, released: Trainee, charset: Charset, shelf: Shelf, part: int) -> Trainee:
-    """A public start, trained unless it is on the shelf."""
+def _start(instead: str | None, released: Trainee, charset: Charset, shelf: Shelf, part: int) -> tuple[Trainee, str]:
+    """A public start, trained unless it is on the shelf, and what the shelf calls it."""
 
     def made() -> list[torch.Tensor]:
         return [
@@ -151,7 +147,16 @@ def _start(instead: str | None, released: Trainee, charset: Charset, shelf: Shel
     model = copy.deepcopy(released)
     values = shelf.get(name, made)
     model.load_weights({key: v.numpy() for key, v in zip(released.weights(), values, strict=True)})
-    return model
+    return model, name
+
+
+def _seen(model: Trainee, name: str, papers: Sequence[corpora.Paper], shelf: Shelf) -> dict[int, Frames]:
+    """All lines' features: a start has a backbone of its own."""
+
+    def frames(k: int) -> Frames:
+        return shelf.get(f"{name}/{k}", lambda: backbone(model, _images(papers[k])))
+
+    return by_document(model, {k: frames(k) for k in range(len(papers))})
 
 
 def _truths(papers: Sequence[corpora.Paper]) -> dict[int, list[str]]:

@@ -146,9 +146,10 @@ def neck(model: Trainee, charset: Charset, basis: Tensor | None = None) -> DeepA
     return DeepAdapter("neck", model, charset, dict.fromkeys(model.layers("backbone")), basis=basis)
 
 
-def everything(model: Trainee, charset: Charset) -> DeepAdapter:
-    """All parameters, read from images: `all`."""
-    return DeepAdapter("all", model, charset, dict.fromkeys([*model.layers("image"), *_HEAD]), "image")
+def everything(model: Trainee, charset: Charset, basis: Tensor | None = None) -> DeepAdapter:
+    """All parameters, read from images: `all`; with a basis, of the classifier the charset's rows alone."""
+    learned = [*model.layers("image"), *(_HEAD if basis is None else ())]
+    return DeepAdapter("all", model, charset, dict.fromkeys(learned), "image", basis)
 
 
 def random_factors(model: Trainee, rank: int, seed: int = 0) -> dict[str, Tensor]:

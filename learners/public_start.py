@@ -1,7 +1,7 @@
 """The public start: a round's model after ordinary training on generated documents, before anything private.
 
 Nothing private is spent by it, and it takes the noise off what everybody knows: where spaces go, what dots of a
-printer look like. The whole neck and the charset's rows of the head learn from pages, clean lines and till
+printer look like. Every layer and the charset's rows of the head learn, from pixels, of pages, clean lines and till
 slips; lines in characters that do not learn (Chinese) are held where they were. That is done three times, on documents
 of its own each time, and the mean of the three (a model soup: Wortsman et al. 2022, arXiv 2203.05482) goes half of the
 way back to the released weights (Wortsman et al. 2022, arXiv 2109.01903): generated print is not the world, and what
@@ -31,10 +31,10 @@ Weights = dict[str, npt.NDArray[np.float32]]
 
 FIRST_SEED = 40_000_000
 """No bench, demo, anchor or plan draws its documents from here."""
-TRAININGS, PAGES, SLIPS, SLIP_LINES = 3, 300, 600, 8
+TRAININGS, PAGES, SLIPS, SLIP_LINES = 3, 150, 600, 8
 APART = 1_000_000
 """Between the seeds of one training and the next."""
-EPOCHS, BATCH, RATE, WARM_UP, AVERAGED = 2, 8, 1e-4, 0.1, 0.4
+EPOCHS, BATCH, RATE, WARM_UP, AVERAGED = 1, 4, 1e-4, 0.1, 0.4
 WAY = 0.5
 """From the released weights (0) to those that training ended with (1)."""
 
@@ -58,14 +58,14 @@ def started(model: Trainee, charset: Charset, sets: Iterable[Sequence[TrainDocum
     """
     sets = map(documents, range(TRAININGS)) if sets is None else sets
     width = model.head.in_features
-    adapter = neck_adapters.neck(model, charset, basis=torch.eye(width, device=model.head.weight.device))
+    adapter = neck_adapters.everything(model, charset, basis=torch.eye(width, device=model.head.weight.device))
     ends = torch.stack([_end(adapter, model, shown) for shown in sets])
     return model.weights() | {name: value.cpu().numpy() for name, value in adapter.merge(WAY * ends.mean(0)).items()}
 
 
 def _end(adapter: Adapter, model: Trainee, shown: Sequence[TrainDocument]) -> Tensor:
     """Where training on these documents ends."""
-    seen = look(model, shown, depth="backbone")
+    seen = look(model, shown, depth="image")
     learned = [each for each in cache(adapter, seen) if each.inputs]
     held = [] if adapter.charset.closed else [each for each in foreign(adapter, seen) if each.inputs]
     if not learned:
@@ -88,11 +88,8 @@ def train(adapter: Adapter, learned: Sequence[Cached], held: Sequence[Cached]) -
     for step, batch in enumerate(batches):
         optimiser.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / (WARM_UP * len(batches)))
         optimiser.zero_grad()
-        loss = _mean(document_losses, adapter, theta, batch)
-        if held:
-            beside = [held[(step * BATCH + k) % len(held)] for k in range(min(BATCH, len(held)))]
-            loss = loss + _mean(document_drifts, adapter, theta, beside)
-        loss.backward()  # type: ignore[no-untyped-call]
+        _backward(document_losses, adapter, theta, batch)
+        _backward(document_drifts, adapter, theta, _beside(held, step))
         torch.nn.utils.clip_grad_norm_([theta], 1.0)
         optimiser.step()
         if step >= len(batches) - averaged:
@@ -100,8 +97,15 @@ def train(adapter: Adapter, learned: Sequence[Cached], held: Sequence[Cached]) -
     return mean
 
 
-def _mean(losses: Losses, adapter: Adapter, theta: Tensor, documents: Sequence[Cached]) -> Tensor:
-    return losses(adapter, theta.unsqueeze(0), collate(documents, joint=True).to(theta.device)).mean()
+def _beside(held: Sequence[Cached], step: int) -> list[Cached]:
+    return [held[(step * BATCH + k) % len(held)] for k in range(min(BATCH, len(held)))]
+
+
+def _backward(losses: Losses, adapter: Adapter, theta: Tensor, documents: Sequence[Cached]) -> None:
+    """Adds the gradient of the documents' mean loss, one by one: from pixels a line takes much memory."""
+    for each in documents:
+        loss = losses(adapter, theta.unsqueeze(0), collate([each], joint=True).to(theta.device)).sum()
+        (loss / len(documents)).backward()  # type: ignore[no-untyped-call]
 
 
 def _shuffled(learned: Sequence[Cached], draws: np.random.Generator) -> list[list[Cached]]:

@@ -31,6 +31,11 @@ UNITS = (
     "1KG", "500G", "250ML", "1L", "2PCS", "12S", "6X100G", "1.5L", "10M", "20MM", "5W", "(L)", "(HOT)", "(COLD)",
     "PKT", "@ 10%",
 )  # fmt: skip
+MARKS = (
+    "S", "SR", "Z", "ZR", "T", "T1", "0", "1", ":", "-", "*", "#", "$", "RM", "X", "%", "NO", "NO.", "TO", "AM", "PM",
+    "PCS", "EA", "QTY", "TAX", "AMT", "GST", "VAT", "ID", "KG",
+)  # fmt: skip
+"""What stands in a column by itself."""
 HEADS = (
     "TAX INVOICE", "CASH RECEIPT", "SIMPLIFIED TAX INVOICE", "OFFICIAL RECEIPT", "CASH BILL", "SALES RECEIPT",
     "INVOICE", "CUSTOMER COPY", "ORDER SLIP", "*** COPY ***", "DUPLICATE",
@@ -92,14 +97,19 @@ def wording(draws: Draws) -> str:
     return SHARES[-1][1](draws)
 
 
+def _figures(draws: Draws, count: int) -> str:
+    """Digits of sums, rates and running numbers, where zeros are common."""
+    return "".join("0" if draws.chance(25) else draws.digits(1) for _ in range(count))
+
+
 def _colon(draws: Draws) -> str:
     return draws.pick((": ", " : ", " :", ":", " ", ": ", ". : ", "  "))
 
 
 def _money(draws: Draws) -> str:
     whole = draws.below(draws.pick((10, 100, 100, 1000)))
-    amount = f"{draws.between(1, 9)},{draws.digits(3)}" if draws.chance(6) else str(whole)
-    return f"{'-' if draws.chance(4) else ''}{amount}.{draws.digits(2)}"
+    amount = f"{draws.between(1, 9)},{_figures(draws, 3)}" if draws.chance(6) else str(whole)
+    return f"{'-' if draws.chance(4) else ''}{amount}.{_figures(draws, 2)}"
 
 
 def _date(draws: Draws) -> str:
@@ -129,10 +139,11 @@ def _clock(draws: Draws) -> str:
 def _number(draws: Draws) -> str:
     return draws.pick(
         (
-            draws.digits(draws.between(2, 6)), draws.digits(draws.between(6, 13)),
-            f"{draws.string(LETTERS, draws.between(1, 3))}{draws.digits(draws.between(3, 8))}",
-            f"{draws.string(LETTERS, 2)}-{draws.digits(draws.between(3, 6))}", f"{draws.digits(3)}/{draws.digits(4)}",
-            f"#{draws.digits(4)}", f"{draws.digits(6)}-{draws.string(LETTERS, 1)}",
+            _figures(draws, draws.between(2, 6)), _figures(draws, draws.between(6, 13)),
+            f"{draws.string(LETTERS, draws.between(1, 3))}{_figures(draws, draws.between(3, 8))}",
+            f"{draws.string(LETTERS, 2)}-{_figures(draws, draws.between(3, 6))}",
+            f"{_figures(draws, 3)}/{_figures(draws, 4)}",
+            f"#{_figures(draws, 4)}", f"{_figures(draws, 6)}-{draws.string(LETTERS, 1)}",
             draws.string(thermal.CODE, draws.between(6, 12)),
         )
     )  # fmt: skip
@@ -156,11 +167,23 @@ def _paid(draws: Draws) -> str:
     return f"{draws.pick(SUMS)}{_colon(draws)}{draws.pick(CURRENCIES)}{_money(draws)}"
 
 
+def _size(draws: Draws) -> str:
+    """Of goods: tills measure in inches and dozens, and bracket what they like."""
+    some, more, letter = draws.between(1, 99), draws.between(1, 99), draws.pick(("G", "M", "ML", "PCS", "CM"))
+    return draws.pick(
+        (
+            f'{some}"', f'{draws.between(1, 7)}/{draws.pick((2, 4, 8))}"', f'{some}"X{more}"', f"{some}'S",
+            f"{some}0{letter}", f"[{some}{letter}]", f"({some}{letter})", f"{some}X{more}{letter}",
+            f"{draws.between(0, 9)}.{draws.digits(1)}{letter}", f"#{some}",
+        )
+    )  # fmt: skip
+
+
 def _goods(draws: Draws) -> str:
     good = draws.pick(GOODS)
     if draws.chance(60):
-        return f"{good} {draws.pick(UNITS)}"
-    return f"{draws.digits(draws.pick((4, 7, 13)))} {good}" if draws.chance(50) else good
+        return f"{good} {_size(draws) if draws.chance(50) else draws.pick(UNITS)}"
+    return f"{_figures(draws, draws.pick((4, 7, 13)))} {good}" if draws.chance(50) else good
 
 
 def _count(draws: Draws) -> str:
@@ -181,6 +204,17 @@ def _moment(draws: Draws) -> str:
     return draws.pick((day, f"{day} {time}", f"{day} {time}", time, f"DATE{colon}{day}", f"TIME{colon}{time}"))
 
 
+def _mark(draws: Draws) -> str:
+    """What a column holds."""
+    rate = f"{_figures(draws, 1)}.{_figures(draws, 2)}%"
+    return draws.pick(
+        (
+            draws.pick(MARKS), draws.pick(MARKS), draws.digits(1), draws.digits(2), f"-{draws.digits(1)}",
+            draws.string(LETTERS, 1), f"{draws.pick((0, 0, 5, 6, 10))}%", rate,
+        )
+    )  # fmt: skip
+
+
 def _shop(draws: Draws) -> str:
     """Whose till it is, and where; people and places are nobody's."""
     who, colon = persona(draws, draws.pick(("en_US", "en_GB")), sentences=1), _colon(draws)
@@ -189,14 +223,14 @@ def _shop(draws: Draws) -> str:
         (
             who.street + draws.pick(("", ",")), who.town + draws.pick(("", ".", ",")), f"{who.street}, {who.town}",
             f"NO. {draws.between(1, 99)}, {who.street.split(' ', 1)[-1]},",
-            f"TEL{colon}{draws.digits(2)}-{draws.digits(4)} {draws.digits(4)}",
-            f"TEL: {draws.digits(3)}-{draws.digits(7)} FAX: {draws.digits(3)}-{draws.digits(7)}",
-            f"{who.surname} {draws.pick(TRADERS)}", who.employer, f"({draws.digits(6)}-{letter})",
+            f"TEL{colon}{_figures(draws, 2)}-{_figures(draws, 4)} {_figures(draws, 4)}",
+            f"TEL: {_figures(draws, 3)}-{_figures(draws, 7)} FAX: {_figures(draws, 3)}-{_figures(draws, 7)}",
+            f"{who.surname} {draws.pick(TRADERS)}", who.employer, f"({_figures(draws, 6)}-{letter})",
             f"{draws.pick(('GST', 'VAT', 'TAX'))} {draws.pick(('ID', 'NO', 'REG NO'))}{colon}"
-            f"{draws.digits(draws.between(9, 12))}",
-            f"CO. REG NO{colon}{draws.digits(6)}-{letter}", who.email, f"WWW.{who.surname}.COM",
-            f"{draws.digits(5)} {who.town.split(',')[0]}", who.sentences[0], who.name,
-            f"{draws.digits(4)} XXXX XXXX {draws.digits(4)}",
+            f"{_figures(draws, draws.between(9, 12))}",
+            f"CO. REG NO{colon}{_figures(draws, 6)}-{letter}", who.email, f"WWW.{who.surname}.COM",
+            f"{_figures(draws, 5)} {who.town.split(',')[0]}", who.sentences[0], who.name,
+            f"{_figures(draws, 4)} XXXX XXXX {_figures(draws, 4)}",
         )
     )  # fmt: skip
 
@@ -246,6 +280,6 @@ def _english(draws: Draws) -> str:
 
 SHARES: tuple[tuple[int, Callable[[Draws], str]], ...] = (
     (12, _field), (8, _price), (5, _sum), (4, _paid), (8, _goods), (4, _count), (5, _moment), (8, _set_phrase),
-    (11, _shop), (21, _english), (14, _strange),
+    (6, _mark), (11, _shop), (21, _english), (14, _strange),
 )  # fmt: skip
-"""How many lines of a hundred are of each sort."""
+"""How many lines of 106 are of each sort."""

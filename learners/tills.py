@@ -36,17 +36,21 @@ class Till:
     damage: Damage
     resolution: int
     aspect: int
-    """Width of the letters."""
+    """Width of the letters; where each has a width of its own it tells O from 0, so these are never much narrower."""
     tight: bool
     """Whether lines are cut out at their ink, more or less."""
     capitals: bool
 
     @classmethod
     def of(cls, draws: Draws) -> Till:
-        press = thermal.press(draws, PRESS_FACES) if draws.chance(60) else None
-        style = Style(draws.pick(FACES), draws.between(22, 36), tracking=draws.pick((0, 0, 0, 0, 1, -1)))
+        press = thermal.press(draws, PRESS_FACES) if draws.chance(45) else None
+        face = draws.pick(FACES)
+        spread = face in fonts.PROPORTIONAL
+        style = Style(face, draws.between(22, 36), draws.pick((0, 0, -1, -1, -2) if spread else (0, 0, 0, 0, 1, -1)))
         damage, capitals = damages.some(draws), not draws.chance(45)
         resolution, aspect = draws.pick((100, 80, 65, 55, 48)), draws.pick((100, 100, 90, 80, 70, 60, 52))
+        if spread and press is None:
+            aspect = max(aspect, 80)
         if draws.chance(65):
             damage = replace(damage, levels=(draws.between(-15, 30), draws.between(72, 104)))
         return cls(press, style, damage, resolution, aspect, draws.chance(60), capitals)
@@ -59,6 +63,8 @@ class Till:
         """`(H, W, 3) uint8` RGB: the line as it is cut out of the scan; a tight cut may hold some of `beside`."""
         ink = _trimmed(line.ink) if self.tight else line.ink
         height = ink.shape[0]
+        if draws.chance(25):
+            ink = _faded(ink, draws)
         if draws.chance(55):
             ink = _sloping(ink, draws.between(-22, 22))
         ink = _tight(ink, height, beside, draws) if self.tight else _roomy(ink, height, draws)
@@ -74,6 +80,16 @@ class Till:
         if kind < 60:
             return text.capitalize()
         return text.lower() if kind < 68 else text
+
+
+def _faded(ink: Ink, draws: Draws) -> Ink:
+    """Paler in places, as of a worn print head: straight between what is left at every other height of its width."""
+    apart, columns = 2 * ink.shape[0], np.arange(ink.shape[1])
+    left = np.array([draws.pick((100, 100, 100, 80, 60, 40, 25)) for _ in range(ink.shape[1] // apart + 2)])
+    place, past = columns // apart, columns % apart
+    percent = (left[place] * (apart - past) + left[place + 1] * past) // apart
+    faded: Ink = (ink.astype(np.int64) * percent // 100).astype(np.uint8)
+    return faded
 
 
 def _sloping(ink: Ink, slope: int) -> Ink:

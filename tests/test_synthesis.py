@@ -53,8 +53,8 @@ GOLDEN = {
     "line plain": "e0a86aed03d0413c91ae88ede4dc3ca2cef039746dc3f2dcc9fc1155b940ad0a",
     "line chinese": "32a81c1bc2fb01fab7de76320b0eb3e58f23ca696060476fe9229af24fd65ede",
     "line thermal": "1fc2b809482749c569c638eb3166de8a4f03e7f656a74aae0f667fa38eabe8ae",
-    "till slip 0": "4aaa8bfca1b5eca113dcf3cc0f7d3bcb077a688dc03b1434709d4f8eaf474c28",
-    "till slip 11": "193ea0af9bca1ee0585d0b1c2a380105e2a5ab20df186895b8a923a636e0d073",
+    "till slip 0": "b1f133ee5f5317ab923d622e3a6505dd6e8da3b7073d32f964e4dadf6f33ee98",
+    "till slip 11": "02ee4d1c2c6dc34d088eb7080adb5ad17f6c0dbe8468b409fd64d7ac302143ae",
 }
 
 PRINT_DIGESTS = "import json; from tests.test_synthesis import digests; print(json.dumps(digests()))"

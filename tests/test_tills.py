@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from learners import fonts, tills
+from learners import fonts, slips, tills
 from learners.damage import Damage, scanned
 from learners.draws import Draws
 from learners.tills import Till
@@ -140,6 +140,26 @@ def test_a_roomy_cut_keeps_its_ink_and_leaves_paper_around_it():
         assert (cut[above:-above, left : left + line.width] == line.ink).all()
 
 
+def test_print_pales_in_places_and_comes_back():
+    ink = np.full((10, 200), 250, np.uint8)
+    faded = [tills._faded(ink, Draws(seed, "wear")) for seed in range(100)]
+    for each in faded:
+        assert each.shape == ink.shape
+        assert (each == each[0]).all(), "a column is as pale as it is"
+        at = each[0, ::20].astype(int)
+        assert set(at) <= {250, 200, 150, 100, 62}
+        assert (np.abs(each[0, 10::20][:-1] - (at[:-1] + at[1:]) / 2) <= 2).all(), "straight in between"
+    assert min(each.min() for each in faded) == 62
+    assert np.mean([each.max() == 250 for each in faded]) > 0.9
+    assert len({each.tobytes() for each in faded}) > 90
+
+
+def test_a_quarter_of_the_lines_has_pale_places():
+    line = replace(typeset("A", Style("roboto", 30)), ink=np.full((20, 400), 255, np.uint8))
+    scans = [till(tight=True).scan(line, None, Draws(seed, "cut")) for seed in range(300)]
+    assert 50 < sum(len(np.unique(scan)) > 3 for scan in scans) < 100
+
+
 @pytest.mark.parametrize("slope", [-22, -3, 0, 3, 22])
 def test_a_line_slopes_by_its_width_and_loses_nothing(slope):
     ink = typeset("I........................................................I", Style("roboto-mono", 20)).ink
@@ -179,3 +199,28 @@ def test_tills_have_every_kind_of_print_and_mostly_plain_zeros():
     faces = [(each.press.style if each.press else each.style).face for each in drawn]
     slashed = [face for face in faces if face in fonts.MONOSPACED or face == fonts.PINS]
     assert 0 < len(slashed) < len(drawn) / 2
+
+
+def test_letters_of_their_own_widths_keep_them_and_stand_close():
+    drawn = [Till.of(Draws(seed, "till")) for seed in range(400)]
+    spread = [each for each in drawn if each.press is None and each.style.face in fonts.PROPORTIONAL]
+    assert {each.aspect for each in spread} == {80, 90, 100}
+    assert {each.style.tracking for each in spread} == {0, -1, -2}
+    others = [each for each in drawn if each not in spread]
+    assert {each.aspect for each in others} >= {52, 60, 70}
+    assert 0.4 < np.mean([each.press is not None for each in drawn]) < 0.5
+
+
+def test_zeros_are_common_in_numbers():
+    numbers = "".join(slips._number(Draws(seed, "number")) for seed in range(500))
+    digits = [character for character in numbers if character.isdigit()]
+    assert 0.25 < digits.count("0") / len(digits) < 0.37
+    assert set(digits) == set("0123456789")
+
+
+def test_slips_say_what_columns_hold():
+    said = [slips.wording(Draws(seed, "wording")) for seed in range(2000)]
+    assert len(set(slips.MARKS) & set(said)) > 15
+    assert {"0%", "6%"} <= set(said)
+    assert 40 < sum(len(text) == 1 for text in said) < 140
+    assert sum('"' in text for text in said) > 10
