@@ -232,12 +232,14 @@ class Learning:
         return {"start": str(kept) if due else None, "offer": due, "beneath": beneath}
 
     def _make(self, kept: Path, scratch: Path) -> None:
-        self._database.set(PROGRESS_KEY, "making the public start: once, some minutes")
+        def tell(done: int) -> None:
+            self._database.set(PROGRESS_KEY, f"making the public start, once, an hour or two: {done} trainings done")
+
         settings, learning = self._home.settings, self._home.settings.learning
         self._worker = start.worker(settings.weights_dir, scratch, settings.sandbox, self._limit, learning.device)
         if self._broken_off:
             raise Interrupted(self._broken_off)
-        start.make(self._worker, learning.charset, learning.closed, scratch, kept)
+        start.make(self._worker, learning.charset, learning.closed, scratch, kept, tell=tell)
 
     def _round_process(self, scratch: Path) -> workers.Worker:
         settings = self._home.settings

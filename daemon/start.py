@@ -1,7 +1,8 @@
 """The public start of rounds: made once, from generated documents, by a process that is never shown a document.
 
-`learners.public_start` says what it is. It takes some minutes, so it is kept in the weights folder under a name that
-holds what it depends on: the released recogniser, the charset and the recipe. Where the released model serves, the
+`learners.public_start` says what it is. It takes an hour or two of a processor, so it is kept in the weights folder
+under a name that holds what it depends on: the released recogniser, the charset and the recipe. So is each of its
+trainings that has ended, until all have: what is broken off goes on from there. Where the released model serves, the
 next round offers the start itself (`daemon.offering`); later rounds begin from the model in service. The ledger and the
 claims of all models that go on from it bear its SHA-256.
 """
@@ -31,6 +32,7 @@ MADE = "start.npz"
 RECIPE = 3
 """Counts the changes of `learners.public_start` and of the documents it trains on."""
 SECONDS = 4 * 3600.0
+"""For one training."""
 LIMITS = workers.Limits(memory=-1, open_files=1024)
 
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -55,21 +57,45 @@ def worker(
 
 
 def make(
-    by: workers.Worker, charset: str, closed: bool, scratch: Path, kept: Path, sizes: Sequence[int] | None = None
+    by: workers.Worker,
+    charset: str,
+    closed: bool,
+    scratch: Path,
+    kept: Path,
+    sizes: Sequence[int] | None = None,
+    tell: Callable[[int], None] = lambda _done: None,
 ) -> None:
-    """Has the start made, and keeps it; `sizes` are trainings, pages and slips, the recipe's unless given.
+    """Has the start made, and keeps it.
+
+    Args:
+        sizes: trainings, pages and slips, the recipe's unless given.
+        tell: is told how many trainings have ended, whenever another begins.
 
     Raises:
-        WorkerDied: it was broken off, or took more than `SECONDS`.
+        WorkerDied: it was broken off, or a training took more than `SECONDS`.
         Refused: the device that it was to be made on can't be used.
     """
+    asked, ends, more = {"charset": charset, "closed": closed, "sizes": sizes}, list[bytes](), True
+    while sound(_end(kept, len(ends))):
+        ends.append(_end(kept, len(ends)).read_bytes())
     try:
-        with by.call({"charset": charset, "closed": closed, "sizes": sizes}, (), SECONDS) as reply:
-            if reason := reply.header.get("refuse"):
-                raise Refused(reason)
+        while more:
+            tell(len(ends))
+            with by.call(asked, ends, SECONDS) as reply:
+                if reason := reply.header.get("refuse"):
+                    raise Refused(reason)
+                more = reply.header["more"]
+            made = (scratch / MADE).read_bytes()
+            files.write_bytes(_end(kept, len(ends)) if more else kept, made, mode=0o600)
+            ends.append(made)
     finally:
         by.close()
-    files.write_bytes(kept, (scratch / MADE).read_bytes(), mode=0o600)
+    for training in range(len(ends)):
+        _end(kept, training).unlink(missing_ok=True)
+
+
+def _end(kept: Path, training: int) -> Path:
+    return kept.with_name(f"{kept.stem}.{training}.npz")
 
 
 def sound(kept: Path) -> bool:
@@ -113,15 +139,23 @@ def _prepare(config: dict[str, Any]) -> Callable[[wire.Message], workers.Reply]:
             return {"refuse": str(error)}, ()
         alphabet = Alphabet(weights.characters(released))
         charset = Charset.of(CHARSETS[message.header["charset"]], alphabet, message.header["closed"])
-        sets = None
-        if message.header["sizes"]:
-            trainings, pages, slips = message.header["sizes"]
-            sets = [public_start.documents(training, pages, slips) for training in range(trainings)]
-        made = public_start.started(recogniser.load(released).to(on), charset, sets)
+        model, ends = recogniser.load(released).to(on), [_end_of(message.blob(k)) for k in range(len(message.fds))]
+        trainings, *sizes = message.header["sizes"] or (public_start.TRAININGS,)
+        more = len(ends) < trainings
+        if more:
+            made = {"end": public_start.end(model, charset, public_start.documents(len(ends), *sizes)).numpy()}
+        else:
+            made = public_start.between(model, charset, [torch.from_numpy(end) for end in ends])
         np.savez(Path(config["scratch"]) / MADE, allow_pickle=False, **made)
-        return {}, ()
+        return {"more": more}, ()
 
     return answer
+
+
+def _end_of(saved: bytes) -> npt.NDArray[np.float32]:
+    with np.load(io.BytesIO(saved), allow_pickle=False) as arrays:
+        end: npt.NDArray[np.float32] = arrays["end"]
+        return end
 
 
 def _confinement(config: dict[str, Any]) -> sandbox.Confinement:

@@ -57,20 +57,35 @@ def started(model: Trainee, charset: Charset, sets: Iterable[Sequence[TrainDocum
         ValueError: a training has no line to learn from.
     """
     sets = map(documents, range(TRAININGS)) if sets is None else sets
-    width = model.head.in_features
-    adapter = neck_adapters.everything(model, charset, basis=torch.eye(width, device=model.head.weight.device))
-    ends = torch.stack([_end(adapter, model, shown) for shown in sets])
-    return model.weights() | {name: value.cpu().numpy() for name, value in adapter.merge(WAY * ends.mean(0)).items()}
+    return between(model, charset, [end(model, charset, shown) for shown in sets])
 
 
-def _end(adapter: Adapter, model: Trainee, shown: Sequence[TrainDocument]) -> Tensor:
-    """Where training on these documents ends."""
+def between(model: Trainee, charset: Charset, ends: Sequence[Tensor]) -> Weights:
+    """The start whose trainings came to these ends: half of the way to their mean."""
+    adapter = _adapter(model, charset)
+    merged = adapter.merge(WAY * torch.stack(list(ends)).mean(0).to(adapter.device))
+    return model.weights() | {name: value.cpu().numpy() for name, value in merged.items()}
+
+
+def end(model: Trainee, charset: Charset, shown: Sequence[TrainDocument]) -> Tensor:
+    """`(numbers,)`: where one training on these documents ends, as a change of what learns.
+
+    Raises:
+        ValueError: no line to learn from.
+    """
+    adapter = _adapter(model, charset)
     seen = look(model, shown, depth="image")
     learned = [each for each in cache(adapter, seen) if each.inputs]
     held = [] if adapter.charset.closed else [each for each in foreign(adapter, seen) if each.inputs]
     if not learned:
         raise ValueError(f"Expected documents to learn from, got {len(shown)} without a line of the charset.")
-    return train(adapter, learned, held)
+    return train(adapter, learned, held).cpu()
+
+
+def _adapter(model: Trainee, charset: Charset) -> Adapter:
+    """Every layer, and the charset's rows of the head."""
+    width = model.head.in_features
+    return neck_adapters.everything(model, charset, basis=torch.eye(width, device=model.head.weight.device))
 
 
 def part_way(begun: Weights, ended: Weights, part: float) -> Weights:

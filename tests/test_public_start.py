@@ -1,13 +1,15 @@
 """The public start: what it learns from, what it leaves alone, how the daemon makes it and keeps it."""
 
 import copy
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
 
 from daemon import claims, evidence, round, start
-from daemon.errors import Refused
+from daemon.errors import Refused, WorkerDied
 from learners import device, public_start
 from learners import plan as planning
 from learners.adapters import ASCII, CHARSETS, Charset, HeadAdapter
@@ -44,6 +46,43 @@ def kept(weights_dir, tmp_path_factory):
     start.make(worker, "ascii", True, folder, folder / "kept.npz", SIZES)
     assert worker.pid is None
     return folder / "kept.npz"
+
+
+def test_a_start_that_is_broken_off_goes_on_from_its_last_training(weights_dir, tmp_path):
+    sizes, kept, told = (2, 1, 1), tmp_path / "kept.npz", []
+
+    def killed(done):
+        told.append(done)
+        if done == 1:
+            os.kill(worker.pid, signal.SIGKILL)
+
+    worker = start.worker(weights_dir, tmp_path, "warn")
+    with pytest.raises(WorkerDied):
+        start.make(worker, "ascii", True, tmp_path, kept, sizes, killed)
+    assert not kept.exists()
+    start.make(start.worker(weights_dir, tmp_path, "warn"), "ascii", True, tmp_path, kept, sizes, told.append)
+    assert told == [0, 1, 1, 2]
+    assert sorted(path.name for path in tmp_path.glob("kept*")) == ["kept.npz"], "nothing is left of the trainings"
+    begun, _ = start.read(kept)
+    at_once, _ = _made(weights_dir, tmp_path / "at once", sizes)
+    assert all(np.allclose(begun[name], at_once[name], atol=1e-6) for name in at_once)
+    one, _ = _made(weights_dir, tmp_path / "one", (1, 1, 1))
+    assert any(not np.allclose(begun[name], one[name], atol=1e-6) for name in one), "both trainings are in it"
+
+
+def test_a_training_that_the_disk_spoilt_is_done_again(weights_dir, tmp_path):
+    (tmp_path / "kept.0.npz").write_bytes(b"PK")
+    told = []
+    start.make(
+        start.worker(weights_dir, tmp_path, "warn"), "ascii", True, tmp_path, tmp_path / "kept.npz", SIZES, told.append
+    )
+    assert told == [0, 1]
+
+
+def _made(weights_dir, folder, sizes):
+    folder.mkdir()
+    start.make(start.worker(weights_dir, folder, "warn"), "ascii", True, folder, folder / "kept.npz", sizes)
+    return start.read(folder / "kept.npz")
 
 
 @pytest.mark.skipif(device.trouble() is None, reason="there is a card")
