@@ -33,7 +33,7 @@ from torch import Tensor
 import corpora
 from ablation_round import FROM_START, RECIPES, Recipe, Some, learn
 from daemon.start import RECIPE
-from features import Remembered, Shelf, backbone, public_started
+from features import Remembered, Shelf, public_started
 from learners import evaluate, public_start
 from learners import plan as planning
 from learners.adapters import Adapter, Charset
@@ -123,7 +123,7 @@ class Labels:
         self._before: Remembered | None = None
         if given.start:
             rehearsed = public_start.rehearsed(first + 700_000)
-            self._public, self._before = self._seen("rehearsed", rehearsed), self._public
+            self._public, self._before = self._seen(f"rehearsed-{RECIPE}", rehearsed), self._public
         self._labels = [_label(first + k) for k in range(given.documents)]
         self._shown: dict[str, Remembered] = {}
         tests = [_label(first + 800_000 + k) for k in range(given.tests)]
@@ -180,8 +180,7 @@ class Labels:
     def _seen(self, name: str, documents: Sequence[TrainDocument], model: Trainee | None = None) -> Remembered:
         """As the model sees them from which rounds begin, or as another one does."""
         seen_by, images = model or self._model, [line.image for each in documents for line in each.lines]
-        at = self._name if seen_by is self._released else f"{self._name}-start-{RECIPE}"
-        flat = iter(self._shelf.get(f"{at}-{name}", lambda: backbone(seen_by, images)))
+        flat = iter(self._shelf.frames(seen_by, f"{self._name}-{name}", images))
         frames = [tuple(next(flat) for _ in each.lines) for each in documents]
         return Remembered(seen_by, [[line.text for line in each.lines] for each in documents], frames)
 

@@ -35,7 +35,7 @@ rescan_seconds = 1.0
 capacity = 200
 holdout_share = 0.25
 charset = "ascii"
-public_start = false     # what private documents teach, not what generated ones do; and it takes 20 minutes
+public_start = false     # what private documents teach, not what generated ones do; and it takes an hour
 """
 OTHERS = ("receipt", "form", "id_card", "letter")
 console = Console(highlight=False)

@@ -1,6 +1,7 @@
 """What a recogniser's frozen backbone says of documents' lines, kept on disk: looking at lines is most of a bench.
 
-Only what lies above the backbone learns in these benches, so one look at a line serves every row, split and draw.
+Private rounds of these benches learn above the backbone, so one look at a line by the released model, and one by the
+start, whose backbone is its own, serve every row, split and draw.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from learners.adapters import Charset
 from learners.chunks import Seen, look
 from learners.lines import HEIGHT, MAX_WIDTH, TrainDocument, TrainLine, to_height
 from learners.replay import spread
+from learners.signals import model_digest
 from models.layout import Array
 from models.trainee import Depth, Trainee
 from privacy.page import Image
@@ -49,6 +51,10 @@ class Shelf:
             part.rename(path)
             return made
         return self._kept[name]
+
+    def frames(self, model: Trainee, name: str, images: Sequence[Image]) -> Frames:
+        """What this model's backbone says of the lines of that name."""
+        return self.get(f"{model_digest(model)[:12]}/{name}", lambda: backbone(model, images))
 
 
 def backbone(model: Trainee, images: Sequence[Image]) -> Frames:

@@ -47,7 +47,7 @@ def load(family: str) -> tuple[Trainee, Alphabet]:
 
 
 class Bench:
-    """A domain's documents, what the backbone says of their lines, and the public documents."""
+    """A domain's documents, what backbones say of their lines, and the public documents."""
 
     def __init__(self, papers: Sequence[Paper], given: argparse.Namespace, epsilons: Sequence[float]) -> None:
         self.family, (self.released, self.alphabet) = given.family, load(given.family)
@@ -66,36 +66,28 @@ class Bench:
         self.peer = given.family == "v4" and not given.no_peer
         self.shelf = Shelf(given.cache)
         self.domain = f"{given.domain}-{given.family}-{given.seed}"
-        self.start, kind = self.released, f"{given.family}{'-open' if given.open else ''}"
+        self.start = self.released
         if not given.no_start:
+            kind = f"{given.family}{'-open' if given.open else ''}"
             self.start = public_started(self.shelf, kind, self.released, self.charset)
-        self.begun = f"{self.domain}-start-{kind}-{RECIPE}"
         first = given.seed * 1_000_000 + 700_000
         self.shown = public_documents(first)
         pages = self._remembered(self.released, "pages", self.shown)
         self.public, self.before = pages, None
         if self.start is not self.released:
             self.shown = public_start.rehearsed(first)
-            self.public, self.before = self._remembered(self.start, "rehearsed", self.shown), pages
-
-    def _at(self, model: Trainee) -> str:
-        """What the shelf calls what this model's backbone sees."""
-        return self.domain if model is self.released else self.begun
+            self.public, self.before = self._remembered(self.start, f"rehearsed-{RECIPE}", self.shown), pages
 
     def _remembered(self, model: Trainee, name: str, documents: Sequence[TrainDocument]) -> Remembered:
         lines = [line.image for each in documents for line in each.lines]
-        flat = iter(self.shelf.get(f"{self._at(model)}-{name}", lambda: backbone(model, lines)))
+        flat = iter(self.shelf.frames(model, f"{self.domain}-{name}", lines))
         frames = [tuple(next(flat) for _ in each.lines) for each in documents]
         return Remembered(model, [[line.text for line in each.lines] for each in documents], frames)
 
     def _frames(self, model: Trainee, ks: Sequence[int]) -> dict[int, Frames]:
-        """What the released model's backbone, or the start's, says of these documents' lines."""
-
-        def seen(k: int) -> Frames:
-            images = [image for image, _ in self.papers[k].lines]
-            return self.shelf.get(f"{self._at(model)}/{k}", lambda: backbone(model, images))
-
-        return {k: seen(k) for k in ks}
+        """What the model's backbone says of these documents' lines."""
+        images = {k: [image for image, _ in self.papers[k].lines] for k in ks}
+        return {k: self.shelf.frames(model, f"{self.domain}/{k}", images[k]) for k in ks}
 
     def fold(self, held: Sequence[int], test: Sequence[int]) -> dict[str, Scores]:
         """Every row's scores on the documents `test`, learned from all but those `held` out, `test` among them."""
@@ -221,7 +213,7 @@ class Bench:
     def _scores(
         self, test: Sequence[int], model: Trainee, seen: dict[int, Frames], closed: bool | None = None
     ) -> Scores:
-        """`seen` are the lines' features by a model with this neck; its head reads them, `closed` as the rounds are."""
+        """`seen` are the lines' features by a model with these layers; its head reads them, `closed` as rounds are."""
         readings = {k: self._read(model, seen[k], closed) for k in test}
         return evaluate.score_documents(self._truths(test), readings)
 
@@ -240,13 +232,10 @@ class Bench:
         """The public anchor: generated documents of every kind, before and after."""
         crops = corpora.anchor(self.charset.local.keys())
         images = [image for image, _ in crops]
-        stock, begun = (
-            {0: self.shelf.get(f"{self._at(each)}-anchor", lambda each=each: backbone(each, images))}
-            for each in (self.released, self.start)
-        )
         for row, each in ((BASELINE, self.released), (START, self.start), ("epsilon 8", model)):
-            seen = by_document(each, stock if row == BASELINE else begun)
-            closed = True if row == BASELINE else None
+            beneath = self.released if row == BASELINE else self.start
+            frames = self.shelf.frames(beneath, f"anchor-{self.family}", images)
+            seen, closed = by_document(each, {0: frames}), True if row == BASELINE else None
             score = evaluate.score_documents({0: [text for _, text in crops]}, {0: self._read(each, seen[0], closed)})
             _told(f"public anchor, {len(crops)} lines: {row}", score)
 

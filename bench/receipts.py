@@ -8,7 +8,7 @@ sidecar and teach nothing (`label_confidence = 1.0`); afterwards their lines, cu
 by stock PP-OCRv4, by the candidate of each round, and by stock PP-OCRv6 small. Labels are all upper case: the
 case-folded figures are the ones to compare. Intervals are 95%, resampled by document. With --public-start a first round
 offers the public start, as the daemon does unless it is told otherwise, and a second one is private; making the start
-takes 20 processor minutes more, unless --start names a file that a service here left in its weights folder.
+takes an hour or two of a processor more, unless --start names a file that a service here left in its weights folder.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ import torch
 import corpora
 import running
 from daemon.start import RECIPE
-from features import Frames, Shelf, backbone, best_paths, by_document
+from features import Shelf, best_paths, by_document
 from learners import evaluate, public_start, slips
 from learners.adapters import ASCII, Charset
 from learners.draws import Draws
@@ -66,7 +66,9 @@ class Teacher:
 class OtherWords:
     """While it is entered, slips say other words where a till's stood: always the same one for the same."""
 
-    INLINE = ("GST", "VAT", "TAX", "REG", "NO", "ID", "TEL", "FAX", "CO", "DATE", "TIME", "SR", "ZR")
+    INLINE = (
+        "GST", "VAT", "TAX", "REG", "NO", "ID", "TEL", "FAX", "CO", "DATE", "TIME", "SR", "ZR", "EA", "QTY", "AMT",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         lists = (slips.GOODS, slips.HEADS, slips.FIELDS, slips.SUMS, slips.COURTESIES, slips.TRADERS, slips.CURRENCIES)
@@ -120,8 +122,9 @@ def main() -> int:
     charset = Charset.of(Settings(charset="ascii").characters, alphabet, closed=True)
     scores = []
     for instead in (None, given.instead):
-        model, name = _start(instead, released, charset, shelf, part)
-        seen = _seen(model, f"{given.domain}-v4-{given.seed}-{name}", papers, shelf)
+        model = _start(instead, released, charset, shelf, part)
+        name = f"{given.domain}-v4-{given.seed}"
+        seen = by_document(model, {k: shelf.frames(model, f"{name}/{k}", _images(papers[k])) for k in truths})
         read = {k: best_paths(model, charset.classes, alphabet.characters, seen[k]) for k in seen}
         scores.append(evaluate.score_documents(truths, read))
         rates = evaluate.total(scores[-1]).rates
@@ -135,8 +138,8 @@ def main() -> int:
     return 0
 
 
-def _start(instead: str | None, released: Trainee, charset: Charset, shelf: Shelf, part: int) -> tuple[Trainee, str]:
-    """A public start, trained unless it is on the shelf, and what the shelf calls it."""
+def _start(instead: str | None, released: Trainee, charset: Charset, shelf: Shelf, part: int) -> Trainee:
+    """A public start, trained unless it is on the shelf."""
 
     def made() -> list[torch.Tensor]:
         return [
@@ -147,16 +150,7 @@ def _start(instead: str | None, released: Trainee, charset: Charset, shelf: Shel
     model = copy.deepcopy(released)
     values = shelf.get(name, made)
     model.load_weights({key: v.numpy() for key, v in zip(released.weights(), values, strict=True)})
-    return model, name
-
-
-def _seen(model: Trainee, name: str, papers: Sequence[corpora.Paper], shelf: Shelf) -> dict[int, Frames]:
-    """All lines' features: a start has a backbone of its own."""
-
-    def frames(k: int) -> Frames:
-        return shelf.get(f"{name}/{k}", lambda: backbone(model, _images(papers[k])))
-
-    return by_document(model, {k: frames(k) for k in range(len(papers))})
+    return model
 
 
 def _truths(papers: Sequence[corpora.Paper]) -> dict[int, list[str]]:

@@ -8,7 +8,7 @@ a public subspace, and, if asked for, the charset's rows of the classifier withi
   the start is exactly the released model. The rows of `A` are orthonormal, so a change of `B` is a change
   of the weights of the same norm.
 - `norm`: biases, normalisation and the backbone's affine scales: every parameter with one axis.
-- `neck`: all of the neck. `all`: everything, the whole classifier included.
+- `neck`: all of the neck. `all`: everything, the whole classifier included unless a basis is given.
 
 Layers below the classifier move every character's score. So the characters that do not learn stay in the
 softmax (or the charset is closed): otherwise untrained classes would win.

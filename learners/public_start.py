@@ -1,7 +1,7 @@
 """The public start: a round's model after ordinary training on generated documents, before anything private.
 
 Nothing private is spent by it, and it takes the noise off what everybody knows: where spaces go, what dots of a
-printer look like. Every layer and the charset's rows of the head learn, from pixels, of pages, clean lines and till
+printer look like. Every layer and the charset's rows of the head learn from the pixels of pages, clean lines and till
 slips; lines in characters that do not learn (Chinese) are held where they were. That is done three times, on documents
 of its own each time, and the mean of the three (a model soup: Wortsman et al. 2022, arXiv 2203.05482) goes half of the
 way back to the released weights (Wortsman et al. 2022, arXiv 2109.01903): generated print is not the world, and what
@@ -119,7 +119,7 @@ def _beside(held: Sequence[Cached], step: int) -> list[Cached]:
 def _backward(losses: Losses, adapter: Adapter, theta: Tensor, documents: Sequence[Cached]) -> None:
     """Adds the gradient of the documents' mean loss, one by one: from pixels a line takes much memory."""
     for each in documents:
-        loss = losses(adapter, theta.unsqueeze(0), collate([each], joint=True).to(theta.device)).sum()
+        loss = losses(adapter, theta.unsqueeze(0), collate([each]).to(theta.device)).sum()
         (loss / len(documents)).backward()  # type: ignore[no-untyped-call]
 
 

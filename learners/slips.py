@@ -1,10 +1,11 @@
 """Till slips: what shops print at the counter, line by line, in English and in money of several countries.
 
 A slip is of one till (`learners.tills`), and its lines are drawn from what slips say: heads, numbers and dates, goods
-and prices, sums, addresses, courtesies, plain English, and words of no language. A till's words were written down
-before any receipt was looked at; Malaysia's company forms, currency and tax codes are among them, and the benches'
-receipts are Malaysian (`bench/starts.py` has what that is worth). `&`, sentences in small letters and words of no
-language are here because receipts of the benches were read badly without them.
+and prices, sums, marks of columns, addresses, courtesies, plain English, and words of no language. A till's words were
+written down before any receipt was looked at; Malaysia's company forms, currency and tax codes are among them, and the
+benches' receipts are Malaysian (`bench/starts.py` has what that is worth). `&`, sentences in small letters, words of no
+language, marks, sizes and how common zeros are: these are here because receipts of the benches were read badly without
+them.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def wording(draws: Draws) -> str:
 
 
 def _figures(draws: Draws, count: int) -> str:
-    """Digits of sums, rates and running numbers, where zeros are common."""
+    """Digits of sums, rates and other numbers, where zeros are common."""
     return "".join("0" if draws.chance(25) else draws.digits(1) for _ in range(count))
 
 
@@ -169,12 +170,12 @@ def _paid(draws: Draws) -> str:
 
 def _size(draws: Draws) -> str:
     """Of goods: tills measure in inches and dozens, and bracket what they like."""
-    some, more, letter = draws.between(1, 99), draws.between(1, 99), draws.pick(("G", "M", "ML", "PCS", "CM"))
+    some, more, unit = draws.between(1, 99), draws.between(1, 99), draws.pick(("G", "M", "ML", "PCS", "CM"))
     return draws.pick(
         (
             f'{some}"', f'{draws.between(1, 7)}/{draws.pick((2, 4, 8))}"', f'{some}"X{more}"', f"{some}'S",
-            f"{some}0{letter}", f"[{some}{letter}]", f"({some}{letter})", f"{some}X{more}{letter}",
-            f"{draws.between(0, 9)}.{draws.digits(1)}{letter}", f"#{some}",
+            f"{some}0{unit}", f"[{some}{unit}]", f"({some}{unit})", f"{some}X{more}{unit}",
+            f"{draws.below(10)}.{draws.digits(1)}{unit}", f"#{some}",
         )
     )  # fmt: skip
 
@@ -282,4 +283,4 @@ SHARES: tuple[tuple[int, Callable[[Draws], str]], ...] = (
     (12, _field), (8, _price), (5, _sum), (4, _paid), (8, _goods), (4, _count), (5, _moment), (8, _set_phrase),
     (6, _mark), (11, _shop), (21, _english), (14, _strange),
 )  # fmt: skip
-"""How many lines of 106 are of each sort."""
+"""Shares of the lines."""

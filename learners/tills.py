@@ -83,7 +83,7 @@ class Till:
 
 
 def _faded(ink: Ink, draws: Draws) -> Ink:
-    """Paler in places, as of a worn print head: straight between what is left at every other height of its width."""
+    """Paler in places, as old thermal paper is: straight between what is left at every other height of its width."""
     apart, columns = 2 * ink.shape[0], np.arange(ink.shape[1])
     left = np.array([draws.pick((100, 100, 100, 80, 60, 40, 25)) for _ in range(ink.shape[1] // apart + 2)])
     place, past = columns // apart, columns % apart

@@ -15,7 +15,7 @@ from models.recogniser import Recogniser
 from privacy.page import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
-from features import backbone, by_document
+from features import Shelf, backbone, by_document
 from lessons import Bench
 
 
@@ -35,3 +35,17 @@ def test_a_candidate_is_read_through_the_neck_that_learned(
     expected = start if adapter in ("bias", "head") else own
     assert all(torch.equal(a, b) for a, b in zip(found[0], expected[0], strict=True))
     assert not torch.equal(start[0][0], own[0][0])
+
+
+def test_lines_are_looked_at_by_the_backbone_that_reads_them(
+    model: Recogniser, draw_lines: Callable[[int], list[tuple[Image, str]]], tmp_path: Path
+) -> None:
+    """A start has a backbone of its own, and what another one saw must not be taken for what it sees."""
+    images, start = [image for image, _ in draw_lines(2)], copy.deepcopy(model)
+    with torch.no_grad():
+        next(start.backbone.parameters()).mul_(1.1)
+    for shelf in (Shelf(tmp_path), Shelf(None)):
+        for each in (model, start, model, start):
+            found = shelf.frames(each, "lines", images)
+            assert all(torch.equal(a, b) for a, b in zip(found, backbone(each, images), strict=True))
+    assert not torch.equal(shelf.frames(model, "lines", images)[0], found[0])

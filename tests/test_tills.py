@@ -221,6 +221,6 @@ def test_zeros_are_common_in_numbers():
 def test_slips_say_what_columns_hold():
     said = [slips.wording(Draws(seed, "wording")) for seed in range(2000)]
     assert len(set(slips.MARKS) & set(said)) > 15
-    assert {"0%", "6%"} <= set(said)
+    assert "0%" in said
     assert 40 < sum(len(text) == 1 for text in said) < 140
     assert sum('"' in text for text in said) > 10
