@@ -1,14 +1,15 @@
 """How many documents it takes: lines read exactly against the size of the pool, at several epsilons and at none.
 
-    python bench/curve.py [--sizes 100,200,500,1000,2000,5000,10000,20000] [--epsilons 8,3,1] [--tests 300] [--seed 5]
-                          [--quick] [--json FILE] [--picture FILE.svg]
+    python bench/curve.py [--sizes 100,200,500,1000,2000,5000,10000,20000] [--epsilons 8,3,1] [--adapter head]
+                          [--start [--cache DIR]] [--tests 300] [--seed 5] [--quick] [--json FILE] [--picture FILE.svg]
 
 Generated thermal labels; a pool is the first N of them. One round takes the whole lifetime (delta 1e-6) with the
 recipe of `learners.plan`: every step over the whole pool up to 2,000 slots, Poisson samples of 1,000 beyond. A plan
 that predicts more noise than the adapter stands is a refusal, and shown as one. All rows write ASCII only. Intervals
 are 95%, over the test documents, which are the same for all; "kept" is the share of the gain without privacy from as
-many documents. With --json FILE of the same seed and tests, rows that are there are kept. Needs the released weights,
-no other data.
+many documents. Rounds begin from the released model, or with --start from the public start (trained unless --cache has
+it): then they rehearse less and go half of the way, as in the service, and what is gained is over the start. With
+--json FILE of the same run, rows that are there are kept. Needs the released weights, no other data.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import torch
 from torch import Tensor
 
 import corpora
-from learners import evaluate, finetune
+from features import Shelf, public_started
+from learners import evaluate, finetune, public_start
 from learners import plan as planning
 from learners.adapters import Adapter, Charset
 from learners.catalogue import PUBLIC_DOCUMENTS, Looks
@@ -52,6 +54,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=lambda text: [int(n) for n in text.split(",")], default=SIZES)
     parser.add_argument("--epsilons", type=lambda text: [float(e) for e in text.split(",")], default=EPSILONS)
+    parser.add_argument("--adapter", choices=("bias", "head", "top", "lora", "norm", "neck"), default="head")
+    parser.add_argument("--start", action="store_true", help="from the public start")
+    parser.add_argument("--cache", type=Path, help="keeps the public start here")
     parser.add_argument("--tests", type=int, default=300, help="labels that never train")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--data", help="not needed: every document is generated")
@@ -61,10 +66,12 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     sizes = (100, 200) if given.quick else given.sizes
-    curve = Curve(given.seed * 1_000_000, given.tests)
-    book = Book(given.json, {"seed": given.seed, "tests": given.tests})
+    curve = Curve(given.seed * 1_000_000, given.tests, adapter=given.adapter, shelf=given.start and Shelf(given.cache))
+    about = {name: getattr(given, name) for name in ("seed", "tests", "adapter", "start")}
+    book = Book(given.json, about)
     book.add(curve.row(0, 0.0))
-    book.add(curve.row(PUBLIC_DOCUMENTS, 0.0))
+    if not given.start:
+        book.add(curve.row(PUBLIC_DOCUMENTS, 0.0))
     for size in sizes:
         for epsilon in (math.inf, *given.epsilons[: 1 if given.quick else None]):
             if not book.has(size, epsilon):
@@ -78,7 +85,7 @@ def main() -> int:
 class Book:
     """The rows so far, in a file if there is one."""
 
-    def __init__(self, path: Path | None, run: dict[str, int]) -> None:
+    def __init__(self, path: Path | None, run: dict[str, object]) -> None:
         self._path, self._run, self.rows = path, run, list[Row]()
         if path and path.exists():
             held = json.loads(path.read_text())
@@ -105,23 +112,36 @@ def _find(rows: Sequence[Row], size: int, epsilon: float) -> Row | None:
 class Curve:
     """Labels as the frozen part of the model sees them, planned for on the processor and learned on a device.
 
-    What it says of a pool's lines is kept in half precision: 20,000 labels are some 1.5 GB.
+    What it says of a pool's lines is kept in half precision: to `head` 20,000 labels are some 1.5 GB.
+
+    Args:
+        first: the seed of the pool's first label.
+        shelf: where the public start is, if rounds begin from it.
     """
 
-    def __init__(self, first: int, tests: int, on: torch.device = CPU) -> None:
+    def __init__(
+        self, first: int, tests: int, on: torch.device = CPU, adapter: str = "head", shelf: Shelf | None = None
+    ) -> None:
         folder = weights.fetch()
-        self._model = recogniser.load(folder / "rec.onnx")
+        self._model = released = recogniser.load(folder / "rec.onnx")
         self._alphabet = Alphabet(weights.characters(folder / "rec.onnx"))
-        self._settings = Settings(charset="ascii", closed=True, rounds_per_document=1, adapter="head")
+        self._settings = Settings(
+            charset="ascii", closed=True, rounds_per_document=1, adapter=adapter, public_start=shelf is not None
+        )
         self._charset = Charset.of(self._settings.characters, self._alphabet, closed=True)
-        public = Looks(self._model, public_documents(first + 700_000))
-        self._surveyed = planning.survey(self._settings, self._alphabet, public)
+        shown, before = public_documents(first + 700_000), None
+        if shelf:
+            before = Looks(released, shown)
+            self._model = public_started(shelf, "v4", released, self._charset)
+            shown = public_start.rehearsed(first + 700_000)
+        public = Looks(self._model, shown)
+        self._surveyed = planning.survey(self._settings, self._alphabet, public, before)
         self._public = public.to(on)
-        self.adapter = planning.built(self._settings, self._alphabet, "head", self._public)
+        self.adapter = planning.built(self._settings, self._alphabet, adapter, self._public)
         self._first, self.pool, self._unseen = first, list[Cached](), list[TrainDocument]()
         tested = [_label(first + 800_000 + k) for k in range(tests)]
         self._truths = {k: [line.text for line in each.lines] for k, each in enumerate(tested)}
-        self._tests = look(self._model, tested)
+        self._tests = look(self._model, tested, depth=self.adapter.depth)
         self._baseline: Scores | None = None
 
     def row(self, size: int, epsilon: float) -> Row:
@@ -135,7 +155,7 @@ class Curve:
                 for enough in range(len(self.pool) + 1, size + 1 if epsilon else 0):  # no image is kept
                     self.generate(enough)
                     self.look()
-                theta = self.learned(plan, teach=epsilon > 0)
+                theta = plan.part * self.learned(plan, teach=epsilon > 0)
             scores = self.scores(theta)
         except TooFewDocuments as refused:
             print(f"{size:6} documents, epsilon {epsilon:g}: {refused}", flush=True)
@@ -167,7 +187,7 @@ class Curve:
     def look(self) -> None:
         """Takes them into the pool."""
         for each in self._unseen:
-            [cached] = cache(self.adapter, look(self._model, [each]))
+            [cached] = cache(self.adapter, look(self._model, [each], depth=self.adapter.depth))
             self.pool.append(replace(cached, inputs=tuple(line.half() for line in cached.inputs)))
         self._unseen.clear()
 
@@ -226,8 +246,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
     rows = sorted(rows, key=lambda row: row["documents"] or 0)
-    base, public = (row for row in rows if row["epsilon"] == 0)
-    for label, row, style in (("shut to ASCII", base, ":"), ("public documents alone", public, "--")):
+    base, *public = (row for row in rows if row["epsilon"] == 0)
+    for label, row, style in (("before", base, ":"), *(("public documents alone", row, "--") for row in public)):
         axes.axhline(100 * (row["exact"] or 0), color="grey", linestyle=style, label=label)
     for epsilon in (math.inf, *EPSILONS):
         mine = [row for row in rows if row["epsilon"] == (epsilon if epsilon < math.inf else None) and "exact" in row]

@@ -11,6 +11,7 @@ the three have in common, half-way, reads other kinds of print better than any o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -103,8 +104,8 @@ def train(adapter: Adapter, learned: Sequence[Cached], held: Sequence[Cached]) -
     for step, batch in enumerate(batches):
         optimiser.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / (WARM_UP * len(batches)))
         optimiser.zero_grad()
-        _backward(document_losses, adapter, theta, batch)
-        _backward(document_drifts, adapter, theta, _beside(held, step))
+        backward(document_losses, adapter, theta, batch)
+        backward(document_drifts, adapter, theta, _beside(held, step))
         torch.nn.utils.clip_grad_norm_([theta], 1.0)
         optimiser.step()
         if step >= len(batches) - averaged:
@@ -116,11 +117,16 @@ def _beside(held: Sequence[Cached], step: int) -> list[Cached]:
     return [held[(step * BATCH + k) % len(held)] for k in range(min(BATCH, len(held)))]
 
 
-def _backward(losses: Losses, adapter: Adapter, theta: Tensor, documents: Sequence[Cached]) -> None:
-    """Adds the gradient of the documents' mean loss, one by one: from pixels a line takes much memory."""
+def backward(losses: Losses, adapter: Adapter, theta: Tensor, documents: Sequence[Cached]) -> None:
+    """Adds the gradient of the documents' mean loss, line by line: from pixels each pixel takes 400 kB.
+
+    A document's loss is the mean of its lines' (`learners.gradients`).
+    """
     for each in documents:
-        loss = losses(adapter, theta.unsqueeze(0), collate([each]).to(theta.device)).sum()
-        (loss / len(documents)).backward()  # type: ignore[no-untyped-call]
+        for inputs, target in zip(each.inputs, each.targets, strict=True):
+            line = collate([replace(each, inputs=(inputs,), targets=(target,))]).to(theta.device)
+            loss = losses(adapter, theta.unsqueeze(0), line).sum()
+            (loss / (len(each.inputs) * len(documents))).backward()  # type: ignore[no-untyped-call]
 
 
 def _shuffled(learned: Sequence[Cached], draws: np.random.Generator) -> list[list[Cached]]:

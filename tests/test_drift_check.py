@@ -2,10 +2,12 @@
 
 import json
 import random
+from datetime import UTC, datetime
 
 import pytest
 
-from daemon import drift
+from daemon import config, drift
+from daemon.schedule import Schedule
 from daemon.state import Database, Documents, Ending
 from daemon.status import collect
 
@@ -46,3 +48,53 @@ def test_each_document_is_seen_once_across_restarts(database):
     again = {row["name"]: json.loads(row["state"]) for row in database.rows("SELECT name, state FROM detectors")}
     assert once == again
     assert set(once) == set(drift.DETECTORS)
+
+
+def all_but_the_detectors(database, folder, schedule):
+    """Whatever a round, a model or a setting could come of: tables, the jobs' next times, files."""
+    tables = {row["name"] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    rows = {table: [tuple(row) for row in database.rows(f"SELECT * FROM {table}")] for table in tables - {"detectors"}}
+    rows["meta"] = [row for row in rows["meta"] if row[0] != "began drift"]
+    jobs = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
+    files = {path: path.read_bytes() for path in folder.glob("*") if not path.name.startswith("state.db")}
+    return rows, jobs, files
+
+
+def checked(database, folder, also=lambda schedule: None):
+    """The real schedule's drift check on documents that changed: the rounds it begins, and whether it changes more.
+
+    `also` is what a wrong check does besides.
+    """
+    begun, right = [], drift.check
+    schedule = Schedule(config.load(folder), database, begun.append, lambda: None)
+    read(database, 0, 200, 0.9)
+    read(database, 200, 200, 0.6)
+    schedule.start()
+    try:
+        before = all_but_the_detectors(database, folder, schedule)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(drift, "check", lambda database: (right(database), also(schedule)))
+            schedule._scheduler.get_job("drift").func()
+        after = all_but_the_detectors(database, folder, schedule)
+    finally:
+        schedule.stop()
+    assert collect(folder).drift["confidence"]["alarmed"]
+    return begun, before == after
+
+
+def test_an_alarm_begins_nothing_and_changes_nothing(database, tmp_path):
+    assert checked(database, tmp_path) == ([], True)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda schedule: schedule._start_round("drift"),
+        lambda schedule: schedule._scheduler.modify_job("round", next_run_time=datetime.now(UTC)),
+        lambda schedule: schedule._database.set("began round", "2000-01-01T00:00:00+00:00"),
+        lambda schedule: (schedule._settings.home / "ocrd.toml").write_text("[learning]\nadapter = 'all'\n"),
+    ],
+    ids=["begins a round", "brings a round forward", "moves the calendar", "changes a setting"],
+)
+def test_an_alarm_that_does_more_is_seen(database, tmp_path, mutant):
+    assert checked(database, tmp_path, mutant) != ([], True)

@@ -147,6 +147,31 @@ def test_what_does_not_learn_is_held(released, alphabet, monkeypatch):
     assert drift(public_start.train(adapter, learned, held)) < 0.3 * drift(public_start.train(adapter, learned, []))
 
 
+def test_lines_are_taken_one_by_one_and_add_up_to_their_documents_gradient(released, alphabet):
+    """A document of one line weighs as much as one of four; no more than a line's activations are held at a time."""
+    charset = Charset.of(ASCII, alphabet, closed=True)
+    adapter = everything(released, charset, basis=torch.eye(120))
+    made = [document(k, [line(10 * k + n, "thermal") for n in range(count)]) for k, count in enumerate((1, 4))]
+    documents = cache(adapter, look(released, made, depth="image"))
+    taken = []
+
+    def losses(adapter, theta, chunk):
+        taken.append(len(chunk.owner))
+        return document_losses(adapter, theta, chunk)
+
+    def gradient(weighed):
+        theta = torch.zeros(adapter.size, requires_grad=True)
+        found = [document_losses(adapter, theta.unsqueeze(0), collate([each])).sum() for each in documents]
+        return torch.autograd.grad(sum(w * loss for w, loss in zip(weighed, found, strict=True)), theta)[0]
+
+    theta = torch.zeros(adapter.size, requires_grad=True)
+    public_start.backward(losses, adapter, theta, documents)
+    assert taken == [1] * 5
+    assert (theta.grad - gradient((0.5, 0.5))).norm() < 1e-5 * theta.grad.norm()
+    by_line = gradient((0.2, 0.8))  # what every line weighing the same would be
+    assert (theta.grad - by_line).norm() > 1e-2 * theta.grad.norm()
+
+
 def test_the_start_is_half_of_the_way_to_the_mean_of_its_trainings(released, alphabet):
     charset = Charset.of(ASCII, alphabet, closed=True)
     sets = [public_start.documents(training, 1, 2) for training in range(2)]
