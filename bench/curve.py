@@ -66,7 +66,8 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     sizes = (100, 200) if given.quick else given.sizes
-    curve = Curve(given.seed * 1_000_000, given.tests, adapter=given.adapter, shelf=given.start and Shelf(given.cache))
+    shelf = Shelf(given.cache) if given.start else None
+    curve = Curve(given.seed * 1_000_000, given.tests, adapter=given.adapter, shelf=shelf)
     about = {name: getattr(given, name) for name in ("seed", "tests", "adapter", "start")}
     book = Book(given.json, about)
     book.add(curve.row(0, 0.0))

@@ -118,7 +118,7 @@ def _beside(held: Sequence[Cached], step: int) -> list[Cached]:
 
 
 def backward(losses: Losses, adapter: Adapter, theta: Tensor, documents: Sequence[Cached]) -> None:
-    """Adds the gradient of the documents' mean loss, line by line: from pixels each pixel takes 400 kB.
+    """Adds the gradient of the documents' mean loss, line by line: a pixel of a line's width takes 400 kB.
 
     A document's loss is the mean of its lines' (`learners.gradients`).
     """
