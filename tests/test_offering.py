@@ -375,7 +375,7 @@ settle_seconds = 0.1
 rescan_seconds = 0.5
 [learning]
 capacity = 16
-holdout_share = 0.4
+holdout_share = 0.5
 charset = "ascii"
 epsilon = 20.0
 delta = 1e-4
@@ -386,7 +386,9 @@ anchor_documents = 8
 holdout_tolerance = 0.5
 latency_ratio = 3.0
 """
-DOCUMENTS = 12
+DOCUMENTS = 16
+"""Who is held out is drawn by chance: of so many, at least three, all but twice in a thousand homes; fewer may all be
+documents that a start this small reads worse, and it would be refused rightly."""
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +410,8 @@ def home(tmp_path_factory, weights_dir):
             trained = ocrd(home, "train", "--wait", seconds=900)
             assert trained.returncode == 0, trained.stderr
             (home / "status.json").write_text(ocrd(home, "status", "--json").stdout)
-            assert ocrd(home, "rollback").returncode == 0, "the start did not go into service"
+            [line] = json.loads((home / "status.json").read_text())["rounds"]
+            assert ocrd(home, "rollback").returncode == 0, f"{line['state']}: {line['gates']}"
     finally:
         os.environ["OCRD_LEARNING__PUBLIC_START"] = before
     return home
