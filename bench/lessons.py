@@ -177,7 +177,7 @@ class Bench:
         else:
             plan = replace(plan, noise_multiplier=1e-6)
         slots = dict(zip(train, cache(adapter, learned.at(adapter.depth)), strict=True)) if epsilon else {}
-        return plan.part, finetune.learn(plan, adapter, train, slots, self.public.at(adapter.depth), _source(plan))
+        return plan.part, finetune.learn(plan, adapter, train, slots, self.public.at(adapter.depth), source(plan))
 
     def _candidates(
         self, name: str, ends: Sequence[tuple[float, Tensor]], adapter: Adapter
@@ -271,7 +271,7 @@ def _told(name: str, scores: Scores) -> None:
     say(f"{name}: " + ", ".join(f"{k} {100 * v:.2f}" for k, v in evaluate.total(scores).rates.items()))
 
 
-def _source(plan: Plan) -> NoiseSource:
+def source(plan: Plan) -> NoiseSource:
     return NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))
 
 
