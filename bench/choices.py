@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -65,7 +66,8 @@ class Choices(Bench):
         return found
 
 
-def main() -> int:
+def asked() -> argparse.Namespace:
+    """The command line, and what else `Bench` asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--domain", choices=("receipts", "forms", "labels"), default="forms")
     parser.add_argument("--epsilons", type=_numbers, default=(8.0, 3.0))
@@ -85,6 +87,23 @@ def main() -> int:
     parser.set_defaults(**fixed, **dict.fromkeys(("open", "no_start", "no_neck", "anchor", "all"), False))
     parser.set_defaults(brief=True, all_the_way=False, no_peer=True)
     given = parser.parse_args()
+    for name in ("epsilons", "rates", "parts"):
+        if wrong := [value for value in getattr(given, name) if not 0.0 < value < math.inf]:
+            parser.error(f"expected finite --{name} above 0, got {wrong[0]:g}")
+    for name, least in (("folds", 2), ("draws", 1), ("documents", 2), ("seed", 0)):
+        if getattr(given, name) < least:
+            parser.error(f"expected --{name} of {least} at least, got {getattr(given, name)}")
+    if wrong := [value for value in given.rehearsals if not 0.0 <= value < math.inf]:
+        parser.error(f"expected finite --rehearsals of 0 at least, got {wrong[0]:g}")
+    if wrong := [k for k in given.only or () if not 0 <= k < given.folds]:
+        parser.error(f"expected --only from 0 to {given.folds - 1}, got {wrong[0]}")
+    if given.json and not given.json.parent.is_dir():
+        parser.error(f"expected --json in a folder that is there, got {given.json}")
+    return given
+
+
+def main() -> int:
+    given = asked()
     torch.set_num_threads(1)
     papers = corpora.load(given.domain, given.data, given.documents, given.seed)[: 40 if given.quick else None]
     folds = corpora.folds(papers, given.folds, given.seed)

@@ -18,9 +18,9 @@ class Recipe:
     """noise / signal up to which a round with this adapter made generated documents read better; 1, noise no larger
     than signal, where no bench has shown more."""
     automatic: bool = False
-    """Whether "auto" takes it; else it only says what its noise would be. With up to 2,000 documents none reads better
-    than `head` (docs/tried.md, "How deep to go"); with 5,000 `neck` does (docs/learning.md, "More documents"), at a
-    cost in time and memory that no plan weighs yet."""
+    """Whether "auto" takes it; else it only says what its noise would be. With up to 2,000 documents none was seen to
+    read better than `head` (docs/tried.md, "How deep to go"); with 5,000 `neck` was (docs/learning.md, "More
+    documents"), at a cost in time and memory that no plan weighs yet."""
 
 
 RECIPES: Mapping[str, Recipe] = {
