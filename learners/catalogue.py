@@ -11,7 +11,7 @@ from learners import neck_adapters
 from learners.adapters import Adapter, Charset, HeadAdapter, TopAdapter
 from learners.chunks import Seen, cache, look
 from learners.gradients import gradient_blocks
-from learners.lines import TrainDocument
+from learners.lines import HEIGHT, MAX_WIDTH, TrainDocument
 from models.recogniser import Recogniser
 from models.trainee import Depth, Trainee
 
@@ -63,11 +63,19 @@ def possible(model: Trainee, names: Iterable[str]) -> list[str]:
     return [name for name in names if name != "top" or isinstance(model, Recogniser)]
 
 
-def count_parameters(name: str, charset: Charset, rank: int, model: Trainee) -> int:
-    """How many numbers learn in the adapter that `build` makes, whatever its directions. Raises as it does."""
+def outline(name: str, charset: Charset, rank: int, model: Trainee) -> Adapter:
+    """An adapter of the size and depth of the one that `build` makes, in other directions. Raises as it does."""
     basis = torch.eye(model.head.in_features, rank) if name in _WITHIN else None
     factors = neck_adapters.random_factors(model, LORA_RANK) if name == "lora" else {}
-    return _of(name, model, charset, basis, factors).size
+    return _of(name, model, charset, basis, factors)
+
+
+def bytes_a_line(model: Trainee, depth: Depth) -> int:
+    """What is remembered of the widest line that there may be, to learn at this depth (`learners.chunks.Seen`)."""
+    if depth == "image":
+        return MAX_WIDTH * HEIGHT * 3
+    said = model.frozen(model.head.weight.new_zeros(1, 3, HEIGHT, MAX_WIDTH), depth)
+    return said.numel() * said.element_size()
 
 
 def _of(name: str, model: Trainee, charset: Charset, basis: Tensor | None, factors: Mapping[str, Tensor]) -> Adapter:

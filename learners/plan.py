@@ -10,9 +10,12 @@ gradients. With `sigma = sqrt(T) / mu` (full batch) the steps cancel:
     noise / signal = C sqrt(P) / (mu N |mean clipped gradient|).
 
 The mean is measured on public documents. An adapter can work when the ratio is under its bound; the
-first that can, from the richest to the smallest, is chosen. Of those that it does not measure, since they are
-not taken unless they are asked for, a plan tells the ratio by what `learners.signals` has of the release; of
-another model, the least that it can be: the mean is no longer than C.
+first that can, from the richest to the smallest, is chosen. Deep ones take minutes to measure: those that are not taken
+unless they are asked for, or would be over their bound, are judged by what `learners.signals` has of the release; of
+another model, by the least that the ratio can be: the mean is no longer than C.
+
+What a deep adapter reads from is large. A round that runs out of memory has been charged, and whether it fits must not
+be asked of private documents. So "auto" takes it where the widest lines that there may be would fit.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import torch
 
 from learners import replay, signals
 from learners.adapters import CHARSETS, Adapter, Charset
-from learners.catalogue import Looks, build, count_parameters, possible, start_gradients
+from learners.catalogue import Looks, build, bytes_a_line, outline, possible, start_gradients
 from learners.chunks import Seen
 from learners.errors import TooFewDocuments
 from learners.lines import MAX_LINES
@@ -36,7 +39,9 @@ from models.ctc import Alphabet
 from privacy import accountant
 from privacy.accountant import RoundEvent
 
-PASSED_OVER = "passed over"
+PASSED_OVER, LEFT_OUT = "passed over", "left out unless asked for"
+BESIDES = 3 * 2**30
+"""Bytes that a round takes beside what it remembers of its documents: libraries, models, public documents, a step."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Settings:
     lines: int = MAX_LINES
     """Of a document, at most."""
     public_start: bool = False
+    memory: int | None = None
+    """Bytes that a round may take, if that is limited."""
 
     def __post_init__(self) -> None:
         if self.capacity < 1 or self.rounds_per_document < 1 or not 1 <= self.lines <= MAX_LINES:
@@ -142,17 +149,26 @@ def plan(
 
 
 class Surveyed:
-    """An adapter that could learn. It is built, and its signal measured, when either is first asked for."""
+    """An adapter that could learn. It is built, and its signal measured, when either is first asked for.
+
+    `bytes_a_line`: of memory that it may need for a line at most.
+    """
 
     def __init__(
-        self, name: str, size: int, measure: Callable[[], tuple[Adapter, float]], recorded: float | None = None
+        self,
+        name: str,
+        size: int,
+        measure: Callable[[], tuple[Adapter, float]],
+        recorded: float | None = None,
+        bytes_a_line: int = 0,
     ) -> None:
         self.name, self.size, self._measure, self.recorded = name, size, measure, recorded
+        self.bytes_a_line = bytes_a_line
 
     @classmethod
-    def of(cls, adapter: Adapter, agreement: float) -> Surveyed:
+    def of(cls, adapter: Adapter, agreement: float, recorded: float | None = None, bytes_a_line: int = 0) -> Surveyed:
         """One that has been measured."""
-        return cls(adapter.name, adapter.size, lambda: (adapter, agreement))
+        return cls(adapter.name, adapter.size, lambda: (adapter, agreement), recorded, bytes_a_line)
 
     @cached_property
     def _measured(self) -> tuple[Adapter, float]:
@@ -183,10 +199,14 @@ def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Look
 
     model = public.model
     names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
-    sizes = {name: count_parameters(name, charset, settings.rank, model) for name in names}
+    outlines = [outline(name, charset, settings.rank, model) for name in names]
+    widest = {depth: bytes_a_line(model, depth) for depth in {each.depth for each in outlines}}
     at = model if released is None else released.model
     known = signals.recorded(at, settings.charset, settings.closed, settings.rank)
-    return [Surveyed(name, size, partial(measured, name), known.get(name)) for name, size in sizes.items()]
+    return [
+        Surveyed(each.name, each.size, partial(measured, each.name), known.get(each.name), widest[each.depth])
+        for each in outlines
+    ]
 
 
 def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> Adapter:
@@ -206,27 +226,45 @@ def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tu
     taken: tuple[Plan, Adapter] | None = None
     needed = []
     for each in surveyed:
-        bound = RECIPES[each.name].noise_bound
-        bound = min(bound, STARTED_BOUND) if settings.public_start else bound
-        left_out = settings.adapter == "auto" and not RECIPES[each.name].automatic
-        if taken or left_out:
-            verdict = "left out unless asked for" if left_out else "not needed"
-            clip = RECIPES[each.name].max_grad_norm
-            ratio = clip * _noise(settings, each.size, members) / (each.recorded or clip)
-            told = Considered(each.name, each.size, verdict, ratio, bound, measured=bool(each.recorded))
-            considered.append(told)
-            continue
-        found = planned(settings, each, members)
-        ratio = found.noise_over_signal
-        considered.append(Considered(each.name, each.size, "taken" if ratio <= bound else PASSED_OVER, ratio, bound))
-        if ratio <= bound:
-            taken = found, each.adapter
-        elif math.isfinite(ratio):
-            needed.append(math.ceil(members * ratio / bound))
+        told = _told(settings, each, members)
+        verdict = "not needed" if taken and told.verdict != LEFT_OUT else told.verdict
+        if not verdict:
+            found = planned(settings, each, members)
+            ratio, bound = found.noise_over_signal, told.noise_bound
+            told = replace(told, noise_over_signal=ratio, measured=True)
+            verdict = "taken" if ratio <= bound else PASSED_OVER
+            if ratio <= bound:
+                taken = found, each.adapter
+            elif math.isfinite(ratio):
+                needed.append(math.ceil(members * ratio / bound))
+        considered.append(replace(told, verdict=verdict))
     if taken is None:
         tried = [str(each) for each in considered if each.verdict == PASSED_OVER]
         raise TooFewDocuments(members, min(needed, default=None), tried)
     return replace(taken[0], considered=tuple(considered)), taken[1]
+
+
+def _told(settings: Settings, each: Surveyed, members: int) -> Considered:
+    """An adapter as far as it can be judged without measuring it; the verdict is empty if that must be done."""
+    recipe = RECIPES[each.name]
+    bound = min(recipe.noise_bound, STARTED_BOUND) if settings.public_start else recipe.noise_bound
+    ratio = recipe.max_grad_norm * _noise(settings, each.size, members) / (each.recorded or recipe.max_grad_norm)
+    verdict = ""
+    if settings.adapter == "auto" and not recipe.automatic:
+        if settings.public_start and recipe.from_start:
+            bound, verdict = recipe.from_start, _too_large(settings, each, members)
+            verdict = PASSED_OVER if ratio > bound else verdict
+        else:
+            verdict = LEFT_OUT
+    return Considered(each.name, each.size, verdict, ratio, bound, measured=bool(each.recorded))
+
+
+def _too_large(settings: Settings, each: Surveyed, members: int) -> str:
+    """The verdict on an adapter for which there may not be memory; empty if there is."""
+    most = BESIDES + members * settings.lines * each.bytes_a_line
+    if settings.memory is None or most <= settings.memory:
+        return ""
+    return f"left out, for it may take {most / 2**30:.1f} GiB of memory and has {settings.memory / 2**30:.1f}"
 
 
 def _noise(settings: Settings, parameters: int, members: int) -> float:

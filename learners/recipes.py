@@ -18,14 +18,15 @@ class Recipe:
     """noise / signal up to which a round with this adapter made generated documents read better; 1, noise no larger
     than signal, where no bench has shown more."""
     automatic: bool = False
-    """Whether "auto" takes it; else it only says what its noise would be. With up to 2,000 documents none was seen to
-    read better than `head` (docs/tried.md, "How deep to go"); with 5,000 `neck` was (docs/learning.md, "More
-    documents"), at a cost in time and memory that no plan weighs yet."""
+    """Whether "auto" takes it; else it only says what its noise would be."""
+    from_start: float = 0.0
+    """noise / signal up to which "auto" takes it too where rounds begin from a public start: only then it was seen to
+    read more than `head` (docs/learning.md, "More documents")."""
 
 
 RECIPES: Mapping[str, Recipe] = {
     "all": Recipe(max_grad_norm=0.05, learning_rate=1e-4, rehearsal=1.0, noise_bound=1.0),
-    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, rehearsal=1.0, noise_bound=1.0),
+    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, rehearsal=1.0, noise_bound=1.0, from_start=0.3),
     "top": Recipe(max_grad_norm=0.05, learning_rate=4e-3, rehearsal=1.0, noise_bound=1.0),
     "lora": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
     "norm": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),

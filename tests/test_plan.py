@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from learners import catalogue
 from learners import plan as planning
-from learners.adapters import ASCII, Charset
+from learners.adapters import ASCII, Adapter, Charset
 from learners.catalogue import PUBLIC_LINES, Looks
 from learners.chunks import look
 from learners.errors import TooFewDocuments
-from learners.lines import document
+from learners.lines import HEIGHT, MAX_WIDTH, TrainDocument, TrainLine, document
 from learners.plan import Settings, Surveyed
 from learners.public import KINDS, public_documents
 from learners.recipes import RECIPES, STARTED_BOUND
 from learners.synthesis import line
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
+from models.trainee import Depth
 from privacy import accountant
 
 
@@ -114,6 +118,80 @@ def test_a_plan_tells_of_every_adapter_and_measures_those_that_it_may_take(alpha
     )
 
 
+def neck(**given: float) -> Surveyed:
+    """As wide as PP-OCRv4's, and not to be measured."""
+
+    def measure() -> tuple[Adapter, float]:
+        raise AssertionError("the neck was measured")
+
+    return Surveyed("neck", 571_560, measure, **given)  # type: ignore[arg-type]
+
+
+LARGE = Settings(charset="ascii", capacity=10_000, rounds_per_document=1, public_start=True)
+
+
+def test_from_a_start_auto_takes_the_neck_where_noise_is_little(surveyed: list[Surveyed]) -> None:
+    """At most .3 of its signal: as measured, once the record does not say otherwise."""
+    assert RECIPES["neck"].from_start == 0.3
+    known = Surveyed.of(Named(surveyed[0].adapter, "neck", 571_560), 0.022, recorded=0.022)
+    taken, adapter = planning.choose(LARGE, [known, *surveyed], 7500)
+    assert (taken.adapter, adapter.name, taken.learning_rate) == ("neck", "neck", RECIPES["neck"].learning_rate)
+    assert 0.2 < taken.noise_over_signal <= 0.3
+    assert [each.verdict for each in taken.considered] == ["taken", "not needed"]
+    less, _ = planning.choose(LARGE, [known, *surveyed], 4000)
+    assert less.adapter == "head"
+    assert str(less.considered[0]).startswith("neck (571560 parameters) passed over: noise 0.5")
+    fainter = Surveyed.of(known.adapter, 0.01, recorded=0.022)
+    assert planning.choose(LARGE, [fainter, *surveyed], 7500)[0].considered[0].verdict == "passed over"
+
+
+@pytest.mark.parametrize(
+    ("settings", "members", "given", "verdict"),
+    [
+        (LARGE, 4000, {"recorded": 0.022}, "passed over: noise 0.5"),
+        (LARGE, 2000, {}, "passed over: noise at least 0.4"),
+        (replace(LARGE, public_start=False), 10_000, {"recorded": 0.022}, "left out unless asked for: noise 0.2"),
+        (
+            replace(LARGE, memory=60 * 2**30),
+            10_000,
+            {"recorded": 0.022, "bytes_a_line": 480 * 300 * 4},
+            "left out, for it may take 88.8 GiB of memory and has 60.0: noise 0.2",
+        ),
+    ],
+)
+def test_a_neck_that_will_not_be_taken_is_not_measured(
+    surveyed: list[Surveyed], settings: Settings, members: int, given: dict[str, float], verdict: str
+) -> None:
+    found, _ = planning.choose(settings, [neck(**given), *surveyed], members)
+    assert found.adapter == "head"
+    assert str(found.considered[0]).startswith(f"neck (571560 parameters) {verdict}")
+
+
+def test_the_neck_is_taken_where_its_widest_lines_fit(surveyed: list[Surveyed]) -> None:
+    known = Surveyed.of(Named(surveyed[0].adapter, "neck", 571_560), 0.022, 0.022, bytes_a_line=480 * 300 * 4)
+    enough = planning.BESIDES + 10_000 * LARGE.lines * known.bytes_a_line
+    for memory, adapter in ((enough, "neck"), (enough - 1, "head")):
+        assert planning.choose(replace(LARGE, memory=memory), [known, *surveyed], 10_000)[0].adapter == adapter
+
+
+@pytest.mark.parametrize(("depth", "kept"), [("projection", 300 * 60 * 4), ("backbone", 300 * 480 * 4)])
+def test_no_line_takes_more_memory_than_a_plan_reckons_with(model: Recogniser, depth: Depth, kept: int) -> None:
+    assert catalogue.bytes_a_line(model, depth) == kept
+    widest = TrainLine(np.zeros((HEIGHT, MAX_WIDTH, 3), np.uint8), "x")
+    [[frames]] = [seen.frames for seen in look(model, [TrainDocument(0, (widest,))], depth=depth)]
+    assert frames.numel() * frames.element_size() == kept
+
+
+class Named:
+    """An adapter under another's name and size."""
+
+    def __init__(self, adapter: Adapter, name: str, size: int) -> None:
+        self._adapter, self.name, self.size = adapter, name, size
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+
 def test_a_refusal_counts_with_every_adapter_that_may_be_taken(
     model: Recogniser, alphabet: Alphabet, public: Looks
 ) -> None:
@@ -194,7 +272,9 @@ def test_an_adapters_size_is_known_before_it_is_built(
     name: str, model: Recogniser, alphabet: Alphabet, public: Looks
 ) -> None:
     charset = Charset.of(ASCII, alphabet)
-    assert catalogue.count_parameters(name, charset, 8, model) == catalogue.build(name, charset, 8, public).size
+    outlined = catalogue.outline(name, charset, 8, model)
+    built = catalogue.build(name, charset, 8, public)
+    assert (outlined.size, outlined.depth) == (built.size, built.depth)
 
 
 def test_a_plan_says_what_it_considered_and_why(surveyed: list[Surveyed]) -> None:
