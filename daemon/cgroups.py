@@ -88,6 +88,11 @@ def _limited(file: Path, value: int) -> bool:
     return file.exists()
 
 
+def memory_of_a_round(share: float) -> int:
+    """Bytes: this share of the machine's."""
+    return int(share * physical_memory())
+
+
 def physical_memory() -> int:
     """Bytes of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

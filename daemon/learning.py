@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -171,20 +171,17 @@ class Learning:
         elif not train.members:
             raise Refused(NOBODY)
         self._worker = self._round_process(scratch)
-        header, blobs = opening.compose(self._home, self._budget, train, holdout, last)
-        header |= {"round": number, "scratch": str(scratch), **begins}
-        if self._broken_off:
-            raise Interrupted(self._broken_off)
+        with opening.composed(self._home, self._budget, train, holdout, last) as (header, files):
+            if self._broken_off:
+                raise Interrupted(self._broken_off)
+            ask = self._ask({**header, "round": number, "scratch": str(scratch), **begins}, files)
         plan: dict[str, Any] = {}
         debits: dict[str, Entry] = {}
         while True:
-            with self._worker.call(header, blobs, SILENCE_SECONDS) as reply:
-                ask = reply.header
-            blobs = []
+            answer: dict[str, Any] = {}
             match ask["ask"]:
                 case "progress":
                     self._database.set(PROGRESS_KEY, ask["text"])
-                    header = {}
                 case "refuse":
                     raise Refused(ask["reason"])
                 case "debit":
@@ -193,19 +190,24 @@ class Learning:
                     plan = ask.get("plan", plan)
                     entry = self._budget.charge(number, purpose, pool.members, event, **ask["epsilons"])
                     debits[purpose] = entry
-                    header = {"entry": asdict(entry), "public": self._home.signing.public.hex()}
+                    answer = {"entry": asdict(entry), "public": self._home.signing.public.hex()}
                 case "offer":
                     if not begins["offer"]:
                         raise RuntimeError("Expected no offer: the public start is not due.")
                     plan, attempt = ask["plan"], 1 + self._budget.tries()
                     name, digest = Path(begins["start"]).stem, plan["public_start"]
                     debits[offering.OFFER] = offering.offer(self._ledger, number, name, digest, attempt)
-                    header = {}
                 case "evidence":
                     break
                 case other:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
+            ask = self._ask(answer)
         self._decide(number, scratch, current, plan, debits, ask)
+
+    def _ask(self, answer: dict[str, Any], files: Sequence[int] = ()) -> dict[str, Any]:
+        """What the round's process wants next."""
+        with self._worker.call(answer, files, SILENCE_SECONDS) as reply:  # type: ignore[union-attr]
+            return reply.header
 
     def _begins(self, scratch: Path, looks: int) -> dict[str, Any]:
         """What a round's process is told: the start that it offers, if one is due, and the one beneath what serves.

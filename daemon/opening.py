@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from daemon import cgroups, wire
 from daemon.budget import Budget
 from daemon.home import Home
 from daemon.pipeline import LINES_BLOB
@@ -16,12 +19,16 @@ from privacy.errors import NotSealed, SealBroken
 log = logging.getLogger("ocrd.learning")
 
 
-def compose(
+@contextmanager
+def composed(
     home: Home, budget: Budget, train: replay.Snapshot, holdout: replay.Snapshot, last: int
-) -> tuple[dict[str, Any], list[bytes | int]]:
-    """The first message to the process: its header, and one blob a pool with the units' lines end to end."""
+) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    """The first message to the process: its header, and one memory file a pool with the units' lines end to end.
+
+    This side holds one document's lines at a time, and the files until the end of the block.
+    """
     settings = home.settings
-    blobs: list[bytes | int] = []
+    files: list[int] = []
     header: dict[str, Any] = {
         "weights": str(settings.weights_dir),
         "model": str((settings.models_dir / "current").resolve(strict=True)),
@@ -31,16 +38,26 @@ def compose(
         "holdout_members": len(holdout.members),
         "gate_event": budget.gate_event.to_body(),
         "attempt": 1 + budget.tries(),
+        "memory": cgroups.memory_of_a_round(settings.learning.memory_share),
     }
-    for pool, snapshot in ((Pool.TRAIN, train), (Pool.HOLDOUT, holdout)):
-        index, parts, offset = [], [], 0
-        for unit, part in _lines(home, budget, pool, snapshot, last):
-            index.append((unit, offset, len(part)))
-            parts.append(part)
-            offset += len(part)
-        header[str(pool)] = index
-        blobs.append(b"".join(parts))
-    return header, blobs
+    try:
+        for pool, snapshot in ((Pool.TRAIN, train), (Pool.HOLDOUT, holdout)):
+            index: list[tuple[int, int, int]] = []
+            header[str(pool)] = index
+            files.append(wire.memfd_of(_indexed(_lines(home, budget, pool, snapshot, last), index)))
+        yield header, files
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def _indexed(lines: Iterator[tuple[int, bytes]], index: list[tuple[int, int, int]]) -> Iterator[bytes]:
+    """The lines alone; `index` gets each one's unit, offset and size."""
+    offset = 0
+    for unit, part in lines:
+        index.append((unit, offset, len(part)))
+        offset += len(part)
+        yield part
 
 
 def _lines(home: Home, budget: Budget, pool: Pool, snapshot: replay.Snapshot, last: int) -> Iterator[tuple[int, bytes]]:

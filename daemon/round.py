@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import tempfile
 import threading
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,24 @@ TRIED = 16
 """Public documents whose gradients a card must have taken before a round is charged."""
 
 
-def documents(message: wire.Message, pool: str, blob: int) -> dict[int, TrainDocument]:
-    """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate."""
-    view = memoryview(message.blob(blob, 2**36))
-    parts: dict[int, list[TrainDocument]] = {}
-    for unit, begin, size in message.header[pool]:
-        with contextlib.suppress(ValueError):  # an empty slot: it fails no other document
-            part = unpack(unit, bytes(view[begin : begin + size]))
-            parts.setdefault(unit, []).append(part)
-    return {unit: joined(unit, found) for unit, found in parts.items()}
+class Units:
+    """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate.
+
+    They are in the memory file that the service sent, and unpacked one unit at a time, each time they are gone through.
+    """
+
+    def __init__(self, message: wire.Message, pool: str, file: int) -> None:
+        self._index, self._file = message.header[pool], os.dup(message.fds[file])
+
+    def __iter__(self) -> Iterator[TrainDocument]:
+        for unit, rows in groupby(self._index, lambda row: row[0]):
+            if parts := list(self._unpacked(rows)):
+                yield joined(unit, parts)
+
+    def _unpacked(self, rows: Iterable[tuple[int, int, int]]) -> Iterator[TrainDocument]:
+        for unit, begin, size in rows:
+            with contextlib.suppress(ValueError):  # an empty slot: it fails no other document
+                yield unpack(unit, os.pread(self._file, size, begin))
 
 
 def converse(message: wire.Message) -> Talk:
@@ -60,16 +70,16 @@ def converse(message: wire.Message) -> Talk:
     document of the training pool is shown.
     """
     header = message.header
-    train, holdout = documents(message, "train", 0), documents(message, "holdout", 1)
+    train, holdout = Units(message, "train", 0), Units(message, "holdout", 1)
     stock, current, scratch = Path(header["weights"]), Path(header["model"]), Path(header["scratch"])
     model = recogniser.load(current / "rec.onnx")
     alphabet = Alphabet(weights.characters(current / "rec.onnx"))
     yield {"ask": "progress", "text": "planning on public documents"}
     started = header["start"] is not None or header["beneath"] is not None
-    settings = _settings(header["learning"], started)
+    settings = _settings(header["learning"], started, header["memory"])
     public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"], started)
     if header["offer"]:
-        if begins is None or train:
+        if begins is None or header["train"]:
             raise RuntimeError("Expected the released model to begin from and no document to learn from, got others.")
         yield {"ask": "offer", "plan": _offered(begins, header["learning"])}
         candidate = model.weights()
@@ -128,7 +138,7 @@ def _offered(start: str, learning: dict[str, Any]) -> dict[str, Any]:
 
 def _learn(
     header: dict[str, Any],
-    train: dict[int, TrainDocument],
+    train: Iterable[TrainDocument],
     model: Recogniser,
     plan: planning.Plan,
     adapter: Adapter,
@@ -148,6 +158,13 @@ def _learn(
     noise, where = _noise(answer), "" if adapter.device == device.CPU else " on the GPU"
 
     def fit(tell: Callable[[str], None]) -> finetune.Weights:
+        doing = "looking at the documents"
+
+        def progress(step: int, steps: int) -> None:
+            nonlocal doing
+            doing = f"private step {step} of {steps}{where}"
+            tell(doing)
+
         ended = finetune.fit(
             model,
             train,
@@ -155,8 +172,9 @@ def _learn(
             plan,
             adapter,
             noise,
-            lambda step, steps: tell(f"private step {step} of {steps}{where}"),
+            progress,
             public,
+            alive=lambda: tell(doing),
         )
         return public_start.part_way(model.weights(), ended, plan.part)
 
@@ -181,8 +199,8 @@ def _shown(
     return public, None if first and not begins else Looks(released, pages), begins
 
 
-def _settings(learning: dict[str, Any], started: bool) -> planning.Settings:
-    """`started`: rounds begin from a public start."""
+def _settings(learning: dict[str, Any], started: bool, memory: int) -> planning.Settings:
+    """`started`: rounds begin from a public start; `memory`: bytes that this process may take."""
     return planning.Settings(
         capacity=learning["capacity"],
         epsilon_lifetime=learning["epsilon"],
@@ -192,6 +210,7 @@ def _settings(learning: dict[str, Any], started: bool) -> planning.Settings:
         closed=learning["closed"],
         adapter=learning["adapter"],
         public_start=started,
+        memory=memory,
     )
 
 
@@ -206,7 +225,7 @@ def _noise(answer: dict[str, Any]) -> NoiseSource:
     return NoiseSource(Debit.of(Entry(**answer["entry"]), bytes.fromhex(answer["public"])))
 
 
-def _holdout(header: dict[str, Any], holdout: dict[int, TrainDocument], examiner: evidence.Examiner) -> Talk:
+def _holdout(header: dict[str, Any], holdout: Iterable[TrainDocument], examiner: evidence.Examiner) -> Talk:
     """The mean gain on hold-out units, noisy and charged to them. Nothing is asked when there is no such unit."""
     members, learning = header["holdout_members"], header["learning"]
     if not members:
@@ -218,30 +237,23 @@ def _holdout(header: dict[str, Any], holdout: dict[int, TrainDocument], examiner
 
 
 def _in_thread(work: Callable[[Callable[[str], None]], Any]) -> Generator[Ask, dict[str, Any], Any]:
-    """Runs `work(tell)` beside the conversation, so that the service hears of progress."""
-    told: queue.Queue[str | None] = queue.Queue()
+    """Runs `work(tell)` beside the conversation; now and then the service hears what it told last."""
+    told: deque[str] = deque(maxlen=1)
     result: list[Any] = []
     failure: list[BaseException] = []
 
     def run() -> None:
         try:
-            result.append(work(told.put))
+            result.append(work(told.append))
         except BaseException as error:
             failure.append(error)
-        finally:
-            told.put(None)
 
-    threading.Thread(target=run, daemon=True).start()
-    text: str | None = ""
-    while text is not None:
-        try:
-            text = told.get(timeout=TICK_SECONDS)
-            while text is not None and not told.empty():
-                text = told.get()
-        except queue.Empty:
-            continue
-        if text is not None:
-            yield {"ask": "progress", "text": text}
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(TICK_SECONDS)
+        if told:
+            yield {"ask": "progress", "text": told.pop()}
     if failure:
         raise failure[0]
     return result[0]

@@ -156,7 +156,7 @@ class Service:
         if folder is None:
             return None
         try:
-            return cgroups.divide(folder, int(self._settings.learning.memory_share * cgroups.physical_memory()))
+            return cgroups.divide(folder, cgroups.memory_of_a_round(self._settings.learning.memory_share))
         except OSError as error:
             log.warning("control groups: %s; a round's memory is not limited", error.strerror)
             return None

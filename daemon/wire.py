@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,17 @@ class Closed(Exception):
 
 def memfd(data: bytes | memoryview) -> int:
     """A sealed in-memory file that holds `data`: whoever receives it knows that it will not change."""
+    return memfd_of([data])
+
+
+def memfd_of(parts: Iterable[bytes | memoryview]) -> int:
+    """`memfd` of parts end to end, each written before the next is asked for."""
     fd = os.memfd_create("ocrd", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        while len(view):
-            view = view[os.write(fd, view) :]
+        for part in parts:
+            view = memoryview(part).cast("B") if len(part) else memoryview(b"")
+            while len(view):
+                view = view[os.write(fd, view) :]
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(fd)

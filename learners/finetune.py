@@ -3,7 +3,8 @@
 The round is the Gaussian mechanism, `steps` times, on the sum of the members' clipped gradients. All
 else is public (the plan, the adapter and its basis, the rehearsed documents) or post-processing of what
 the mechanism released (Adam, the mean of the last iterates, the merge). Nothing else leaves: no loss, no
-count, no stopping time. `progress` hears the number of the step.
+count, no stopping time. `progress` hears the number of the step. `alive` hears of every few documents that it goes on,
+which stays with whoever holds them.
 
 Rehearsal: each step adds the mean clipped gradient of a few public, generated documents, so that the
 candidate goes on reading what the private documents do not show. Lines in characters that do not learn
@@ -15,7 +16,7 @@ is public each computes for itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from privacy.dpsgd import private_gradient
 from privacy.noise import NoiseSource
 
 Progress = Callable[[int, int], None]
+Alive = Callable[[], None]
 Weights = dict[str, npt.NDArray[np.float32]]
 
 WARM_UP = 0.1
@@ -48,7 +50,7 @@ BETAS = (0.9, 0.999)
 
 def fit(
     model: Trainee,
-    documents: Mapping[int, TrainDocument],
+    documents: Iterable[TrainDocument],
     members: Sequence[int],
     plan: Plan,
     adapter: Adapter,
@@ -56,37 +58,42 @@ def fit(
     progress: Progress | None = None,
     public: Looks | None = None,
     team: Team = ALONE,
+    alive: Alive = lambda: None,
 ) -> Weights:
     """The candidate's full set of weights, by the recogniser's names; `model` is left as it was.
 
     Args:
-        documents: by slot; a member without a document is a gradient of zero. Only this process's are looked at.
+        documents: one a slot at most; a member without one is a gradient of zero. They are taken one at a time, and
+            their images are not kept unless the adapter reads images. Of a team's, those in this process's share.
         members: the slots that were charged for `plan.event`.
         noise: made from that debit, by `team.source`.
         public: generated documents to rehearse, of the kinds that must not be forgotten, as `model` sees them.
         team: the processes that share the slots; each calls this with the same plan, members and public documents.
 
     Raises:
-        ValueError: a document whose slot is no member, other members than planned, another adapter; or processes
-            that differ in what is public.
+        ValueError: a document whose slot is not this process's or has another, other members than planned, another
+            adapter; or processes that differ in what is public.
         BudgetExhausted: the debit does not cover the plan.
         ProcessLost: another process died, or did not answer in time.
     """
-    slots = sorted(set(members))
-    if len(slots) != plan.members or not documents.keys() <= set(slots):
-        raise ValueError(f"Expected documents of the {plan.members} planned members only.")
+    slots, share = sorted(set(members)), set(team.share(members))
+    if len(slots) != plan.members:
+        raise ValueError(f"Expected the {plan.members} planned members, got {len(slots)}.")
     if public and public.model is not model:
         raise ValueError("Expected public documents as this model sees them.")
     if (adapter.name, adapter.size) != (plan.adapter, plan.parameters):
         raise ValueError(f"Expected the planned adapter {plan.adapter}, got {adapter.name}.")
-    present = [slot for slot in team.share(slots) if slot in documents]
-    seen = look(model, [documents[slot] for slot in present], plan.lines, adapter.depth)
-    cached = dict(zip(present, cache(adapter, seen), strict=True))
+    cached = dict[int, Cached]()
+    for each in documents:
+        if each.slot not in share or each.slot in cached:
+            raise ValueError(f"Expected one document of a member of this process at most, got another, {each.slot}.")
+        alive()
+        [cached[each.slot]] = cache(adapter, look(model, [each], plan.lines, adapter.depth))
     rehearsed = public.at(adapter.depth) if public and plan.rehearsal else []
     device = model.head.weight.device
     probe = adapter.merge(torch.ones(adapter.size, device=device)).values()
     team.check_same("plan, members and public parts", plan, slots, [each.texts for each in rehearsed], *probe)
-    theta = learn(plan, adapter, slots, cached, rehearsed, noise, progress, team, device)
+    theta = learn(plan, adapter, slots, cached, rehearsed, noise, progress, team, device, alive)
     return model.weights() | {name: value.cpu().numpy() for name, value in adapter.merge(theta).items()}
 
 
@@ -100,6 +107,7 @@ def learn(
     progress: Progress | None = None,
     team: Team = ALONE,
     device: torch.device | str = "cpu",
+    alive: Alive = lambda: None,
 ) -> Tensor:
     """The adapter's parameters after the round: Adam (Kingma and Ba 2015) from zero on the noisy gradients.
 
@@ -114,7 +122,7 @@ def learn(
     for step in range(plan.steps):
         at = theta.detach()
         optimiser.param_groups[0]["lr"] = plan.learning_rate * min(1.0, (step + 1) / warm)
-        theta.grad = _step(plan, adapter, slots, cached, noise, at, team) + rehearsal.gradient(at)
+        theta.grad = _step(plan, adapter, slots, cached, noise, at, team, alive) + rehearsal.gradient(at)
         optimiser.step()
         if step >= plan.steps - averaged:
             mean += theta.detach() / averaged
@@ -159,17 +167,18 @@ def _step(
     noise: NoiseSource | Coins,
     theta: Tensor,
     team: Team = ALONE,
+    alive: Alive = lambda: None,
 ) -> Tensor:
     """The noisy mean gradient at `theta`. Every member has its coin, whether or not it has a document.
 
-    `slots` and `noise` are this process's.
+    `slots` and `noise` are this process's. `alive` is called between blocks of documents.
     """
     if plan.sample_rate < 1.0:
         coins = noise.poisson(len(slots), plan.sample_rate)
         slots = [slot for slot, coin in zip(slots, coins, strict=True) if coin]
     batch = [cached[slot] for slot in slots if slot in cached]
     return private_gradient(
-        gradient_blocks(adapter, theta, batch),
+        _heard(gradient_blocks(adapter, theta, batch), alive),
         size=adapter.size,
         max_grad_norm=plan.max_grad_norm,
         noise_multiplier=plan.noise_multiplier,
@@ -178,3 +187,9 @@ def _step(
         device=theta.device,
         once=team.once,
     )
+
+
+def _heard(blocks: Iterable[Tensor], alive: Alive) -> Iterator[Tensor]:
+    for block in blocks:
+        alive()
+        yield block

@@ -50,6 +50,10 @@ def taught(seeds: range, domain: str = "thermal") -> list[TrainDocument]:
     return [found for found in made if found is not None]
 
 
+def slotted() -> list[TrainDocument]:
+    return [replace(each, slot=slot) for slot, each in zip(SLOTS, taught(range(len(SLOTS))), strict=True)]
+
+
 @pytest.fixture
 def gpu() -> Iterator[torch.device]:
     with card.present() as there:
@@ -68,8 +72,7 @@ def ended(weights_dir: Path, name: str, on: torch.device) -> finetune.Weights:
         public = public.to(on)
     adapter = planning.built(settings, alphabet, name, public)
     assert adapter.device == on
-    documents = dict(zip(SLOTS, taught(range(len(SLOTS))), strict=True))
-    return finetune.fit(model, documents, list(SLOTS), plan, adapter, Quiet(plan.event), None, public)
+    return finetune.fit(model, slotted(), list(SLOTS), plan, adapter, Quiet(plan.event), public=public)
 
 
 def apart(there: finetune.Weights, here: finetune.Weights, begun: finetune.Weights) -> float:
@@ -102,8 +105,7 @@ def test_the_public_start_made_on_a_card_is_the_processors(weights_dir, begun, g
 @pytest.fixture
 def round_of(weights_dir, tmp_path, monkeypatch):
     """The candidate of the service's own round over a few documents, on the device that it is told of."""
-    documents = dict(zip(SLOTS, taught(range(len(SLOTS))), strict=True))
-    monkeypatch.setattr(round, "documents", lambda _message, pool, _blob: documents if pool == "train" else {})
+    monkeypatch.setattr(round, "Units", lambda _message, pool, _file: slotted() if pool == "train" else [])
     monkeypatch.setattr(round, "public_documents", lambda _seed: taught(range(1000, 1006)))
     monkeypatch.setattr(round.paddle_twin, "rewrite_twin", lambda *_: None)
     # No thread: a card that is not there is there in one thread only.
@@ -112,7 +114,7 @@ def round_of(weights_dir, tmp_path, monkeypatch):
     learning = {"capacity": len(SLOTS), "epsilon": 20.0, "delta": 1e-4, "rounds_per_document": 1, "charset": "ascii"}
     learning |= {"closed": False, "adapter": "bias", "device": "auto"}
     folders = {"weights": str(weights_dir), "model": str(weights_dir), "scratch": str(tmp_path)}
-    begun = {"start": None, "offer": False, "beneath": None, "members": list(SLOTS)}
+    begun = {"start": None, "offer": False, "beneath": None, "members": list(SLOTS), "memory": 2**34}
 
     def run(on: torch.device, asked_for: str = "auto") -> tuple[finetune.Weights, list[str]]:
         said.clear()

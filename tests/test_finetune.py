@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -149,10 +151,6 @@ def source(plan: Plan, seed: int = 0) -> NoiseSource:
     return NoiseSource(debit, seed=seed.to_bytes(32, "big"))
 
 
-def by_slot(documents: list[TrainDocument]) -> dict[int, TrainDocument]:
-    return {each.slot: each for each in documents}
-
-
 def read(model: Recogniser, alphabet: Alphabet, documents: list[TrainDocument]) -> Mapping[str, float]:
     def best(image: torch.Tensor) -> str:
         return alphabet.best_path(model(image[None])[0].softmax(1).numpy())[0]
@@ -168,16 +166,46 @@ def test_a_round_reads_better_and_leaves_the_model_alone(
 ) -> None:
     before, plan = model.weights(), planned(head, 20)
     told: list[tuple[int, int]] = []
+    heard: list[int] = []
     found = finetune.fit(
-        model, by_slot(private), range(20), plan, head, source(plan), lambda step, steps: told.append((step, steps))
+        model,
+        private,
+        range(20),
+        plan,
+        head,
+        source(plan),
+        lambda step, steps: told.append((step, steps)),
+        alive=lambda: heard.append(len(told)),
     )
     assert all(np.array_equal(before[name], value) for name, value in model.weights().items())
     assert told == [(step, 12) for step in range(1, 13)]
+    assert Counter(heard) == {0: 16 + 2, **dict.fromkeys(range(1, 12), 2)}, "every document, every block of eight"
     assert {name for name in before if not np.array_equal(before[name], found[name])} == {"head.weight", "head.bias"}
     candidate = Recogniser()
     candidate.load_weights(found)
     unseen = taught(range(500, 508))
     assert read(candidate.eval(), alphabet, unseen)["cer"] < 0.7 * read(model, alphabet, unseen)["cer"]
+
+
+def test_a_round_holds_one_documents_images_at_a_time(model: Recogniser, head: HeadAdapter) -> None:
+    made: list[weakref.ref[TrainDocument]] = []
+    alive: list[int] = []
+
+    def count() -> None:
+        alive.append(sum(each() is not None for each in made))
+
+    def unsealed() -> Iterator[TrainDocument]:
+        for slot in range(6):
+            [one] = taught(range(slot, slot + 1))
+            made.append(weakref.ref(one))
+            yield one
+
+    plan = planned(head, 6)
+    finetune.fit(model, unsealed(), range(6), plan, head, source(plan), alive=count)
+    assert max(alive) <= 2, "the next is made before the one before is let go"
+    assert len(alive) > 6
+    finetune.fit(model, list(unsealed()), range(6), plan, head, source(plan), alive=count)
+    assert max(alive) == 6, "a mutant: all of them at once"
 
 
 class Spy:
@@ -198,7 +226,7 @@ class Spy:
 def test_rehearsal_is_training_on_the_public_documents(model: Recogniser, head: HeadAdapter) -> None:
     """With nobody there and next to no noise, they are all that moves the model."""
     public, plan, spy = taught(range(2000, 2004)), planned(head, 4, rehearsal=3.0, noise_multiplier=1e-9), Spy(head)
-    finetune.fit(model, {}, range(4), plan, spy, source(plan), public=Looks(model, public))
+    finetune.fit(model, (), range(4), plan, spy, source(plan), public=Looks(model, public))
     chunk = collate(cache(head, look(model, public)))
 
     def loss(theta: torch.Tensor) -> float:
@@ -267,12 +295,14 @@ def test_what_was_not_planned_or_charged_is_refused(
 ) -> None:
     plan = planned(head, 16)
     with pytest.raises(ValueError, match="members"):
-        finetune.fit(model, by_slot(private), range(15), plan, head, source(plan))
-    with pytest.raises(ValueError, match="members"):
-        finetune.fit(model, by_slot(private), range(1, 17), plan, head, source(plan))
+        finetune.fit(model, private, range(15), plan, head, source(plan))
+    with pytest.raises(ValueError, match="got another, 0"):
+        finetune.fit(model, private, range(1, 17), plan, head, source(plan))
+    with pytest.raises(ValueError, match="got another, 1"):
+        finetune.fit(model, [*private[:3], private[1]], range(16), plan, head, source(plan))
     bias = HeadAdapter(model, Charset.of(ASCII, alphabet), None)
     with pytest.raises(ValueError, match="adapter"):
-        finetune.fit(model, by_slot(private), range(16), plan, bias, source(plan))
+        finetune.fit(model, private, range(16), plan, bias, source(plan))
     cheap = replace(plan, noise_multiplier=plan.noise_multiplier / 2)
     with pytest.raises(BudgetExhausted):
-        finetune.fit(model, {}, range(16), cheap, head, source(plan))
+        finetune.fit(model, (), range(16), cheap, head, source(plan))

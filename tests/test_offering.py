@@ -190,7 +190,7 @@ def conversed(monkeypatch):
         monkeypatch.setattr(round.recogniser, "load", lambda _path: SimpleNamespace(weights=dict))
         monkeypatch.setattr(round.weights, "characters", lambda _path: "ab")
         monkeypatch.setattr(round, "_shown", lambda *_: ("public", None, begins))
-        monkeypatch.setattr(round, "documents", lambda _message, pool, _blob: dict.fromkeys(train))
+        monkeypatch.setattr(round, "Units", lambda _message, pool, _file: [])
         plan = SimpleNamespace(event=SimpleNamespace(to_body=dict), delta=1e-6, to_body=dict)
         asked = []
         monkeypatch.setattr(round.planning, "plan", lambda settings, *_: asked.append(settings) or (plan, "adapter"))
@@ -199,7 +199,13 @@ def conversed(monkeypatch):
         numbers |= {"device": device_asked}
         told = {"learning": {**numbers, "charset": "ascii", "adapter": "auto"}, "members": [0]}
         paths = dict.fromkeys(("weights", "model", "scratch"), "/nowhere")
-        begun = {"start": None, "offer": False, "beneath": None}
+        begun = {
+            "start": None,
+            "offer": False,
+            "beneath": None,
+            "memory": 2**34,
+            "train": [(slot, 0, 1) for slot in train],
+        }
         talk = round.converse(SimpleNamespace(header={**told, **paths, **begun, **header}))
         assert next(talk)["ask"] == "progress"
         return talk.send({}), asked
@@ -324,18 +330,19 @@ def talked(tmp_path, monkeypatch):
             ),
             _begins=lambda *_: begins,
             _serving=serving,
-            _round_process=lambda _scratch: SimpleNamespace(call=lambda *_: nullcontext(SimpleNamespace(header=ask))),
+            _round_process=lambda _scratch: None,
+            _ask=lambda *_: ask,
             _home=None,
             _broken_off="",
             _decide=lambda _number, _scratch, current, *_: decided.append(current),
         )
 
-        def compose(_home, _budget, train, *_):
+        def composed(_home, _budget, train, *_):
             shown.append(train)
             serving.live = meanwhile
-            return {}, []
+            return nullcontext(({}, []))
 
-        monkeypatch.setattr(opening, "compose", compose)
+        monkeypatch.setattr(opening, "composed", composed)
         Learning._converse(self, 1, tmp_path)
         return decided, shown
 

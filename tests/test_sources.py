@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from daemon import opening, wire
-from daemon import round as round_process
 from daemon.budget import Budget
 from daemon.errors import BadSetting
 from daemon.home import Home, create, open_home
 from daemon.learning import Learning
 from daemon.pipeline import LINES_BLOB
+from daemon.round import Units
 from daemon.state import Database, Documents, Ending
 from learners.adapters import ASCII, Charset, HeadAdapter
 from learners.chunks import cache, collate, look
@@ -301,7 +301,7 @@ def test_a_source_of_many_documents_has_one_clipped_gradient(
     lines = draw_lines(8)
     made = [document(k, lines[2 * k : 2 * k + 2]) for k in range(4)]
     parts = [(7, pack(each)) for each in made[:3] if each] + [(9, pack(made[3]))]
-    taught = round_process.documents(message(parts), "train", 0)
+    taught = {each.slot: each for each in Units(message(parts), "train", 0)}
     assert {unit: len(each.lines) for unit, each in taught.items()} == {7: 6, 9: 2}
 
     model = recogniser.load(weights_dir / "rec.onnx")
@@ -336,19 +336,18 @@ def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(ope
         home.vault.put(id, LINES_BLOB, pack(made))
     learning = Learning(home, database)
     both = [Snapshot(CAPACITY, (0,), (0,)) if pool == home.pool_of(0) else Snapshot(CAPACITY, (), ()) for pool in Pool]
-    header, blobs = opening.compose(home, learning._budget, both[0], both[1], LAST)
-    learning.stop()
     pool = home.pool_of(0)
+    with opening.composed(home, learning._budget, both[0], both[1], LAST) as (header, files):
+        taught = Units(wire.Message(header, files), pool, list(Pool).index(pool))
+    learning.stop()
     assert [unit for unit, _, _ in header[pool]] == [0] * MAX_DOCUMENTS
-    sent = wire.Message(header, [wire.memfd(blob) for blob in blobs])
-    taught = round_process.documents(sent, pool, list(Pool).index(pool))
-    assert {unit: len(each.lines) for unit, each in taught.items()} == {0: MAX_LINES}
+    assert [(each.slot, len(each.lines)) for each in taught] == [(0, MAX_LINES)]
 
 
 def test_a_document_that_cannot_be_unpacked_costs_its_unit_no_other(draw_lines):
     good = document(0, draw_lines(2))
-    taught = round_process.documents(message([(3, b"rubbish"), (3, pack(good)), (4, b"rubbish")]), "train", 0)
-    assert {unit: len(each.lines) for unit, each in taught.items()} == {3: 2}
+    taught = Units(message([(3, b"rubbish"), (3, pack(good)), (4, b"rubbish")]), "train", 0)
+    assert [(each.slot, len(each.lines)) for each in taught] == [(3, 2)]
 
 
 def test_the_lines_of_a_unit_are_spread_over_all_its_documents(draw_lines):

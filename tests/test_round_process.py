@@ -1,0 +1,90 @@
+"""A round's process, but for what it learns: what it takes out of memory files, and when it is heard of."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from daemon import round, wire
+from daemon.round import Units
+from learners import lines
+from learners.lines import document, pack
+
+
+@pytest.fixture
+def packed(draw_lines) -> list[bytes]:
+    drawn = draw_lines(6)
+    return [pack(made) for k in range(3) if (made := document(k, drawn[2 * k : 2 * k + 2]))]
+
+
+def sent(parts: list[bytes]) -> wire.Message:
+    starts = [sum(map(len, parts[:k])) for k in range(len(parts))]
+    index = [(unit, start, len(part)) for unit, (start, part) in enumerate(zip(starts, parts, strict=True))]
+    return wire.Message({"train": index}, [wire.memfd_of(iter(parts))])
+
+
+def test_a_unit_is_unpacked_when_it_is_asked_for(packed, monkeypatch) -> None:
+    """And again the next time: none is kept. The message may be closed meanwhile."""
+    unpacked: list[int] = []
+    monkeypatch.setattr(round, "unpack", lambda unit, part: unpacked.append(unit) or lines.unpack(unit, part))
+    with sent(packed) as message:
+        units = Units(message, "train", 0)
+    first = next(iter(units))
+    assert (first.slot, unpacked) == (0, [0])
+    assert [each.slot for each in units] == [0, 1, 2]
+    assert unpacked == [0, 0, 1, 2]
+
+
+def test_a_file_of_parts_holds_one_of_them_at_a_time() -> None:
+    """Each is in the file before the next is made."""
+
+    def made() -> Iterator[bytes]:
+        for k in range(3):
+            assert os.lseek(files[-1], 0, os.SEEK_END) == 5 * k
+            yield b"%05d" % k
+
+    files: list[int] = []
+    create = os.memfd_create
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "memfd_create", lambda *given: files.append(create(*given)) or files[-1])
+        assert wire.read_fd(wire.memfd_of(made()), 15) == b"000000000100002"
+    os.close(files[0])
+
+
+def test_work_is_heard_of_as_long_as_it_tells(monkeypatch) -> None:
+    """The last that it told, once; of work that is silent nothing is heard, so that it is taken for hung."""
+    monkeypatch.setattr(round, "TICK_SECONDS", 0.01)
+    go_on, told = threading.Event(), threading.Event()
+
+    def work(tell: Callable[[str], None]) -> int:
+        tell("1 of 3")
+        tell("2 of 3")
+        told.set()
+        go_on.wait(10.0)
+        tell("3 of 3")
+        return 7
+
+    talk = round._in_thread(work)
+    told_first = next(talk)
+    assert told.wait(1.0)
+    assert told_first["text"] in ("1 of 3", "2 of 3")
+    silent = threading.Timer(0.3, go_on.set)
+    silent.start()
+    later = []
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            later.append(talk.send({})["text"])
+            assert "3 of 3" not in later or go_on.is_set()
+    assert ended.value.value == 7
+    assert later in (["3 of 3"], ["2 of 3", "3 of 3"])
+
+
+def test_what_work_raises_is_raised(monkeypatch) -> None:
+    def work(tell: Callable[[str], None]) -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        list(round._in_thread(work))
