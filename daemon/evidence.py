@@ -9,7 +9,7 @@ plus Gaussian noise that was charged before it was drawn.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +152,16 @@ class Examiner:
 
     def holdout(
         self,
-        documents: Iterable[TrainDocument],
+        documents: Mapping[int, TrainDocument],
         members: int,
         noise_multiplier: float,
         noise: NoiseSource,
+        tell: Tell,
     ) -> dict[str, Any]:
         """`noisy_mean_gain` in exact lines (case-folded); a unit without a document gains 0."""
         gains = []
-        for held in documents:
+        for held in filter(None, map(documents.get, documents)):
+            tell("reading the hold-out")
             crops, texts = [line.image for line in held.lines], [line.text for line in held.lines]
             now, new = (self._score(r, crops, texts) for r in (self._current, self._candidate))
             gains.append((new.folded - now.folded) / max(now.lines, 1))

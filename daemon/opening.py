@@ -44,14 +44,14 @@ def composed(
         for pool, snapshot in ((Pool.TRAIN, train), (Pool.HOLDOUT, holdout)):
             index: list[tuple[int, int, int]] = []
             header[str(pool)] = index
-            files.append(wire.memfd_of(_indexed(_lines(home, budget, pool, snapshot, last), index)))
+            files.append(wire.memfd_of(indexed(_lines(home, budget, pool, snapshot, last), index)))
         yield header, files
     finally:
         for file in files:
             os.close(file)
 
 
-def _indexed(lines: Iterator[tuple[int, bytes]], index: list[tuple[int, int, int]]) -> Iterator[bytes]:
+def indexed(lines: Iterator[tuple[int, bytes]], index: list[tuple[int, int, int]]) -> Iterator[bytes]:
     """The lines alone; `index` gets each one's unit, offset and size."""
     offset = 0
     for unit, part in lines:

@@ -12,8 +12,8 @@ import os
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +43,33 @@ TRIED = 16
 """Public documents whose gradients a card must have taken before a round is charged."""
 
 
-class Units:
+class Units(Mapping[int, TrainDocument]):
     """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate.
 
-    They are in the memory file that the service sent, and unpacked one unit at a time, each time they are gone through.
+    They stay in the memory file that the service sent; one is unpacked when it is asked for. There is none (KeyError)
+    of a unit whose documents were not packed by us: an empty slot, which fails no other document.
     """
 
     def __init__(self, message: wire.Message, pool: str, file: int) -> None:
-        self._index, self._file = message.header[pool], os.dup(message.fds[file])
+        self._file, self._places = os.dup(message.fds[file]), dict[int, list[tuple[int, int]]]()
+        for unit, begin, size in message.header[pool]:
+            self._places.setdefault(unit, []).append((begin, size))
 
-    def __iter__(self) -> Iterator[TrainDocument]:
-        for unit, rows in groupby(self._index, lambda row: row[0]):
-            if parts := list(self._unpacked(rows)):
-                yield joined(unit, parts)
+    def __getitem__(self, unit: int) -> TrainDocument:
+        if parts := list(self._unpacked(unit)):
+            return joined(unit, parts)
+        raise KeyError(unit)
 
-    def _unpacked(self, rows: Iterable[tuple[int, int, int]]) -> Iterator[TrainDocument]:
-        for unit, begin, size in rows:
-            with contextlib.suppress(ValueError):  # an empty slot: it fails no other document
+    def _unpacked(self, unit: int) -> Iterator[TrainDocument]:
+        for begin, size in self._places[unit]:
+            with contextlib.suppress(ValueError):
                 yield unpack(unit, os.pread(self._file, size, begin))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def converse(message: wire.Message) -> Talk:
@@ -79,7 +88,7 @@ def converse(message: wire.Message) -> Talk:
     settings = _settings(header["learning"], started, header["memory"])
     public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"], started)
     if header["offer"]:
-        if begins is None or header["train"]:
+        if begins is None or train:
             raise RuntimeError("Expected the released model to begin from and no document to learn from, got others.")
         yield {"ask": "offer", "plan": _offered(begins, header["learning"])}
         candidate = model.weights()
@@ -138,7 +147,7 @@ def _offered(start: str, learning: dict[str, Any]) -> dict[str, Any]:
 
 def _learn(
     header: dict[str, Any],
-    train: Iterable[TrainDocument],
+    train: Mapping[int, TrainDocument],
     model: Recogniser,
     plan: planning.Plan,
     adapter: Adapter,
@@ -158,12 +167,14 @@ def _learn(
     noise, where = _noise(answer), "" if adapter.device == device.CPU else " on the GPU"
 
     def fit(tell: Callable[[str], None]) -> finetune.Weights:
-        doing = "looking at the documents"
+        step = 1
 
-        def progress(step: int, steps: int) -> None:
-            nonlocal doing
-            doing = f"private step {step} of {steps}{where}"
-            tell(doing)
+        def alive() -> None:
+            tell(f"private step {step} of {plan.steps}{where}")
+
+        def progress(done: int, steps: int) -> None:
+            nonlocal step
+            step = min(done + 1, steps)
 
         ended = finetune.fit(
             model,
@@ -174,7 +185,8 @@ def _learn(
             noise,
             progress,
             public,
-            alive=lambda: tell(doing),
+            alive=alive,
+            room=max(header["memory"] - planning.BESIDES, 0),
         )
         return public_start.part_way(model.weights(), ended, plan.part)
 
@@ -225,7 +237,7 @@ def _noise(answer: dict[str, Any]) -> NoiseSource:
     return NoiseSource(Debit.of(Entry(**answer["entry"]), bytes.fromhex(answer["public"])))
 
 
-def _holdout(header: dict[str, Any], holdout: Iterable[TrainDocument], examiner: evidence.Examiner) -> Talk:
+def _holdout(header: dict[str, Any], holdout: Mapping[int, TrainDocument], examiner: evidence.Examiner) -> Talk:
     """The mean gain on hold-out units, noisy and charged to them. Nothing is asked when there is no such unit."""
     members, learning = header["holdout_members"], header["learning"]
     if not members:
@@ -233,7 +245,8 @@ def _holdout(header: dict[str, Any], holdout: Iterable[TrainDocument], examiner:
     event = RoundEvent.from_body(header["gate_event"])
     epsilons = _epsilons(event, learning["delta"])
     answer = yield {"ask": "debit", "purpose": "gate", "event": event.to_body(), "epsilons": epsilons}
-    return examiner.holdout(holdout, members, event.noise_multiplier, _noise(answer))
+    noise = _noise(answer)
+    return (yield from _in_thread(partial(examiner.holdout, holdout, members, event.noise_multiplier, noise)))
 
 
 def _in_thread(work: Callable[[Callable[[str], None]], Any]) -> Generator[Ask, dict[str, Any], Any]:

@@ -11,7 +11,7 @@ from learners import neck_adapters
 from learners.adapters import Adapter, Charset, HeadAdapter, TopAdapter
 from learners.chunks import Seen, cache, look
 from learners.gradients import gradient_blocks
-from learners.lines import HEIGHT, MAX_WIDTH, TrainDocument
+from learners.lines import HEIGHT, MIN_WIDTH, TrainDocument
 from models.recogniser import Recogniser
 from models.trainee import Depth, Trainee
 
@@ -34,6 +34,11 @@ class Looks:
     def to(self, device: torch.device) -> Looks:
         """The same documents, looked at there; the model itself goes along."""
         return self if device == self.model.head.weight.device else Looks(self.model.to(device), self._documents)
+
+    def mean_width(self) -> int:
+        """Of a line, in pixels, at least what a line is padded to."""
+        widths = [max(line.image.shape[1], MIN_WIDTH) for each in self._documents for line in each.lines]
+        return round(sum(widths) / max(len(widths), 1)) or MIN_WIDTH
 
     def at(self, depth: Depth) -> list[Seen]:
         """What `learners.chunks.look` says of them."""
@@ -70,12 +75,13 @@ def outline(name: str, charset: Charset, rank: int, model: Trainee) -> Adapter:
     return _of(name, model, charset, basis, factors)
 
 
-def bytes_a_line(model: Trainee, depth: Depth) -> int:
-    """What is remembered of the widest line that there may be, to learn at this depth (`learners.chunks.Seen`)."""
+def bytes_a_line(public: Looks, depth: Depth) -> int:
+    """What is remembered, to learn at this depth, of a line as wide as public ones are on average."""
+    width = public.mean_width()
     if depth == "image":
-        return MAX_WIDTH * HEIGHT * 3
-    said = model.frozen(model.head.weight.new_zeros(1, 3, HEIGHT, MAX_WIDTH), depth)
-    return said.numel() * said.element_size()
+        return width * HEIGHT * 3
+    said = public.model.frozen(public.model.head.weight.new_zeros(1, 3, HEIGHT, width), depth)
+    return said.nbytes
 
 
 def _of(name: str, model: Trainee, charset: Charset, basis: Tensor | None, factors: Mapping[str, Tensor]) -> Adapter:

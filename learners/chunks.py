@@ -8,8 +8,9 @@ Labels often carry one case only: receipts are typed off in capitals. Which docu
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -133,6 +134,41 @@ def cache(adapter: Adapter, documents: Sequence[Seen]) -> list[Cached]:
     return found
 
 
+class Remembered(Mapping[int, Cached]):
+    """What `find` says of each slot, in so many bytes: beyond these it is asked again. None: without a bound.
+
+    Whether it is remembered or found again changes no gradient: it is a function of the document alone.
+    """
+
+    def __init__(self, find: Callable[[int], Cached], slots: Sequence[int], room: int | None = None) -> None:
+        self._find, self._slots = find, slots
+        self._room = math.inf if room is None else room
+        self._kept, self._empty = dict[int, Cached](), set[int]()
+
+    def __getitem__(self, slot: int) -> Cached:
+        """Raises KeyError as `find` does, which is then not asked again."""
+        if slot in self._kept:
+            return self._kept[slot]
+        if slot in self._empty:
+            raise KeyError(slot)
+        try:
+            found = self._find(slot)
+        except KeyError:
+            self._empty.add(slot)
+            raise
+        size = sum(each.nbytes for each in found.inputs)
+        if size <= self._room:
+            self._room -= size
+            self._kept[slot] = found
+        return found
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._slots)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+
 def one_case(texts: Sequence[str]) -> bool:
     """Whether all letters that have two cases are written in the same one."""
     together = "".join(texts)
@@ -220,9 +256,14 @@ def _is_image(said: Tensor) -> bool:
     return said.dtype == torch.uint8
 
 
-def chunks(documents: Sequence[Cached], dtype: torch.dtype = torch.float32) -> Iterator[Chunk]:
+def chunks(documents: Iterable[Cached], dtype: torch.dtype = torch.float32) -> Iterator[Chunk]:
     """All documents that have a line: `CHUNK` at a time for a small adapter, one by one for a deep one."""
-    usable = [cached for cached in documents if cached.inputs]
-    size = CHUNK if usable and usable[0].inputs[0].ndim == 2 else 1
-    for start in range(0, len(usable), size):
-        yield collate(usable[start : start + size], dtype)
+    gathered: list[Cached] = []
+    for cached in documents:
+        if cached.inputs:
+            gathered.append(cached)
+            if len(gathered) == CHUNK or cached.inputs[0].ndim > 2:
+                yield collate(gathered, dtype)
+                gathered = []
+    if gathered:
+        yield collate(gathered, dtype)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from learners.adapters import Adapter
 from learners.catalogue import Looks
-from learners.chunks import Cached, Chunk, Seen, cache, collate, foreign, look
+from learners.chunks import Cached, Chunk, Remembered, Seen, cache, collate, foreign, look
 from learners.distributed import ALONE, Team
 from learners.gradients import document_drifts, document_gradients, document_losses, gradient_blocks
 from learners.lines import TrainDocument
@@ -50,7 +50,7 @@ BETAS = (0.9, 0.999)
 
 def fit(
     model: Trainee,
-    documents: Iterable[TrainDocument],
+    documents: Mapping[int, TrainDocument],
     members: Sequence[int],
     plan: Plan,
     adapter: Adapter,
@@ -59,36 +59,40 @@ def fit(
     public: Looks | None = None,
     team: Team = ALONE,
     alive: Alive = lambda: None,
+    room: int | None = None,
 ) -> Weights:
     """The candidate's full set of weights, by the recogniser's names; `model` is left as it was.
 
     Args:
-        documents: one a slot at most; a member without one is a gradient of zero. They are taken one at a time, and
-            their images are not kept unless the adapter reads images. Of a team's, those in this process's share.
+        documents: by slot; a member without a document is a gradient of zero. Each is taken when its turn comes, and
+            its images are not kept unless the adapter reads images. Of a team's, only this process's are looked at.
         members: the slots that were charged for `plan.event`.
         noise: made from that debit, by `team.source`.
         public: generated documents to rehearse, of the kinds that must not be forgotten, as `model` sees them.
         team: the processes that share the slots; each calls this with the same plan, members and public documents.
+        room: bytes for what is remembered of documents. Those beyond are looked at again at each of their turns.
 
     Raises:
-        ValueError: a document whose slot is not this process's or has another, other members than planned, another
-            adapter; or processes that differ in what is public.
+        ValueError: a document whose slot is no member, other members than planned, another adapter; or processes
+            that differ in what is public.
         BudgetExhausted: the debit does not cover the plan.
         ProcessLost: another process died, or did not answer in time.
     """
-    slots, share = sorted(set(members)), set(team.share(members))
-    if len(slots) != plan.members:
-        raise ValueError(f"Expected the {plan.members} planned members, got {len(slots)}.")
+    slots = sorted(set(members))
+    if len(slots) != plan.members or not documents.keys() <= set(slots):
+        raise ValueError(f"Expected documents of the {plan.members} planned members only.")
     if public and public.model is not model:
         raise ValueError("Expected public documents as this model sees them.")
     if (adapter.name, adapter.size) != (plan.adapter, plan.parameters):
         raise ValueError(f"Expected the planned adapter {plan.adapter}, got {adapter.name}.")
-    cached = dict[int, Cached]()
-    for each in documents:
-        if each.slot not in share or each.slot in cached:
-            raise ValueError(f"Expected one document of a member of this process at most, got another, {each.slot}.")
+
+    def find(slot: int) -> Cached:
+        document = documents[slot]
         alive()
-        [cached[each.slot]] = cache(adapter, look(model, [each], plan.lines, adapter.depth))
+        [found] = cache(adapter, look(model, [document], plan.lines, adapter.depth))
+        return found
+
+    cached = Remembered(find, slots, room)
     rehearsed = public.at(adapter.depth) if public and plan.rehearsal else []
     device = model.head.weight.device
     probe = adapter.merge(torch.ones(adapter.size, device=device)).values()
@@ -176,7 +180,7 @@ def _step(
     if plan.sample_rate < 1.0:
         coins = noise.poisson(len(slots), plan.sample_rate)
         slots = [slot for slot, coin in zip(slots, coins, strict=True) if coin]
-    batch = [cached[slot] for slot in slots if slot in cached]
+    batch = (found for slot in slots if (found := cached.get(slot)) is not None)
     return private_gradient(
         _heard(gradient_blocks(adapter, theta, batch), alive),
         size=adapter.size,

@@ -18,7 +18,7 @@ ordinary leaves of an ordinary graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -130,7 +130,7 @@ def _gradients(adapter: Adapter, theta: Tensor, chunk: Chunk, losses: Losses, lo
     return found
 
 
-def gradient_blocks(adapter: Adapter, theta: Tensor, documents: Sequence[Cached]) -> Iterator[Tensor]:
+def gradient_blocks(adapter: Adapter, theta: Tensor, documents: Iterable[Cached]) -> Iterator[Tensor]:
     """The documents' gradients, some at a time: `(n, size)` each, for `privacy.dpsgd.private_gradient`."""
     for chunk in chunks(documents):
         yield document_gradients(adapter, theta, chunk)

@@ -14,8 +14,9 @@ first that can, from the richest to the smallest, is chosen. Deep ones take minu
 unless they are asked for, or would be over their bound, are judged by what `learners.signals` has of the release; of
 another model, by the least that the ratio can be: the mean is no longer than C.
 
-What a deep adapter reads from is large. A round that runs out of memory has been charged, and whether it fits must not
-be asked of private documents. So "auto" takes it where the widest lines that there may be would fit.
+What a deep adapter reads from is large, and what does not fit into memory is looked at again at each of a document's
+turns, for hours. How much it is must not be asked of private documents, so "auto" takes it where as many lines as wide
+as public ones would fit.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def plan(
 class Surveyed:
     """An adapter that could learn. It is built, and its signal measured, when either is first asked for.
 
-    `bytes_a_line`: of memory that it may need for a line at most.
+    `bytes_a_line`: what is remembered of a line, on average.
     """
 
     def __init__(
@@ -200,11 +201,11 @@ def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Look
     model = public.model
     names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
     outlines = [outline(name, charset, settings.rank, model) for name in names]
-    widest = {depth: bytes_a_line(model, depth) for depth in {each.depth for each in outlines}}
+    large = {depth: bytes_a_line(public, depth) for depth in {each.depth for each in outlines}}
     at = model if released is None else released.model
     known = signals.recorded(at, settings.charset, settings.closed, settings.rank)
     return [
-        Surveyed(each.name, each.size, partial(measured, each.name), known.get(each.name), widest[each.depth])
+        Surveyed(each.name, each.size, partial(measured, each.name), known.get(each.name), large[each.depth])
         for each in outlines
     ]
 
@@ -260,11 +261,11 @@ def _told(settings: Settings, each: Surveyed, members: int) -> Considered:
 
 
 def _too_large(settings: Settings, each: Surveyed, members: int) -> str:
-    """The verdict on an adapter for which there may not be memory; empty if there is."""
-    most = BESIDES + members * settings.lines * each.bytes_a_line
-    if settings.memory is None or most <= settings.memory:
+    """The verdict on an adapter for which there is too little memory; empty if there is enough."""
+    wanted = BESIDES + members * settings.lines * each.bytes_a_line
+    if settings.memory is None or wanted <= settings.memory:
         return ""
-    return f"left out, for it may take {most / 2**30:.1f} GiB of memory and has {settings.memory / 2**30:.1f}"
+    return f"left out, for it wants {wanted / 2**30:.1f} GiB of memory and has {settings.memory / 2**30:.1f}"
 
 
 def _noise(settings: Settings, parameters: int, members: int) -> float:

@@ -50,8 +50,8 @@ def taught(seeds: range, domain: str = "thermal") -> list[TrainDocument]:
     return [found for found in made if found is not None]
 
 
-def slotted() -> list[TrainDocument]:
-    return [replace(each, slot=slot) for slot, each in zip(SLOTS, taught(range(len(SLOTS))), strict=True)]
+def slotted() -> dict[int, TrainDocument]:
+    return dict(zip(SLOTS, taught(range(len(SLOTS))), strict=True))
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_public_start_made_on_a_card_is_the_processors(weights_dir, begun, g
 @pytest.fixture
 def round_of(weights_dir, tmp_path, monkeypatch):
     """The candidate of the service's own round over a few documents, on the device that it is told of."""
-    monkeypatch.setattr(round, "Units", lambda _message, pool, _file: slotted() if pool == "train" else [])
+    monkeypatch.setattr(round, "Units", lambda _message, pool, _file: slotted() if pool == "train" else {})
     monkeypatch.setattr(round, "public_documents", lambda _seed: taught(range(1000, 1006)))
     monkeypatch.setattr(round.paddle_twin, "rewrite_twin", lambda *_: None)
     # No thread: a card that is not there is there in one thread only.

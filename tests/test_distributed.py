@@ -222,7 +222,7 @@ def fit(team: Team, folder: Path, documents: dict[int, TrainDocument], sigma: fl
     alphabet = Alphabet(weights.characters(folder / "rec.onnx"))
     adapter = HeadAdapter(model, Charset.of(ASCII, alphabet), torch.eye(120)[:, :8].contiguous())
     plan = planned(adapter, 40, noise_multiplier=sigma, steps=3)
-    own = [documents[slot] for slot in team.share(documents)]
+    own = {slot: documents[slot] for slot in team.share(documents)}
     noise, public = source(team, plan.event), Looks(model, list(taught(range(900, 904)).values()))
     return finetune.fit(model, own, range(40), plan, adapter, noise, public=public, team=team)
 

@@ -17,7 +17,7 @@ from learners import finetune
 from learners.adapters import ASCII, Adapter, Charset, HeadAdapter, TopAdapter
 from learners.batches import to_tensor
 from learners.catalogue import Looks, gradient_basis
-from learners.chunks import Cached, Seen, cache, chunks, collate, foreign, look
+from learners.chunks import Cached, Remembered, Seen, cache, chunks, collate, foreign, look
 from learners.evaluate import score_documents, total
 from learners.gradients import document_drifts, document_gradients, document_losses
 from learners.lines import TrainDocument, document
@@ -151,6 +151,10 @@ def source(plan: Plan, seed: int = 0) -> NoiseSource:
     return NoiseSource(debit, seed=seed.to_bytes(32, "big"))
 
 
+def by_slot(documents: list[TrainDocument]) -> dict[int, TrainDocument]:
+    return {each.slot: each for each in documents}
+
+
 def read(model: Recogniser, alphabet: Alphabet, documents: list[TrainDocument]) -> Mapping[str, float]:
     def best(image: torch.Tensor) -> str:
         return alphabet.best_path(model(image[None])[0].softmax(1).numpy())[0]
@@ -169,7 +173,7 @@ def test_a_round_reads_better_and_leaves_the_model_alone(
     heard: list[int] = []
     found = finetune.fit(
         model,
-        private,
+        by_slot(private),
         range(20),
         plan,
         head,
@@ -187,25 +191,68 @@ def test_a_round_reads_better_and_leaves_the_model_alone(
     assert read(candidate.eval(), alphabet, unseen)["cer"] < 0.7 * read(model, alphabet, unseen)["cer"]
 
 
-def test_a_round_holds_one_documents_images_at_a_time(model: Recogniser, head: HeadAdapter) -> None:
-    made: list[weakref.ref[TrainDocument]] = []
-    alive: list[int] = []
+class Unsealed(Mapping[int, TrainDocument]):
+    """Documents that are made when they are asked for, and which of them are still there."""
 
-    def count() -> None:
-        alive.append(sum(each() is not None for each in made))
+    def __init__(self, count: int) -> None:
+        self.asked, self._made, self._count = Counter[int](), list[weakref.ref[TrainDocument]](), count
 
-    def unsealed() -> Iterator[TrainDocument]:
-        for slot in range(6):
-            [one] = taught(range(slot, slot + 1))
-            made.append(weakref.ref(one))
-            yield one
+    def __getitem__(self, slot: int) -> TrainDocument:
+        self.asked[slot] += 1
+        [made] = taught(range(slot, slot + 1))
+        self._made.append(weakref.ref(made))
+        return made
 
-    plan = planned(head, 6)
-    finetune.fit(model, unsealed(), range(6), plan, head, source(plan), alive=count)
-    assert max(alive) <= 2, "the next is made before the one before is let go"
-    assert len(alive) > 6
-    finetune.fit(model, list(unsealed()), range(6), plan, head, source(plan), alive=count)
+    def alive(self) -> int:
+        return sum(each() is not None for each in self._made)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._count))
+
+    def __len__(self) -> int:
+        return self._count
+
+
+@pytest.mark.parametrize(("room", "looks"), [(None, 1), (0, 12), (150_000, None)])
+def test_a_round_remembers_what_there_is_room_for(
+    model: Recogniser, head: HeadAdapter, room: int | None, looks: int | None
+) -> None:
+    """The rest is looked at again, to the same candidate; the images of one document are there at a time."""
+    plan, documents, alive = planned(head, 6), Unsealed(6), list[int]()
+
+    def fit(taught: Mapping[int, TrainDocument], room: int | None = None) -> finetune.Weights:
+        quiet = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate), seed=bytes(32))
+        return finetune.fit(
+            model, taught, range(6), plan, head, quiet, alive=lambda: alive.append(documents.alive()), room=room
+        )
+
+    found = fit(documents, room)
+    assert max(alive) == 1
+    assert len(alive) >= 6
+    if looks:
+        assert documents.asked == dict.fromkeys(range(6), looks)
+    else:
+        assert set(documents.asked.values()) == {1, 12}
+    whole = {slot: documents[slot] for slot in documents}
+    same = fit(whole)
+    assert all(np.array_equal(found[name], same[name]) for name in same)
     assert max(alive) == 6, "a mutant: all of them at once"
+
+
+def test_what_is_remembered_takes_no_more_than_its_room(head: HeadAdapter, seen: list[Seen]) -> None:
+    cached, asked = cache(head, seen), list[int]()
+    one = sum(each.nbytes for each in cached[0].inputs)
+
+    def find(slot: int) -> Cached:
+        asked.append(slot)
+        if slot == 5:
+            raise KeyError(slot)
+        return cached[0]
+
+    remembered = Remembered(find, range(6), room=3 * one)
+    for _ in range(2):
+        assert [remembered.get(slot) for slot in range(6)] == [cached[0]] * 5 + [None]
+    assert asked == [0, 1, 2, 3, 4, 5, 3, 4], "a slot without a document is not asked again"
 
 
 class Spy:
@@ -226,7 +273,7 @@ class Spy:
 def test_rehearsal_is_training_on_the_public_documents(model: Recogniser, head: HeadAdapter) -> None:
     """With nobody there and next to no noise, they are all that moves the model."""
     public, plan, spy = taught(range(2000, 2004)), planned(head, 4, rehearsal=3.0, noise_multiplier=1e-9), Spy(head)
-    finetune.fit(model, (), range(4), plan, spy, source(plan), public=Looks(model, public))
+    finetune.fit(model, {}, range(4), plan, spy, source(plan), public=Looks(model, public))
     chunk = collate(cache(head, look(model, public)))
 
     def loss(theta: torch.Tensor) -> float:
@@ -295,14 +342,12 @@ def test_what_was_not_planned_or_charged_is_refused(
 ) -> None:
     plan = planned(head, 16)
     with pytest.raises(ValueError, match="members"):
-        finetune.fit(model, private, range(15), plan, head, source(plan))
-    with pytest.raises(ValueError, match="got another, 0"):
-        finetune.fit(model, private, range(1, 17), plan, head, source(plan))
-    with pytest.raises(ValueError, match="got another, 1"):
-        finetune.fit(model, [*private[:3], private[1]], range(16), plan, head, source(plan))
+        finetune.fit(model, by_slot(private), range(15), plan, head, source(plan))
+    with pytest.raises(ValueError, match="members"):
+        finetune.fit(model, by_slot(private), range(1, 17), plan, head, source(plan))
     bias = HeadAdapter(model, Charset.of(ASCII, alphabet), None)
     with pytest.raises(ValueError, match="adapter"):
-        finetune.fit(model, private, range(16), plan, bias, source(plan))
+        finetune.fit(model, by_slot(private), range(16), plan, bias, source(plan))
     cheap = replace(plan, noise_multiplier=plan.noise_multiplier / 2)
     with pytest.raises(BudgetExhausted):
-        finetune.fit(model, (), range(16), cheap, head, source(plan))
+        finetune.fit(model, {}, range(16), cheap, head, source(plan))

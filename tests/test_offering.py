@@ -190,7 +190,7 @@ def conversed(monkeypatch):
         monkeypatch.setattr(round.recogniser, "load", lambda _path: SimpleNamespace(weights=dict))
         monkeypatch.setattr(round.weights, "characters", lambda _path: "ab")
         monkeypatch.setattr(round, "_shown", lambda *_: ("public", None, begins))
-        monkeypatch.setattr(round, "Units", lambda _message, pool, _file: [])
+        monkeypatch.setattr(round, "Units", lambda _message, pool, _file: dict.fromkeys(train))
         plan = SimpleNamespace(event=SimpleNamespace(to_body=dict), delta=1e-6, to_body=dict)
         asked = []
         monkeypatch.setattr(round.planning, "plan", lambda settings, *_: asked.append(settings) or (plan, "adapter"))
@@ -204,7 +204,6 @@ def conversed(monkeypatch):
             "offer": False,
             "beneath": None,
             "memory": 2**34,
-            "train": [(slot, 0, 1) for slot in train],
         }
         talk = round.converse(SimpleNamespace(header={**told, **paths, **begun, **header}))
         assert next(talk)["ask"] == "progress"

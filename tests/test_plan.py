@@ -15,7 +15,7 @@ from learners.adapters import ASCII, Adapter, Charset
 from learners.catalogue import PUBLIC_LINES, Looks
 from learners.chunks import look
 from learners.errors import TooFewDocuments
-from learners.lines import HEIGHT, MAX_WIDTH, TrainDocument, TrainLine, document
+from learners.lines import HEIGHT, TrainDocument, TrainLine, document
 from learners.plan import Settings, Surveyed
 from learners.public import KINDS, public_documents
 from learners.recipes import RECIPES, STARTED_BOUND
@@ -155,7 +155,7 @@ def test_from_a_start_auto_takes_the_neck_where_noise_is_little(surveyed: list[S
             replace(LARGE, memory=60 * 2**30),
             10_000,
             {"recorded": 0.022, "bytes_a_line": 480 * 300 * 4},
-            "left out, for it may take 88.8 GiB of memory and has 60.0: noise 0.2",
+            "left out, for it wants 88.8 GiB of memory and has 60.0: noise 0.2",
         ),
     ],
 )
@@ -167,19 +167,22 @@ def test_a_neck_that_will_not_be_taken_is_not_measured(
     assert str(found.considered[0]).startswith(f"neck (571560 parameters) {verdict}")
 
 
-def test_the_neck_is_taken_where_its_widest_lines_fit(surveyed: list[Surveyed]) -> None:
+def test_the_neck_is_taken_where_what_it_reads_from_fits(surveyed: list[Surveyed]) -> None:
     known = Surveyed.of(Named(surveyed[0].adapter, "neck", 571_560), 0.022, 0.022, bytes_a_line=480 * 300 * 4)
     enough = planning.BESIDES + 10_000 * LARGE.lines * known.bytes_a_line
     for memory, adapter in ((enough, "neck"), (enough - 1, "head")):
         assert planning.choose(replace(LARGE, memory=memory), [known, *surveyed], 10_000)[0].adapter == adapter
 
 
-@pytest.mark.parametrize(("depth", "kept"), [("projection", 300 * 60 * 4), ("backbone", 300 * 480 * 4)])
-def test_no_line_takes_more_memory_than_a_plan_reckons_with(model: Recogniser, depth: Depth, kept: int) -> None:
-    assert catalogue.bytes_a_line(model, depth) == kept
-    widest = TrainLine(np.zeros((HEIGHT, MAX_WIDTH, 3), np.uint8), "x")
-    [[frames]] = [seen.frames for seen in look(model, [TrainDocument(0, (widest,))], depth=depth)]
-    assert frames.numel() * frames.element_size() == kept
+@pytest.mark.parametrize(("depth", "width"), [("projection", 60 * 4 / 8), ("backbone", 480 * 4 / 8), ("image", 3 * 48)])
+def test_a_plan_reckons_with_lines_as_wide_as_public_ones(model: Recogniser, depth: Depth, width: float) -> None:
+    """What is remembered of a pixel's width, on average over lines of two widths."""
+    lines = [TrainLine(np.zeros((HEIGHT, wide, 3), np.uint8), "x") for wide in (480, 960)]
+    public = Looks(model, [TrainDocument(k, (each,)) for k, each in enumerate(lines)])
+    assert public.mean_width() == 720
+    assert catalogue.bytes_a_line(public, depth) == 720 * width
+    found = [frames for seen in public.at(depth) for frames in seen.frames]
+    assert sum(each.nbytes for each in found) == 2 * 720 * width
 
 
 class Named:

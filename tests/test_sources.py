@@ -301,7 +301,7 @@ def test_a_source_of_many_documents_has_one_clipped_gradient(
     lines = draw_lines(8)
     made = [document(k, lines[2 * k : 2 * k + 2]) for k in range(4)]
     parts = [(7, pack(each)) for each in made[:3] if each] + [(9, pack(made[3]))]
-    taught = {each.slot: each for each in Units(message(parts), "train", 0)}
+    taught = Units(message(parts), "train", 0)
     assert {unit: len(each.lines) for unit, each in taught.items()} == {7: 6, 9: 2}
 
     model = recogniser.load(weights_dir / "rec.onnx")
@@ -341,13 +341,13 @@ def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(ope
         taught = Units(wire.Message(header, files), pool, list(Pool).index(pool))
     learning.stop()
     assert [unit for unit, _, _ in header[pool]] == [0] * MAX_DOCUMENTS
-    assert [(each.slot, len(each.lines)) for each in taught] == [(0, MAX_LINES)]
+    assert [(each.slot, len(each.lines)) for each in taught.values()] == [(0, MAX_LINES)]
 
 
 def test_a_document_that_cannot_be_unpacked_costs_its_unit_no_other(draw_lines):
     good = document(0, draw_lines(2))
     taught = Units(message([(3, b"rubbish"), (3, pack(good)), (4, b"rubbish")]), "train", 0)
-    assert [(each.slot, len(each.lines)) for each in taught] == [(3, 2)]
+    assert (list(taught), 4 in taught, len(taught[3].lines)) == ([3, 4], False, 2)
 
 
 def test_the_lines_of_a_unit_are_spread_over_all_its_documents(draw_lines):
