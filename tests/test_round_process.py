@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from daemon import round, wire
+from daemon.evidence import Examiner
 from daemon.round import Units
 from learners import lines
+from learners.evaluate import Score
 from learners.lines import document, pack
 
 
@@ -88,3 +91,15 @@ def test_what_work_raises_is_raised(monkeypatch) -> None:
 
     with pytest.raises(KeyError):
         list(round._in_thread(work))
+
+
+def test_reading_the_hold_out_is_heard_of(packed) -> None:
+    """Of every unit that has something to read."""
+    sure = SimpleNamespace(add_to=lambda total, grid, noise_multiplier: total)
+    examiner = SimpleNamespace(_current="now", _candidate="new", _score=lambda by, crops, texts: scored[by])
+    scored = {"now": Score(lines=4, folded=1), "new": Score(lines=4, folded=2)}
+    heard: list[str] = []
+    units = Units(sent([*packed, b"rubbish"]), "train", 0)
+    found = Examiner.holdout(examiner, units, 4, 0.0, sure, heard.append)
+    assert len(heard) == 3
+    assert found["gain"] == pytest.approx(3 * 0.25 / 4)
