@@ -111,7 +111,7 @@ def taken(name: str, at_once: bool, documents: int, lines: int, width: int, publ
     units = Units(sent(documents, lines, width), "train", 0)
     ctypes.CDLL(None).malloc_trim(0)  # what is free in the process would hide what is taken next
     before, now = resident(), list[int]()
-    taught = list(units) if at_once else units
+    taught = {each.slot: each for each in filter(None, map(units.get, units.keys()))} if at_once else units
     finetune.fit(
         model, taught, range(documents), plan, adapter, noise, public=looks, alive=lambda: now.append(resident())
     )

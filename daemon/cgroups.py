@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +45,17 @@ def delegated(root: Path | None = None, pid: int | str = "self") -> Path | None:
     `root` is where cgroup v2 is mounted; by default as the mount table says.
     """
     with contextlib.suppress(OSError, StopIteration):
-        base = root or _mounted()
-        rows = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        place = next(row.removeprefix("0::/") for row in rows if row.startswith("0::/"))
-        folder = base / place
+        _, folder = _placed(root, pid)
         if os.getxattr(folder, "user.delegate") == b"1" and os.access(folder / "cgroup.procs", os.W_OK):
             return folder
     return None
+
+
+def _placed(root: Path | None, pid: int | str) -> tuple[Path, Path]:
+    """Where cgroup v2 is mounted, and a process's group in it. Raises OSError, or StopIteration without cgroup v2."""
+    base = root or _mounted()
+    rows = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return base, base / next(row.removeprefix("0::/") for row in rows if row.startswith("0::/"))
 
 
 def _mounted() -> Path:
@@ -89,10 +94,26 @@ def _limited(file: Path, value: int) -> bool:
 
 
 def memory_of_a_round(share: float) -> int:
-    """Bytes: this share of the machine's."""
-    return int(share * physical_memory())
+    """Bytes: this share of what there is."""
+    return int(share * memory())
 
 
-def physical_memory() -> int:
-    """Bytes of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def memory(root: Path | None = None, pid: int | str = "self") -> int:
+    """Bytes of this machine, or of the tightest control group around the process (cgroup v2).
+
+    `root` is where cgroup v2 is mounted; by default as the mount table says.
+    """
+    limits: list[float] = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError, StopIteration):
+        base, place = _placed(root, pid)
+        for group in (place, *place.parents):
+            if group.is_relative_to(base):
+                limits += [_limit(group / name) for name in ("memory.max", "memory.high")]
+    return int(min(limits))
+
+
+def _limit(file: Path) -> float:
+    """Bytes; no bound where there is no such file (the root of all groups) or it says so."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(file.read_text())
+    return math.inf

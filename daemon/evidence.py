@@ -9,7 +9,7 @@ plus Gaussian noise that was charged before it was drawn.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ import onnxruntime
 import torch
 
 from learners import batches, evaluate, synthesis
-from learners.finetune import Weights
-from learners.lines import TrainDocument, to_height
+from learners.finetune import Documents, Weights
+from learners.lines import to_height
 from models import paddle_twin, reader, weights
 from models.ctc import Alphabet
 from models.errors import PaddleFailed, PaddleMissing
@@ -152,7 +152,7 @@ class Examiner:
 
     def holdout(
         self,
-        documents: Mapping[int, TrainDocument],
+        documents: Documents,
         members: int,
         noise_multiplier: float,
         noise: NoiseSource,
@@ -160,7 +160,7 @@ class Examiner:
     ) -> dict[str, Any]:
         """`noisy_mean_gain` in exact lines (case-folded); a unit without a document gains 0."""
         gains = []
-        for held in filter(None, map(documents.get, documents)):
+        for held in filter(None, map(documents.get, documents.keys())):
             tell("reading the hold-out")
             crops, texts = [line.image for line in held.lines], [line.text for line in held.lines]
             now, new = (self._score(r, crops, texts) for r in (self._current, self._candidate))

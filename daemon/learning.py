@@ -64,7 +64,7 @@ class Learning:
         self._thread: threading.Thread | None = None
         self._worker: workers.Worker | None = None
         self._stopping = threading.Event()
-        self._broken_off = ""
+        self._broken_off = self._told = ""
         self.evict: Callable[[float], Any] = lambda now: None
         """Called with the time a round began, before its snapshot: eviction follows the same public rule in it."""
         if interrupted:
@@ -81,7 +81,8 @@ class Learning:
                 raise Refused("a round is running; `ocrd status` shows it")
             self._broken_off, self._worker = "", None
             number = self._rounds.begin(cause, time.time())
-            self._database.set(PROGRESS_KEY, "starting")
+            self._told = "starting"
+            self._database.set(PROGRESS_KEY, self._told)
             self._thread = threading.Thread(target=self._run, args=(number,), daemon=True, name="round")
             self._thread.start()
         log.info("round %d has begun (%s)", number, cause)
@@ -171,9 +172,7 @@ class Learning:
         elif not train.members:
             raise Refused(NOBODY)
         self._worker = self._round_process(scratch)
-        with opening.composed(self._home, self._budget, train, holdout, last) as (header, files):
-            if self._broken_off:
-                raise Interrupted(self._broken_off)
+        with opening.composed(self._home, self._budget, train, holdout, last, self._go_on) as (header, files):
             ask = self._ask({**header, "round": number, "scratch": str(scratch), **begins}, files)
         plan: dict[str, Any] = {}
         debits: dict[str, Entry] = {}
@@ -181,7 +180,7 @@ class Learning:
             answer: dict[str, Any] = {}
             match ask["ask"]:
                 case "progress":
-                    self._database.set(PROGRESS_KEY, ask["text"])
+                    self._tell(ask["text"])
                 case "refuse":
                     raise Refused(ask["reason"])
                 case "debit":
@@ -203,6 +202,17 @@ class Learning:
                     raise RuntimeError(f"Expected a known ask from the round's process, got {other!r}.")
             ask = self._ask(answer)
         self._decide(number, scratch, current, plan, debits, ask)
+
+    def _go_on(self) -> None:
+        """Raises Interrupted if the round was broken off."""
+        if self._broken_off:
+            raise Interrupted(self._broken_off)
+
+    def _tell(self, text: str) -> None:
+        """For `ocrd status`. A process that says the same again is alive, and nothing is written."""
+        if text != self._told:
+            self._when_possible(lambda: self._database.set(PROGRESS_KEY, text))
+            self._told = text
 
     def _ask(self, answer: dict[str, Any], files: Sequence[int] = ()) -> dict[str, Any]:
         """What the round's process wants next."""
@@ -235,12 +245,11 @@ class Learning:
 
     def _make(self, kept: Path, scratch: Path) -> None:
         def tell(done: int) -> None:
-            self._database.set(PROGRESS_KEY, f"making the public start, once, an hour or two: {done} trainings done")
+            self._tell(f"making the public start, once, an hour or two: {done} trainings done")
 
         settings, learning = self._home.settings, self._home.settings.learning
         self._worker = start.worker(settings.weights_dir, scratch, settings.sandbox, self._limit, learning.device)
-        if self._broken_off:
-            raise Interrupted(self._broken_off)
+        self._go_on()
         start.make(self._worker, learning.charset, learning.closed, scratch, kept, tell=tell)
 
     def _round_process(self, scratch: Path) -> workers.Worker:
@@ -298,7 +307,6 @@ class Learning:
         while (found := self._database.row(waiting, last)) is not None and found["n"]:
             if self._stopping.wait(0.5):
                 raise Interrupted("the service stopped")
-            if self._broken_off:
-                raise Interrupted(self._broken_off)
-            self._database.set(PROGRESS_KEY, "waiting for documents that came before the round")
+            self._go_on()
+            self._tell("waiting for documents that came before the round")
         return last

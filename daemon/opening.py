@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,11 +21,17 @@ log = logging.getLogger("ocrd.learning")
 
 @contextmanager
 def composed(
-    home: Home, budget: Budget, train: replay.Snapshot, holdout: replay.Snapshot, last: int
+    home: Home,
+    budget: Budget,
+    train: replay.Snapshot,
+    holdout: replay.Snapshot,
+    last: int,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[dict[str, Any], list[int]]]:
     """The first message to the process: its header, and one memory file a pool with the units' lines end to end.
 
-    This side holds one document's lines at a time, and the files until the end of the block.
+    This side holds one document's lines at a time, and the files until the end of the block. `go_on` is asked before
+    each document is unsealed, and ends it all by what it raises.
     """
     settings = home.settings
     files: list[int] = []
@@ -44,7 +50,7 @@ def composed(
         for pool, snapshot in ((Pool.TRAIN, train), (Pool.HOLDOUT, holdout)):
             index: list[tuple[int, int, int]] = []
             header[str(pool)] = index
-            files.append(wire.memfd_of(indexed(_lines(home, budget, pool, snapshot, last), index)))
+            files.append(wire.memfd_of(indexed(_lines(home, budget, pool, snapshot, last, go_on), index)))
         yield header, files
     finally:
         for file in files:
@@ -60,10 +66,13 @@ def indexed(lines: Iterator[tuple[int, bytes]], index: list[tuple[int, int, int]
         yield part
 
 
-def _lines(home: Home, budget: Budget, pool: Pool, snapshot: replay.Snapshot, last: int) -> Iterator[tuple[int, bytes]]:
+def _lines(
+    home: Home, budget: Budget, pool: Pool, snapshot: replay.Snapshot, last: int, go_on: Callable[[], None]
+) -> Iterator[tuple[int, bytes]]:
     """Each unit with the unsealed lines of one of its documents, as often as it has documents."""
     for unit, ids in budget.documents(pool, last, snapshot.present).items():
         for id in replay.spread(ids, replay.MAX_DOCUMENTS):
+            go_on()
             try:
                 yield unit, home.vault.get(id, LINES_BLOB)
             except (SealBroken, NotSealed) as error:  # an empty slot, as for any document that teaches nothing

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,10 @@ TRIED = 16
 """Public documents whose gradients a card must have taken before a round is charged."""
 
 
-class Units(Mapping[int, TrainDocument]):
+class Units:
     """What each unit of a pool teaches, its documents as one: so it has one gradient, and one gain at the gate.
 
-    They stay in the memory file that the service sent; one is unpacked when it is asked for. There is none (KeyError)
-    of a unit whose documents were not packed by us: an empty slot, which fails no other document.
+    They stay in the memory file that the service sent; one is unpacked when it is asked for.
     """
 
     def __init__(self, message: wire.Message, pool: str, file: int) -> None:
@@ -55,21 +54,19 @@ class Units(Mapping[int, TrainDocument]):
         for unit, begin, size in message.header[pool]:
             self._places.setdefault(unit, []).append((begin, size))
 
-    def __getitem__(self, unit: int) -> TrainDocument:
-        if parts := list(self._unpacked(unit)):
-            return joined(unit, parts)
-        raise KeyError(unit)
+    def keys(self) -> Set[int]:
+        """The units of which something was sent."""
+        return self._places.keys()
+
+    def get(self, unit: int, /) -> TrainDocument | None:
+        """None where nothing was sent that can be unpacked: an empty slot, which fails no other document."""
+        parts = list(self._unpacked(unit))
+        return joined(unit, parts) if parts else None
 
     def _unpacked(self, unit: int) -> Iterator[TrainDocument]:
-        for begin, size in self._places[unit]:
+        for begin, size in self._places.get(unit, ()):
             with contextlib.suppress(ValueError):
                 yield unpack(unit, os.pread(self._file, size, begin))
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
 
 
 def converse(message: wire.Message) -> Talk:
@@ -88,7 +85,7 @@ def converse(message: wire.Message) -> Talk:
     settings = _settings(header["learning"], started, header["memory"])
     public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"], started)
     if header["offer"]:
-        if begins is None or train:
+        if begins is None or train.keys():
             raise RuntimeError("Expected the released model to begin from and no document to learn from, got others.")
         yield {"ask": "offer", "plan": _offered(begins, header["learning"])}
         candidate = model.weights()
@@ -147,7 +144,7 @@ def _offered(start: str, learning: dict[str, Any]) -> dict[str, Any]:
 
 def _learn(
     header: dict[str, Any],
-    train: Mapping[int, TrainDocument],
+    train: Units,
     model: Recogniser,
     plan: planning.Plan,
     adapter: Adapter,
@@ -186,7 +183,7 @@ def _learn(
             progress,
             public,
             alive=alive,
-            room=max(header["memory"] - planning.BESIDES, 0),
+            room=planning.room(header["memory"]),
         )
         return public_start.part_way(model.weights(), ended, plan.part)
 
@@ -237,7 +234,7 @@ def _noise(answer: dict[str, Any]) -> NoiseSource:
     return NoiseSource(Debit.of(Entry(**answer["entry"]), bytes.fromhex(answer["public"])))
 
 
-def _holdout(header: dict[str, Any], holdout: Mapping[int, TrainDocument], examiner: evidence.Examiner) -> Talk:
+def _holdout(header: dict[str, Any], holdout: Units, examiner: evidence.Examiner) -> Talk:
     """The mean gain on hold-out units, noisy and charged to them. Nothing is asked when there is no such unit."""
     members, learning = header["holdout_members"], header["learning"]
     if not members:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -108,7 +108,9 @@ def _look(model: Trainee, document: TrainDocument, lines: int, depth: Depth) -> 
     kept = spread(document.lines, lines)
     texts = tuple(line.text for line in kept)
     if depth == "image":
-        return Seen(texts, tuple(torch.from_numpy(line.image) for line in kept))
+        return Seen(
+            texts, tuple(torch.tensor(line.image) for line in kept)
+        )  # a copy: crops are views of whole documents
     device, found = model.head.weight.device, {}
     for indices, images in by_width([line.image for line in kept]):
         said = model.frozen(images.to(device), depth).cpu()
@@ -134,39 +136,26 @@ def cache(adapter: Adapter, documents: Sequence[Seen]) -> list[Cached]:
     return found
 
 
-class Remembered(Mapping[int, Cached]):
+class Remembered:
     """What `find` says of each slot, in so many bytes: beyond these it is asked again. None: without a bound.
 
     Whether it is remembered or found again changes no gradient: it is a function of the document alone.
     """
 
-    def __init__(self, find: Callable[[int], Cached], slots: Sequence[int], room: int | None = None) -> None:
-        self._find, self._slots = find, slots
-        self._room = math.inf if room is None else room
-        self._kept, self._empty = dict[int, Cached](), set[int]()
+    def __init__(self, find: Callable[[int], Cached | None], room: int | None = None) -> None:
+        self._find, self._room = find, math.inf if room is None else room
+        self._kept = dict[int, Cached | None]()
 
-    def __getitem__(self, slot: int) -> Cached:
-        """Raises KeyError as `find` does, which is then not asked again."""
+    def get(self, slot: int) -> Cached | None:
+        """None where there is no document."""
         if slot in self._kept:
             return self._kept[slot]
-        if slot in self._empty:
-            raise KeyError(slot)
-        try:
-            found = self._find(slot)
-        except KeyError:
-            self._empty.add(slot)
-            raise
-        size = sum(each.nbytes for each in found.inputs)
+        found = self._find(slot)
+        size = sum(each.nbytes for each in found.inputs) if found else 0
         if size <= self._room:
             self._room -= size
             self._kept[slot] = found
         return found
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._slots)
-
-    def __len__(self) -> int:
-        return len(self._slots)
 
 
 def one_case(texts: Sequence[str]) -> bool:

@@ -16,7 +16,8 @@ is public each computes for itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,19 @@ Progress = Callable[[int, int], None]
 Alive = Callable[[], None]
 Weights = dict[str, npt.NDArray[np.float32]]
 
+
+class Documents(Protocol):
+    """Documents by slot: a dict of them, or what finds one when its turn comes."""
+
+    def keys(self) -> Set[int]:
+        """Slots that may have a document."""
+        ...
+
+    def get(self, slot: int, /) -> TrainDocument | None:
+        """That slot's, or None."""
+        ...
+
+
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises."""
 REHEARSED = 16
@@ -50,7 +64,7 @@ BETAS = (0.9, 0.999)
 
 def fit(
     model: Trainee,
-    documents: Mapping[int, TrainDocument],
+    documents: Documents,
     members: Sequence[int],
     plan: Plan,
     adapter: Adapter,
@@ -86,13 +100,15 @@ def fit(
     if (adapter.name, adapter.size) != (plan.adapter, plan.parameters):
         raise ValueError(f"Expected the planned adapter {plan.adapter}, got {adapter.name}.")
 
-    def find(slot: int) -> Cached:
-        document = documents[slot]
+    def find(slot: int) -> Cached | None:
         alive()
+        document = documents.get(slot)
+        if document is None:
+            return None
         [found] = cache(adapter, look(model, [document], plan.lines, adapter.depth))
         return found
 
-    cached = Remembered(find, slots, room)
+    cached = Remembered(find, room)
     rehearsed = public.at(adapter.depth) if public and plan.rehearsal else []
     device = model.head.weight.device
     probe = adapter.merge(torch.ones(adapter.size, device=device)).values()
@@ -105,7 +121,7 @@ def learn(
     plan: Plan,
     adapter: Adapter,
     slots: Sequence[int],
-    cached: Mapping[int, Cached],
+    cached: Mapping[int, Cached] | Remembered,
     rehearsed: Sequence[Seen],
     noise: NoiseSource | Coins,
     progress: Progress | None = None,
@@ -167,7 +183,7 @@ def _step(
     plan: Plan,
     adapter: Adapter,
     slots: Sequence[int],
-    cached: Mapping[int, Cached],
+    cached: Mapping[int, Cached] | Remembered,
     noise: NoiseSource | Coins,
     theta: Tensor,
     team: Team = ALONE,

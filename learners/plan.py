@@ -262,10 +262,15 @@ def _told(settings: Settings, each: Surveyed, members: int) -> Considered:
 
 def _too_large(settings: Settings, each: Surveyed, members: int) -> str:
     """The verdict on an adapter for which there is too little memory; empty if there is enough."""
-    wanted = BESIDES + members * settings.lines * each.bytes_a_line
-    if settings.memory is None or wanted <= settings.memory:
+    wanted = members * settings.lines * each.bytes_a_line
+    if settings.memory is None or wanted <= room(settings.memory):
         return ""
-    return f"left out, for it wants {wanted / 2**30:.1f} GiB of memory and has {settings.memory / 2**30:.1f}"
+    return f"left out, for it wants {wanted / 2**30:.1f} GiB of memory and has {room(settings.memory) / 2**30:.1f}"
+
+
+def room(memory: int) -> int:
+    """Of the bytes that a round may take, those for what it remembers of its documents: a quarter at least."""
+    return max(memory - BESIDES, memory // 4)
 
 
 def _noise(settings: Settings, parameters: int, members: int) -> float:

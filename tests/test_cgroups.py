@@ -112,3 +112,19 @@ def test_what_is_written(tmp_path):
 def test_a_machine_without_cgroup_v2_has_no_limit(tmp_path):
     assert cgroups.delegated(tmp_path) is None
     assert Path("/proc/self/cgroup").exists()
+
+
+def test_the_tightest_group_around_it_is_what_a_process_has(tmp_path):
+    """In a container, or under MemoryHigh=, the machine's memory is not there to be had."""
+    row = Path("/proc/self/cgroup").read_text().splitlines()
+    place = next((each.removeprefix("0::/") for each in row if each.startswith("0::/")), None)
+    if place is None:
+        pytest.skip("no cgroup v2")
+    whole = cgroups.memory(tmp_path)
+    assert whole == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / place / "memory.high").write_text(f"{2**28}\n")
+    assert cgroups.memory(tmp_path) == 2**28
+    (tmp_path / place / "memory.max").write_text(f"{2**27}\n")
+    assert cgroups.memory(tmp_path) == 2**27

@@ -144,6 +144,17 @@ def test_the_services_round_learns_on_the_card(round_of, begun, gpu):
     assert [text.replace(" on the GPU", "") for text in said] == quietly != said
 
 
+def test_a_round_is_heard_of_with_every_document_and_remembers_what_fits(round_of, monkeypatch):
+    fit, rooms = finetune.fit, []
+    monkeypatch.setattr(
+        round.finetune, "fit", lambda *given, **named: rooms.append(named["room"]) or fit(*given, **named)
+    )
+    _, said = round_of(device.CPU)
+    assert rooms == [planning.room(2**34)]
+    assert said[: len(SLOTS)] == ["private step 1 of 50"] * len(SLOTS)
+    assert list(dict.fromkeys(said)) == [f"private step {step} of 50" for step in range(1, 51)]
+
+
 def test_a_card_that_fails_does_so_before_the_debit(round_of, begun, monkeypatch, gpu):
     """Then the processor takes over, unless the card was asked for."""
     here, quietly = round_of(device.CPU)

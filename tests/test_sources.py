@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
 from collections import Counter
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from daemon import opening, wire
+from daemon import cgroups, opening, wire
 from daemon.budget import Budget
-from daemon.errors import BadSetting
+from daemon.errors import BadSetting, Interrupted
 from daemon.home import Home, create, open_home
 from daemon.learning import Learning
 from daemon.pipeline import LINES_BLOB
@@ -301,7 +302,7 @@ def test_a_source_of_many_documents_has_one_clipped_gradient(
     lines = draw_lines(8)
     made = [document(k, lines[2 * k : 2 * k + 2]) for k in range(4)]
     parts = [(7, pack(each)) for each in made[:3] if each] + [(9, pack(made[3]))]
-    taught = Units(message(parts), "train", 0)
+    taught = unpacked(Units(message(parts), "train", 0))
     assert {unit: len(each.lines) for unit, each in taught.items()} == {7: 6, 9: 2}
 
     model = recogniser.load(weights_dir / "rec.onnx")
@@ -317,6 +318,10 @@ def test_a_source_of_many_documents_has_one_clipped_gradient(
 
     assert moved([taught[7]]) <= bound.bound
     assert moved([each for each in made[:3] if each]) > 1.5 * bound.bound, "a mutant: a gradient a document"
+
+
+def unpacked(units: Units) -> dict[int, TrainDocument]:
+    return {each.slot: each for each in filter(None, map(units.get, units.keys()))}
 
 
 def message(parts: Sequence[tuple[int, bytes]]) -> wire.Message:
@@ -339,15 +344,29 @@ def test_the_service_sends_a_source_of_any_size_as_one_unit_of_few_documents(ope
     pool = home.pool_of(0)
     with opening.composed(home, learning._budget, both[0], both[1], LAST) as (header, files):
         taught = Units(wire.Message(header, files), pool, list(Pool).index(pool))
-    learning.stop()
+    assert header["memory"] == cgroups.memory_of_a_round(home.settings.learning.memory_share)
+    assert not any(Path(f"/proc/self/fd/{file}").exists() for file in files)
     assert [unit for unit, _, _ in header[pool]] == [0] * MAX_DOCUMENTS
-    assert [(each.slot, len(each.lines)) for each in taught.values()] == [(0, MAX_LINES)]
+    assert {unit: len(each.lines) for unit, each in unpacked(taught).items()} == {0: MAX_LINES}
+    before, unsealed = set(os.listdir("/proc/self/fd")), iter(range(3))
+
+    def broken_off() -> None:
+        if next(unsealed, None) is None:
+            raise Interrupted("forget")
+
+    with (
+        pytest.raises(Interrupted),
+        opening.composed(home, learning._budget, both[0], both[1], LAST, broken_off),
+    ):
+        pytest.fail("a round that was broken off began")
+    learning.stop()
+    assert set(os.listdir("/proc/self/fd")) <= before, "what was unsealed by then is gone"
 
 
 def test_a_document_that_cannot_be_unpacked_costs_its_unit_no_other(draw_lines):
     good = document(0, draw_lines(2))
     taught = Units(message([(3, b"rubbish"), (3, pack(good)), (4, b"rubbish")]), "train", 0)
-    assert (list(taught), 4 in taught, len(taught[3].lines)) == ([3, 4], False, 2)
+    assert {unit: len(each.lines) for unit, each in unpacked(taught).items()} == {3: 2}
 
 
 def test_the_lines_of_a_unit_are_spread_over_all_its_documents(draw_lines):
