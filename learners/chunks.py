@@ -107,10 +107,8 @@ def look(
 def _look(model: Trainee, document: TrainDocument, lines: int, depth: Depth) -> Seen:
     kept = spread(document.lines, lines)
     texts = tuple(line.text for line in kept)
-    if depth == "image":
-        return Seen(
-            texts, tuple(torch.tensor(line.image) for line in kept)
-        )  # a copy: crops are views of whole documents
+    if depth == "image":  # copies: a crop is a view of its whole document
+        return Seen(texts, tuple(torch.tensor(line.image) for line in kept))
     device, found = model.head.weight.device, {}
     for indices, images in by_width([line.image for line in kept]):
         said = model.frozen(images.to(device), depth).cpu()

@@ -26,7 +26,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "all": Recipe(max_grad_norm=0.05, learning_rate=1e-4, rehearsal=1.0, noise_bound=1.0),
-    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, rehearsal=1.0, noise_bound=1.0, from_start=0.3),
+    "neck": Recipe(max_grad_norm=0.05, learning_rate=2e-4, rehearsal=1.0, noise_bound=1.0, from_start=0.6),
     "top": Recipe(max_grad_norm=0.05, learning_rate=4e-3, rehearsal=1.0, noise_bound=1.0),
     "lora": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
     "norm": Recipe(max_grad_norm=0.05, learning_rate=2e-3, rehearsal=1.0, noise_bound=1.0),
