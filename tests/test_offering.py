@@ -331,6 +331,7 @@ def talked(tmp_path, monkeypatch):
             _serving=serving,
             _round_process=lambda _scratch: None,
             _ask=lambda *_: ask,
+            _go_on=lambda: None,
             _home=None,
             _broken_off="",
             _decide=lambda _number, _scratch, current, *_: decided.append(current),
