@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=64)
     parser.add_argument("--lines", type=int, default=16, help="of each document")
     parser.add_argument("--width", type=int, default=400, help="of each line, in pixels")
-    parser.add_argument("--quick", action="store_true", help="16 documents, 30 public ones")
+    parser.add_argument("--quick", action="store_true", help="16 documents, 30 public ones: too few for a figure")
     parser.add_argument("--data", help="not needed: every document is noise")
     parser.add_argument("--seed", type=int, default=0, help="not needed")
     parser.add_argument("--json", type=Path)
