@@ -40,8 +40,10 @@ from learners.adapters import Adapter, Charset
 from learners.chunks import Seen
 from learners.evaluate import Score
 from learners.lines import TrainDocument, TrainLine, document, to_height
-from learners.plan import Plan, Settings
+from learners.plan import Plan
 from learners.public import public_documents
+from learners.settings import Settings
+from learners.survey import survey
 from models import recogniser, weights
 from models.ctc import Alphabet
 from models.trainee import Depth, Trainee
@@ -148,7 +150,7 @@ class Labels:
     def _planned(self, name: str) -> tuple[Plan, Adapter]:
         if name not in self._rounds:
             settings = replace(self._settings, adapter=name)
-            [surveyed] = planning.survey(settings, self._alphabet, self._public, self._before)
+            [surveyed] = survey(settings, self._alphabet, self._public, self._before)
             self._rounds[name] = planning.planned(settings, surveyed, settings.capacity), surveyed.adapter
             noise = self._rounds[name][0].noise_over_signal
             print(f"... {name}: {surveyed.adapter.size} numbers, noise {noise:.2f} times the signal", flush=True)

@@ -29,7 +29,9 @@ from daemon import audited
 from learners import plan as planning
 from learners.adapters import Charset, HeadAdapter
 from learners.audit import audit_plan, canary_scores
-from learners.plan import Plan, Settings, Surveyed
+from learners.plan import Plan
+from learners.settings import Settings
+from learners.survey import Surveyed
 from models import recogniser, weights
 from models.ctc import Alphabet
 from privacy import accountant

@@ -38,9 +38,10 @@ from learners.chunks import Seen, cache, look
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
 from learners.lines import document
-from learners.plan import Plan, Settings
+from learners.plan import Plan
 from learners.public import public_documents
 from learners.replay import Pool, SlotState, Unit
+from learners.settings import Settings
 from learners.synthesis import KINDS as PAGES
 from learners.synthesis import Document, generate, thermal_label
 from models import recogniser, weights

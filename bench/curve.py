@@ -37,8 +37,10 @@ from learners.device import CPU
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
 from learners.lines import TrainDocument, document
-from learners.plan import Plan, Settings
+from learners.plan import Plan
 from learners.public import public_documents
+from learners.settings import Settings
+from learners.survey import built, survey
 from models import recogniser, weights
 from models.ctc import Alphabet
 from privacy.noise import Debit, NoiseSource
@@ -136,9 +138,9 @@ class Curve:
             self._model = public_started(shelf, "v4", released, self._charset)
             shown = public_start.rehearsed(first + 700_000)
         public = Looks(self._model, shown)
-        self._surveyed = planning.survey(self._settings, self._alphabet, public, before)
+        self._surveyed = survey(self._settings, self._alphabet, public, before)
         self._public = public.to(on)
-        self.adapter = planning.built(self._settings, self._alphabet, adapter, self._public)
+        self.adapter = built(self._settings, self._alphabet, adapter, self._public)
         self._first, self.pool, self._unseen = first, list[Cached](), list[TrainDocument]()
         tested = [_label(first + 800_000 + k) for k in range(tests)]
         self._truths = {k: [line.text for line in each.lines] for k, each in enumerate(tested)}

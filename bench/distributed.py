@@ -28,8 +28,10 @@ from learners import plan as planning
 from learners.catalogue import Looks
 from learners.distributed import Team
 from learners.lines import TrainDocument, document
-from learners.plan import Plan, Settings
+from learners.plan import Plan
 from learners.public import public_documents
+from learners.settings import Settings
+from learners.survey import survey
 from learners.synthesis import line
 from models import recogniser, weights
 from models.ctc import Alphabet
@@ -76,7 +78,7 @@ def fitted(team: Team, seed: int, documents: int) -> dict[str, Any]:
     model = recogniser.load(weights.fetch() / "rec.onnx").to(team.device)
     alphabet = Alphabet(weights.characters(weights.fetch() / "rec.onnx"))
     public, settings = Looks(model, public_documents(PUBLIC)), Settings(capacity=documents, adapter="head")
-    [surveyed] = planning.survey(settings, alphabet, public)
+    [surveyed] = survey(settings, alphabet, public)
     plan = planning.planned(settings, surveyed, documents)
     moments: list[float] = []
     candidate = finetune.fit(

@@ -23,9 +23,11 @@ from learners.chunks import cache, look
 from learners.errors import TooFewDocuments
 from learners.evaluate import Score
 from learners.lines import TrainDocument, document
-from learners.plan import Plan, Settings, Surveyed
+from learners.plan import Plan
 from learners.public import public_documents
 from learners.recipes import RECIPES
+from learners.settings import Settings
+from learners.survey import Surveyed, agreement, survey
 from models import graph_recogniser, recogniser, weights
 from models.ctc import Alphabet
 from models.reader import Reader
@@ -132,10 +134,10 @@ class Bench:
 
     def _surveyed(self, settings: Settings, learned: Remembered) -> Surveyed:
         """What a plan knows of the adapter. From a start, what the private documents have to say there is printed."""
-        [surveyed] = planning.survey(settings, self.alphabet, self.public, self.before)
+        [surveyed] = survey(settings, self.alphabet, self.public, self.before)
         if self.before is not None:
             there = surveyed.adapter
-            left = planning.agreement(there, learned.at(there.depth), RECIPES[there.name].max_grad_norm)
+            left = agreement(there, learned.at(there.depth), RECIPES[there.name].max_grad_norm)
             say(f"signal by the plan {surveyed.agreement:.4f}, of these documents at the start {left:.4f}")
         return surveyed
 

@@ -30,9 +30,11 @@ from learners.catalogue import Looks
 from learners.chunks import cache, look
 from learners.labels import attach
 from learners.lines import TrainDocument, document
-from learners.plan import Plan, Settings
+from learners.plan import Plan
 from learners.public import public_documents
+from learners.settings import Settings
 from learners.sidecars import read_sidecar, write_sidecar
+from learners.survey import survey
 from learners.synthesis import line, thermal_label
 from models import recogniser, weights
 from models.ctc import Alphabet
@@ -117,7 +119,7 @@ class Bench:
         """Plans, trains and scores one row; a round that is refused says why."""
         _say(row.name.strip())
         settings = replace(row.settings, capacity=self.capacity)
-        [surveyed] = planning.survey(settings, self.alphabet, self.public)
+        [surveyed] = survey(settings, self.alphabet, self.public)
         adapter, plan = surveyed.adapter, planning.planned(settings, surveyed, self.capacity)
         if not row.private:
             epsilon = math.inf if row.learn else 0.0

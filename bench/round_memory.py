@@ -31,8 +31,9 @@ from learners import plan as planning
 from learners.adapters import Charset
 from learners.catalogue import PUBLIC_DOCUMENTS, Looks
 from learners.lines import HEIGHT, MAX_WIDTH, TrainDocument, TrainLine, pack
-from learners.plan import Settings, Surveyed
 from learners.public import public_documents
+from learners.settings import Settings
+from learners.survey import Surveyed, built
 from models import recogniser, weights
 from models.ctc import Alphabet
 from privacy.noise import Debit, NoiseSource
@@ -104,7 +105,7 @@ def taken(name: str, at_once: bool, documents: int, lines: int, width: int, publ
     model, alphabet = released()
     settings = Settings(capacity=documents, adapter=name)
     looks = Looks(model, public_documents(1, public))
-    adapter = planning.built(settings, alphabet, name, looks)
+    adapter = built(settings, alphabet, name, looks)
     looks.at(adapter.depth)
     plan = replace(planning.planned(settings, Surveyed.of(adapter, 1.0), documents), steps=1)
     noise = NoiseSource(Debit.for_tests(plan.noise_multiplier, plan.steps, plan.sample_rate))

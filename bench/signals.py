@@ -20,9 +20,10 @@ from daemon.evidence import FIRST_PLANNING_SEED
 from learners import signals
 from learners.adapters import CHARSETS
 from learners.catalogue import PUBLIC_DOCUMENTS, Looks
-from learners.plan import Settings, agreement, built
 from learners.public import public_documents
 from learners.recipes import RECIPES
+from learners.settings import Settings
+from learners.survey import agreement, built
 from models import recogniser, weights
 from models.ctc import Alphabet
 

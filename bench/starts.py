@@ -33,7 +33,7 @@ from learners.adapters import ASCII, Charset
 from learners.draws import Draws
 from learners.lines import TrainDocument, TrainLine
 from learners.personas import persona
-from learners.plan import Settings
+from learners.settings import Settings
 from lessons import load
 from models import weights
 from models.reader import Reader

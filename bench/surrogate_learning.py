@@ -22,8 +22,9 @@ from learners import plan as planning
 from learners.catalogue import Looks
 from learners.chunks import cache, look
 from learners.lines import TrainDocument, document
-from learners.plan import Settings
 from learners.public import public_documents
+from learners.settings import Settings
+from learners.survey import survey
 from models import recogniser, weights
 from models.ctc import Alphabet
 from models.reader import Reader, crop
@@ -99,7 +100,7 @@ class Learning:
                 flush=True,
             )
             sized = replace(settings, capacity=len(taught))
-            [surveyed] = planning.survey(sized, self.alphabet, public)
+            [surveyed] = survey(sized, self.alphabet, public)
             plan = replace(planning.planned(sized, surveyed, len(taught)), noise_multiplier=1e-6)
             seen = look(self.model, taught)
             cached = dict(zip(range(len(taught)), cache(surveyed.adapter, seen), strict=True))

@@ -24,7 +24,7 @@ from daemon import cgroups, claims, judging, offering, opening, start, trouble, 
 from daemon.budget import Budget
 from daemon.errors import DiskRefused, Interrupted, OcrdError, Refused, WorkerDied
 from daemon.home import Home
-from daemon.offering import Standing
+from daemon.offering import Beginning
 from daemon.records import Rounds
 from daemon.serving import Serving
 from daemon.state import Database
@@ -167,13 +167,13 @@ class Learning:
             raise Refused(NOBODY)
         current = self._serving.live  # before all that is read of it: what goes into service meanwhile ends the round
         begins = self._begins(scratch, len(holdout.members))
-        if begins["offer"]:
+        if begins.start:
             train = replace(train, present=())  # it learns from nobody, so it is shown nobody
         elif not train.members:
             raise Refused(NOBODY)
         self._worker = self._round_process(scratch)
         with opening.composed(self._home, self._budget, train, holdout, last, self._go_on) as (header, files):
-            ask = self._ask({**header, "round": number, "scratch": str(scratch), **begins}, files)
+            ask = self._ask({**header, "round": number, "scratch": str(scratch), **begins.header()}, files)
         plan: dict[str, Any] = {}
         debits: dict[str, Entry] = {}
         while True:
@@ -191,10 +191,10 @@ class Learning:
                     debits[purpose] = entry
                     answer = {"entry": asdict(entry), "public": self._home.signing.public.hex()}
                 case "offer":
-                    if not begins["offer"]:
+                    if begins.start is None:
                         raise RuntimeError("Expected no offer: the public start is not due.")
                     plan, attempt = ask["plan"], 1 + self._budget.tries()
-                    name, digest = Path(begins["start"]).stem, plan["public_start"]
+                    name, digest = begins.start.stem, plan["public_start"]
                     debits[offering.OFFER] = offering.offer(self._ledger, number, name, digest, attempt)
                 case "evidence":
                     break
@@ -219,29 +219,13 @@ class Learning:
         with self._worker.call(answer, files, SILENCE_SECONDS) as reply:  # type: ignore[union-attr]
             return reply.header
 
-    def _begins(self, scratch: Path, looks: int) -> dict[str, Any]:
-        """What a round's process is told: the start that it offers, if one is due, and the one beneath what serves.
-
-        Raises:
-            Refused: so few units of the hold-out have a look left that the gate could not tell.
-        """
-        settings, entries = self._home.settings, self._ledger.entries
-        learning = settings.learning
-        kept = start.path(settings.weights_dir, learning.charset, learning.closed)
-        due = (
-            learning.public_start
-            and start.replaces(settings.weights_dir, settings.models_dir / "current")
-            and offering.standing(entries, kept.stem) is Standing.DUE
-        )
-        beneath = offering.beneath(entries)
-        hoped = offering.LEAST_GAIN if beneath else offering.MOST_GAIN  # a start leaves little to gain
-        gain = offering.looked_for(entries, kept.stem) if due else hoped
-        attempt, tolerance = 1 + self._budget.tries(), settings.gates.holdout_tolerance
-        if reason := offering.too_few(looks, self._budget.gate_event, gain, attempt, tolerance):
-            raise Refused(reason)
-        if due and not start.sound(kept):
-            self._make(kept, scratch)
-        return {"start": str(kept) if due else None, "offer": due, "beneath": beneath}
+    def _begins(self, scratch: Path, looks: int) -> Beginning:
+        """Where a round begins; the start that it offers is made if it is not there. Raises as `beginning` does."""
+        look, attempt = self._budget.gate_event, 1 + self._budget.tries()
+        begins = offering.beginning(self._home.settings, self._ledger.entries, looks, look, attempt)
+        if begins.start and not start.sound(begins.start):
+            self._make(begins.start, scratch)
+        return begins
 
     def _make(self, kept: Path, scratch: Path) -> None:
         def tell(done: int) -> None:

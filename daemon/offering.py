@@ -7,9 +7,14 @@ every hold-out unit: so it is not offered to a hold-out too small to tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
+from daemon import start
+from daemon.config import Settings
+from daemon.errors import Refused
 from daemon.serving import ROLLOUT
 from models import gates
 from models.evidence import GAIN_BOUND
@@ -42,6 +47,40 @@ class Standing(StrEnum):
     """It went into service: rounds begin from what serves."""
     REFUSED = "refused"
     """The gates found it worse, or it was rolled back, or offered in vain often enough: rounds go on without it."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a round begins: `start` is the file of the public start that it offers, where one is due."""
+
+    start: Path | None
+    beneath: str | None
+    """The SHA-256 (hex) of the start that the model in service is, or goes on from."""
+
+    def header(self) -> dict[str, str | None]:
+        """For the round's process."""
+        return {"start": None if self.start is None else str(self.start), "beneath": self.beneath}
+
+
+def beginning(settings: Settings, entries: Sequence[Entry], units: int, look: RoundEvent, attempt: int) -> Beginning:
+    """Where a round begins that is try `attempt` at the gates, over `units` of the hold-out that have a look left.
+
+    Raises:
+        Refused: they are so few that the gate could not tell.
+    """
+    learning = settings.learning
+    kept = start.path(settings.weights_dir, learning.charset, learning.closed)
+    due = (
+        learning.public_start
+        and start.replaces(settings.weights_dir, settings.models_dir / "current")
+        and standing(entries, kept.stem) is Standing.DUE
+    )
+    serves = beneath(entries)
+    hoped = LEAST_GAIN if serves else MOST_GAIN  # a start leaves little to gain
+    gain = looked_for(entries, kept.stem) if due else hoped
+    if reason := too_few(units, look, gain, attempt, settings.gates.holdout_tolerance):
+        raise Refused(reason)
+    return Beginning(kept if due else None, serves)
 
 
 def offer(ledger: Ledger, number: int, name: str, start: str, attempt: int) -> Entry:

@@ -28,6 +28,8 @@ from learners.catalogue import Looks, start_gradients
 from learners.errors import NoDevice, TooFewDocuments
 from learners.lines import TrainDocument, joined, unpack
 from learners.public import public_documents
+from learners.settings import Settings
+from learners.survey import built
 from models import paddle_twin, recogniser, weights
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
@@ -84,14 +86,16 @@ def converse(message: wire.Message) -> Talk:
     started = header["start"] is not None or header["beneath"] is not None
     settings = _settings(header["learning"], started, header["memory"])
     public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"], started)
-    if header["offer"]:
+    if header["start"] is not None:
         if begins is None or train.keys():
             raise RuntimeError("Expected the released model to begin from and no document to learn from, got others.")
         yield {"ask": "offer", "plan": _offered(begins, header["learning"])}
         candidate = model.weights()
     else:
         try:
-            plan, adapter = planning.plan(settings, alphabet, len(header["members"]), public, released)
+            plan, adapter = yield from _in_thread(
+                partial(planning.plan, settings, alphabet, len(header["members"]), public, released)
+            )
             public, adapter = _placed(header["learning"]["device"], settings, alphabet, plan, public, adapter)
         except (NoDevice, TooFewDocuments) as error:
             yield {"ask": "refuse", "reason": str(error)}
@@ -115,7 +119,7 @@ def converse(message: wire.Message) -> Talk:
 
 
 def _placed(
-    asked: str, settings: planning.Settings, alphabet: Alphabet, plan: planning.Plan, public: Looks, adapter: Adapter
+    asked: str, settings: Settings, alphabet: Alphabet, plan: planning.Plan, public: Looks, adapter: Adapter
 ) -> tuple[Looks, Adapter]:
     """What a round learns with, moved to a card if there is one, and tried there: if it fails, before the debit.
 
@@ -126,7 +130,7 @@ def _placed(
         return public, adapter
     try:
         moved = public.to(on)
-        there = planning.built(settings, alphabet, plan.adapter, moved)
+        there = built(settings, alphabet, plan.adapter, moved)
         list(start_gradients(there, moved.at(there.depth)[:TRIED]))
     except RuntimeError as error:
         if asked == "cuda":
@@ -208,9 +212,9 @@ def _shown(
     return public, None if first and not begins else Looks(released, pages), begins
 
 
-def _settings(learning: dict[str, Any], started: bool, memory: int) -> planning.Settings:
+def _settings(learning: dict[str, Any], started: bool, memory: int) -> Settings:
     """`started`: rounds begin from a public start; `memory`: bytes that this process may take."""
-    return planning.Settings(
+    return Settings(
         capacity=learning["capacity"],
         epsilon_lifetime=learning["epsilon"],
         delta=learning["delta"],

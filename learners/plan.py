@@ -24,18 +24,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
-import torch
-
-from learners import replay, signals
-from learners.adapters import CHARSETS, Adapter, Charset
-from learners.catalogue import Looks, build, bytes_a_line, outline, possible, start_gradients
-from learners.chunks import Seen
+from learners import replay
+from learners.adapters import Adapter
+from learners.catalogue import Looks
 from learners.errors import TooFewDocuments
-from learners.lines import MAX_LINES
 from learners.recipes import PART, RECIPES, STARTED_BOUND, TAUGHT
+from learners.settings import Settings
+from learners.survey import Surveyed, survey
 from models.ctc import Alphabet
 from privacy import accountant
 from privacy.accountant import RoundEvent
@@ -43,38 +41,6 @@ from privacy.accountant import RoundEvent
 PASSED_OVER, LEFT_OUT = "passed over", "left out unless asked for"
 BESIDES = 3 * 2**30
 """Bytes that a round takes beside what it remembers of its documents: libraries, models, public documents, a step."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The public numbers that a configuration may set."""
-
-    capacity: int = 256
-    epsilon_lifetime: float = 8.0
-    delta: float = 1e-6
-    rounds_per_document: int = 4
-    charset: str = "latin"
-    closed: bool = False
-    adapter: str = "auto"
-    rank: int = 64
-    lines: int = MAX_LINES
-    """Of a document, at most."""
-    public_start: bool = False
-    memory: int | None = None
-    """Bytes that a round may take, if that is limited."""
-
-    def __post_init__(self) -> None:
-        if self.capacity < 1 or self.rounds_per_document < 1 or not 1 <= self.lines <= MAX_LINES:
-            raise ValueError(f"Expected capacity, rounds_per_document >= 1 and lines in 1..{MAX_LINES}, got {self}.")
-        if not (self.epsilon_lifetime > 0 and 0 < self.delta < 1 and 1 <= self.rank <= 120):
-            raise ValueError(f"Expected epsilon_lifetime > 0, delta in (0, 1), rank in 1..120, got {self}.")
-        if self.adapter != "auto" and self.adapter not in RECIPES:
-            raise ValueError(f"Expected adapter auto, {', '.join(RECIPES)}, got {self.adapter!r}.")
-
-    @property
-    def characters(self) -> str:
-        """The public set of characters that learn: a named set, or the characters themselves."""
-        return CHARSETS.get(self.charset, self.charset)
 
 
 @dataclass(frozen=True)
@@ -136,83 +102,22 @@ class Plan:
 
 
 def plan(
-    settings: Settings, alphabet: Alphabet, members: int, public: Looks, released: Looks | None = None
+    settings: Settings,
+    alphabet: Alphabet,
+    members: int,
+    public: Looks,
+    released: Looks | None = None,
+    tell: Callable[[str], Any] = lambda text: None,
 ) -> tuple[Plan, Adapter]:
     """The round for `members` units (public: those charged), and the adapter of `public.model`, built from `public`.
 
-    `released`: see `survey`.
+    `released` and `tell`: see `survey`.
 
     Raises:
         TooFewDocuments: noise would drown every adapter that is allowed; says how many are missing.
         ValueError: no slot at all, more than the capacity, or public documents with nothing to learn.
     """
-    return choose(settings, survey(settings, alphabet, public, released), members)
-
-
-class Surveyed:
-    """An adapter that could learn. It is built, and its signal measured, when either is first asked for.
-
-    `bytes_a_line`: what is remembered of a line, on average.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        size: int,
-        measure: Callable[[], tuple[Adapter, float]],
-        recorded: float | None = None,
-        bytes_a_line: int = 0,
-    ) -> None:
-        self.name, self.size, self._measure, self.recorded = name, size, measure, recorded
-        self.bytes_a_line = bytes_a_line
-
-    @classmethod
-    def of(cls, adapter: Adapter, agreement: float, recorded: float | None = None, bytes_a_line: int = 0) -> Surveyed:
-        """One that has been measured."""
-        return cls(adapter.name, adapter.size, lambda: (adapter, agreement), recorded, bytes_a_line)
-
-    @cached_property
-    def _measured(self) -> tuple[Adapter, float]:
-        return self._measure()
-
-    @property
-    def adapter(self) -> Adapter:
-        return self._measured[0]
-
-    @property
-    def agreement(self) -> float:
-        """The norm of the mean clipped gradient of public documents."""
-        return self._measured[1]
-
-
-def survey(settings: Settings, alphabet: Alphabet, public: Looks, released: Looks | None = None) -> list[Surveyed]:
-    """The adapters that the settings allow, the richest first, to be measured on public documents.
-
-    Where `public.model` was taught on public documents, they no longer tell how much other documents have to teach.
-    Then the released model's view of them is measured, `released`; the adapters are `public.model`'s all the same.
-    """
-    charset = Charset.of(settings.characters, alphabet, settings.closed)
-
-    def measured(name: str) -> tuple[Adapter, float]:
-        adapter = built(settings, alphabet, name, public)
-        at, by = (public, adapter) if released is None else (released, built(settings, alphabet, name, released))
-        return adapter, agreement(by, at.at(by.depth), RECIPES[name].max_grad_norm)
-
-    model = public.model
-    names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
-    outlines = [outline(name, charset, settings.rank, model) for name in names]
-    large = {depth: bytes_a_line(public, depth) for depth in {each.depth for each in outlines}}
-    at = model if released is None else released.model
-    known = signals.recorded(at, settings.charset, settings.closed, settings.rank)
-    return [
-        Surveyed(each.name, each.size, partial(measured, each.name), known.get(each.name), large[each.depth])
-        for each in outlines
-    ]
-
-
-def built(settings: Settings, alphabet: Alphabet, name: str, public: Looks) -> Adapter:
-    """The adapter of that name for `public.model`, where that is."""
-    return build(name, Charset.of(settings.characters, alphabet, settings.closed), settings.rank, public)
+    return choose(settings, survey(settings, alphabet, public, released, tell), members)
 
 
 def choose(settings: Settings, surveyed: Sequence[Surveyed], members: int) -> tuple[Plan, Adapter]:
@@ -282,22 +187,6 @@ def _noise(settings: Settings, parameters: int, members: int) -> float:
 @lru_cache(maxsize=16)
 def _ticket(settings: Settings) -> RoundEvent:
     return replay.ticket(settings.capacity, settings.rounds_per_document, settings.epsilon_lifetime, settings.delta)
-
-
-def agreement(adapter: Adapter, public: Sequence[Seen], max_grad_norm: float) -> float:
-    """The norm of the mean clipped gradient of documents like `public`, at the model as it is.
-
-    Without the part that comes from their finite number: `(n |mean|^2 - mean |g|^2) / (n - 1)` is
-    unbiased for the squared norm.
-    """
-    count, total, squares = 0, torch.zeros(adapter.size, dtype=torch.float64, device=adapter.device), 0.0
-    for block in start_gradients(adapter, public):
-        gradients = block.double()
-        clipped = gradients * (max_grad_norm / gradients.norm(dim=1, keepdim=True).clamp_min(max_grad_norm))
-        count, total = count + len(clipped), total + clipped.sum(0)
-        squares += float(clipped.square().sum())
-    squared = (float(total.square().sum()) - squares) / (count * (count - 1))
-    return math.sqrt(max(squared, 0.0))
 
 
 def planned(settings: Settings, surveyed: Surveyed, members: int) -> Plan:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from learners.plan import Settings
+from learners.settings import Settings
 from models.recogniser import Recogniser
 from privacy.page import Image
 

@@ -5,6 +5,8 @@ import os
 import sqlite3
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,10 +17,11 @@ from daemon.budget import Budget
 from daemon.errors import Refused
 from daemon.home import open_home
 from daemon.learning import Learning
-from daemon.offering import Standing, standing
+from daemon.offering import Beginning, Standing, standing
 from daemon.serving import ROLLOUT
 from daemon.state import Database
 from learners import device
+from learners.errors import TooFewDocuments
 from learners.replay import Pool, Snapshot
 from models.rollout import Rollout
 from models.verdict import ANCHOR, GATES, HOLDOUT, LATENCY, GateReport, GateResult, Verdict
@@ -186,14 +189,15 @@ def test_a_hold_out_that_could_not_tell_is_too_small(units, gain, attempt):
 def conversed(monkeypatch):
     """A round's side of the conversation up to its first ask beyond progress: that, and its plan's settings."""
 
-    def conversed(begins, train=(), device_asked="cpu", **header):
+    def conversed(begins, train=(), device_asked="cpu", plan=None, talks=False, **header):
         monkeypatch.setattr(round.recogniser, "load", lambda _path: SimpleNamespace(weights=dict))
         monkeypatch.setattr(round.weights, "characters", lambda _path: "ab")
         monkeypatch.setattr(round, "_shown", lambda *_: ("public", None, begins))
         monkeypatch.setattr(round, "Units", lambda _message, pool, _file: dict.fromkeys(train))
-        plan = SimpleNamespace(event=SimpleNamespace(to_body=dict), delta=1e-6, to_body=dict)
+        found = SimpleNamespace(event=SimpleNamespace(to_body=dict), delta=1e-6, to_body=dict)
         asked = []
-        monkeypatch.setattr(round.planning, "plan", lambda settings, *_: asked.append(settings) or (plan, "adapter"))
+        planned = plan or (lambda settings, *_: asked.append(settings) or (found, "adapter"))
+        monkeypatch.setattr(round.planning, "plan", planned)
         monkeypatch.setattr(round, "_epsilons", lambda *_: {})
         numbers = {"capacity": 16, "epsilon": 8.0, "delta": 1e-6, "rounds_per_document": 4, "closed": False}
         numbers |= {"device": device_asked}
@@ -201,24 +205,39 @@ def conversed(monkeypatch):
         paths = dict.fromkeys(("weights", "model", "scratch"), "/nowhere")
         begun = {
             "start": None,
-            "offer": False,
             "beneath": None,
             "memory": 2**34,
         }
         talk = round.converse(SimpleNamespace(header={**told, **paths, **begun, **header}))
         assert next(talk)["ask"] == "progress"
-        return talk.send({}), asked
+        return talk if talks else (talk.send({}), asked)
 
     return conversed
 
 
 def test_a_round_that_offers_has_seen_no_document_that_might_teach(conversed):
-    asked, _ = conversed(DIGEST, start="/nowhere", offer=True)
+    asked, _ = conversed(DIGEST, start="/nowhere")
     assert asked == {"ask": "offer", "plan": asked["plan"]}
     with pytest.raises(RuntimeError, match="no document to learn from"):
-        conversed(DIGEST, train=(0,), start="/nowhere", offer=True)
+        conversed(DIGEST, train=(0,), start="/nowhere")
     with pytest.raises(RuntimeError, match="Expected the released model"):
-        conversed(None, start="/nowhere", offer=True)
+        conversed(None, start="/nowhere")
+
+
+def test_planning_is_heard_of_while_it_measures(conversed, monkeypatch):
+    """Some minutes for the neck: a service that hears nothing takes the process for hung."""
+    monkeypatch.setattr(round, "TICK_SECONDS", 0.01)
+    heard = Event()
+
+    def measures(*given):
+        given[-1]("measuring what public documents teach neck")
+        assert heard.wait(60), "nobody was told"
+        raise TooFewDocuments(1, 2, ["neck"])
+
+    talk = conversed(None, plan=measures, talks=True)
+    assert talk.send({}) == {"ask": "progress", "text": "measuring what public documents teach neck"}
+    heard.set()
+    assert talk.send({})["ask"] == "refuse"
 
 
 def test_what_goes_on_from_a_start_is_planned_so_and_says_so(conversed):
@@ -268,13 +287,13 @@ def test_a_start_is_made_only_to_be_offered_and_offered_only_where_it_can_pass(s
     with pytest.raises(Refused, match="0 hold-out units cannot tell"):
         serving.begins(0)
     serving.model.write_bytes(b"another model")
-    without = {"start": None, "offer": False, "beneath": None}
+    without = Beginning(None, None)
     assert serving.begins() == without
     with pytest.raises(Refused, match="4 hold-out units cannot tell"):
         serving.begins(4)  # a private round would charge its documents for an answer known in advance
     assert not serving.kept.exists(), "twenty processor minutes for nothing"
     serving.model.write_bytes(b"released")
-    assert serving.begins() == {"start": str(serving.kept), "offer": True, "beneath": None}
+    assert serving.begins() == Beginning(serving.kept, None)
     assert start.read(serving.kept)
     serving._home.settings.learning.public_start = False
     assert serving.begins() == without
@@ -290,7 +309,7 @@ def test_on_top_of_a_start_the_hold_out_must_tell_a_smaller_gain(serving, book):
     serving.model.write_bytes(b"the start")
     with pytest.raises(Refused, match="17 hold-out units cannot tell whether a candidate is better: 18 are needed"):
         serving.begins(17)
-    assert serving.begins(18) == {"start": None, "offer": False, "beneath": DIGEST}
+    assert serving.begins(18) == Beginning(None, DIGEST)
 
 
 @pytest.mark.parametrize("harm", ["cut", "turned", "emptied"])
@@ -349,7 +368,7 @@ def talked(tmp_path, monkeypatch):
     return talked
 
 
-NOTHING = {"start": None, "offer": False, "beneath": None}
+NOTHING, OFFERS = Beginning(None, None), Beginning(Path("nowhere.npz"), None)
 
 
 def test_a_roll_back_while_documents_are_unsealed_ends_the_round(talked):
@@ -359,12 +378,12 @@ def test_a_roll_back_while_documents_are_unsealed_ends_the_round(talked):
 
 def test_a_round_that_offers_is_shown_no_training_document(talked):
     assert talked({"ask": "evidence"}, NOTHING)[1] == [Snapshot(16, (0, 1), (1,))]
-    assert talked({"ask": "evidence"}, NOTHING | {"offer": True})[1] == [Snapshot(16, (0, 1), ())]
+    assert talked({"ask": "evidence"}, OFFERS)[1] == [Snapshot(16, (0, 1), ())]
 
 
 def test_an_offer_needs_no_training_unit_and_a_private_round_does(talked):
     nobody = Snapshot(16, (), ())
-    assert talked({"ask": "evidence"}, NOTHING | {"offer": True}, train=nobody)[1] == [nobody]
+    assert talked({"ask": "evidence"}, OFFERS, train=nobody)[1] == [nobody]
     with pytest.raises(Refused, match="no unit is left"):
         talked({"ask": "evidence"}, NOTHING, train=nobody)
 

@@ -13,12 +13,13 @@ from learners import catalogue
 from learners import plan as planning
 from learners.adapters import ASCII, Adapter, Charset
 from learners.catalogue import PUBLIC_LINES, Looks
-from learners.chunks import look
+from learners.chunks import CHUNK, look
 from learners.errors import TooFewDocuments
 from learners.lines import HEIGHT, TrainDocument, TrainLine, document
-from learners.plan import Settings, Surveyed
 from learners.public import KINDS, public_documents
 from learners.recipes import RECIPES, STARTED_BOUND
+from learners.settings import Settings
+from learners.survey import Surveyed, agreement, survey
 from learners.synthesis import line
 from models.ctc import Alphabet
 from models.recogniser import Recogniser
@@ -34,7 +35,7 @@ def public(model: Recogniser) -> Looks:
 
 @pytest.fixture(scope="module")
 def surveyed(model: Recogniser, alphabet: Alphabet, public: Looks) -> list[Surveyed]:
-    return planning.survey(Settings(charset="ascii", adapter="head"), alphabet, public)
+    return survey(Settings(charset="ascii", adapter="head"), alphabet, public)
 
 
 def test_a_plan_spends_one_ticket_of_the_lifetime(surveyed: list[Surveyed]) -> None:
@@ -76,6 +77,15 @@ def test_a_start_leaves_less_to_learn_so_that_more_documents_are_needed(surveyed
         planning.choose(Settings(capacity=2000, public_start=True), surveyed, needed[0])
 
 
+def test_what_is_measured_is_told_every_few_documents(alphabet: Alphabet, public: Looks) -> None:
+    heard: list[str] = []
+    planning.plan(
+        Settings(charset="ascii", adapter="head", epsilon_lifetime=1000.0), alphabet, 256, public, None, heard.append
+    )
+    assert set(heard) == {"measuring what public documents teach head"}
+    assert len(heard) == 1 + math.ceil(len(public.at("projection")) / CHUNK)
+
+
 def test_documents_that_agree_on_nothing_are_refused(surveyed: list[Surveyed]) -> None:
     with pytest.raises(TooFewDocuments, match="more documents than can be said"):
         planning.choose(Settings(), [Surveyed.of(surveyed[0].adapter, 0.0)], 100)
@@ -85,7 +95,7 @@ def test_a_smaller_adapter_is_taken_where_the_richer_one_would_drown(
     model: Recogniser, alphabet: Alphabet, public: Looks
 ) -> None:
     settings = Settings(charset="ascii")
-    *_, head, bias = planning.survey(settings, alphabet, public)
+    *_, head, bias = survey(settings, alphabet, public)
     assert (head.name, bias.name) == ("head", "bias")
     assert head.size > bias.size
     plenty = Surveyed.of(bias.adapter, max(bias.agreement, 0.04))
@@ -97,7 +107,7 @@ def test_a_smaller_adapter_is_taken_where_the_richer_one_would_drown(
 def test_a_plan_tells_of_every_adapter_and_measures_those_that_it_may_take(alphabet: Alphabet, public: Looks) -> None:
     """Of the others nothing is recorded at this rank: their noise stands beside the largest signal that could be."""
     settings = Settings(charset="ascii", capacity=2000, rank=63)
-    surveyed = planning.survey(settings, alphabet, public)
+    surveyed = survey(settings, alphabet, public)
     found, adapter = planning.choose(settings, surveyed, 2000)
     told = {each.adapter: each for each in found.considered}
     assert list(told) == [each.name for each in surveyed] == list(RECIPES)
@@ -204,7 +214,7 @@ def test_a_refusal_counts_with_every_adapter_that_may_be_taken(
     model: Recogniser, alphabet: Alphabet, public: Looks
 ) -> None:
     settings = Settings(charset="ascii", capacity=2000)
-    *_, head, bias = planning.survey(settings, alphabet, public)
+    *_, head, bias = survey(settings, alphabet, public)
     with pytest.raises(TooFewDocuments) as by_head:
         planning.choose(settings, [head, Surveyed.of(bias.adapter, 0.0)], 2)
     with pytest.raises(TooFewDocuments) as by_either:
@@ -213,7 +223,7 @@ def test_a_refusal_counts_with_every_adapter_that_may_be_taken(
 
 
 def test_adapters_that_are_left_out_are_no_way_out(model: Recogniser, alphabet: Alphabet, public: Looks) -> None:
-    deep = next(each for each in planning.survey(Settings(charset="ascii"), alphabet, public) if each.name == "norm")
+    deep = next(each for each in survey(Settings(charset="ascii"), alphabet, public) if each.name == "norm")
     with pytest.raises(TooFewDocuments, match="more documents than can be said"):
         planning.choose(Settings(charset="ascii"), [deep], 256)
     assert planning.choose(Settings(charset="ascii", adapter="norm", capacity=2000), [deep], 2000)[1].name == "norm"
@@ -241,8 +251,8 @@ def test_agreement_is_unbiased_for_few_documents(surveyed: list[Surveyed], model
     made = [document(s, [line(s, "thermal")]) for s in range(3000, 3012)]
     seen = look(model, [found for found in made if found is not None])
     head = surveyed[0].adapter
-    whole = planning.agreement(head, seen, 0.2)
-    pairs = [planning.agreement(head, [seen[i], seen[j]], 0.2) ** 2 for i in range(12) for j in range(i)]
+    whole = agreement(head, seen, 0.2)
+    pairs = [agreement(head, [seen[i], seen[j]], 0.2) ** 2 for i in range(12) for j in range(i)]
     assert math.sqrt(sum(pairs) / len(pairs)) == pytest.approx(whole, rel=0.1)
 
 
@@ -295,7 +305,7 @@ def test_a_plan_says_what_it_considered_and_why(surveyed: list[Surveyed]) -> Non
 
 @pytest.mark.parametrize("name", ["lora", "norm", "neck", "all"])
 def test_deep_adapters_are_planned_by_name(name: str, model: Recogniser, alphabet: Alphabet, public: Looks) -> None:
-    [found] = planning.survey(Settings(charset="ascii", adapter=name, rank=8), alphabet, public)
+    [found] = survey(Settings(charset="ascii", adapter=name, rank=8), alphabet, public)
     assert found.adapter.name == name
     planned = planning.planned(Settings(), found, 256)
     assert planned.parameters == found.adapter.size

@@ -19,7 +19,9 @@ from learners.gradients import document_drifts, document_losses
 from learners.lines import document
 from learners.neck_adapters import everything, neck
 from learners.recipes import PART, TAUGHT
+from learners.settings import Settings
 from learners.slips import slip
+from learners.survey import Surveyed, survey
 from learners.synthesis import line
 from models import recogniser, weights
 from models.ctc import Alphabet
@@ -231,25 +233,25 @@ def test_a_plan_from_the_start_forecasts_from_the_released_model(released, alpha
     model = copy.deepcopy(released)
     round._shown(model, released, str(kept), started=True)
     shown = public_start.documents(0, *SIZES[1:])
-    settings = planning.Settings(adapter="bias", charset="ascii", closed=True)
-    (by_itself,) = planning.survey(settings, alphabet, Looks(model, shown))
-    (started,) = planning.survey(settings, alphabet, Looks(model, shown), Looks(released, shown))
-    (before,) = planning.survey(settings, alphabet, Looks(released, shown))
+    settings = Settings(adapter="bias", charset="ascii", closed=True)
+    (by_itself,) = survey(settings, alphabet, Looks(model, shown))
+    (started,) = survey(settings, alphabet, Looks(model, shown), Looks(released, shown))
+    (before,) = survey(settings, alphabet, Looks(released, shown))
     assert started.agreement == before.agreement > by_itself.agreement
     assert started.adapter._model is model
 
 
 def test_rounds_from_a_start_rehearse_less(released, alphabet):
     charset = Charset.of(ASCII, alphabet)
-    surveyed = planning.Surveyed.of(HeadAdapter(released, charset, None), 1.0)
-    plans = [planning.planned(planning.Settings(public_start=begins), surveyed, 100) for begins in (False, True)]
+    surveyed = Surveyed.of(HeadAdapter(released, charset, None), 1.0)
+    plans = [planning.planned(Settings(public_start=begins), surveyed, 100) for begins in (False, True)]
     assert [plan.rehearsal for plan in plans] == [1.0, TAUGHT]
 
 
 def test_a_round_from_a_start_goes_half_of_the_way_it_learned(released, alphabet, kept):
     """As planned, and in the daemon: between the weights that it begins from and those that learning ended with."""
-    surveyed = planning.Surveyed.of(HeadAdapter(released, Charset.of(ASCII, alphabet), None), 1.0)
-    plans = [planning.planned(planning.Settings(public_start=begins), surveyed, 100) for begins in (False, True)]
+    surveyed = Surveyed.of(HeadAdapter(released, Charset.of(ASCII, alphabet), None), 1.0)
+    plans = [planning.planned(Settings(public_start=begins), surveyed, 100) for begins in (False, True)]
     assert [plan.part for plan in plans] == [1.0, PART]
     begun, ended = released.weights(), start.read(kept)[0]
     name = "neck.project.weight"

@@ -7,8 +7,8 @@ import pytest
 
 from daemon.home import open_home
 from learners import signals
-from learners.plan import Settings
 from learners.recipes import RECIPES
+from learners.settings import Settings
 from models import recogniser
 from models.manifest import MODEL_FILES
 from privacy import claim_check, ledger

@@ -16,9 +16,11 @@ from learners import signals
 from learners.adapters import CHARSETS
 from learners.catalogue import PUBLIC_DOCUMENTS, Looks
 from learners.lines import document
-from learners.plan import Considered, Settings
+from learners.plan import Considered
 from learners.public import public_documents
 from learners.recipes import RECIPES
+from learners.settings import Settings
+from learners.survey import agreement, built, survey
 from learners.synthesis import line
 from models import recogniser
 from models.ctc import Alphabet
@@ -36,7 +38,7 @@ def released(weights_dir: Path) -> Recogniser:
 def told(model: Recogniser, alphabet: Alphabet, settings: Settings = SETTINGS) -> dict[str, Considered]:
     made = [document(s, [line(2 * s + k, "thermal") for k in range(2)]) for s in range(1000, 1006)]
     public = Looks(model, [each for each in made if each is not None])
-    found, _ = planning.choose(settings, planning.survey(settings, alphabet, public), 2000)
+    found, _ = planning.choose(settings, survey(settings, alphabet, public), 2000)
     return {each.adapter: each for each in found.considered}
 
 
@@ -63,8 +65,8 @@ def sample(released: Recogniser) -> Looks:
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_is_recorded_is_still_so(name: str, alphabet: Alphabet, sample: Looks) -> None:
     """Of some of the documents. A round's own measurement of all is held against the record in test_round.py."""
-    adapter = planning.built(SETTINGS, alphabet, name, sample)
-    found = planning.agreement(adapter, sample.at(adapter.depth), RECIPES[name].max_grad_norm)
+    adapter = built(SETTINGS, alphabet, name, sample)
+    found = agreement(adapter, sample.at(adapter.depth), RECIPES[name].max_grad_norm)
     kept = json.loads(signals.PATH.read_text())[str(signals.SAMPLE)]["signals"][KEY][name]
     assert found == pytest.approx(kept, rel=1e-3)
 
