@@ -20,7 +20,6 @@ from pathlib import Path
 
 import cv2
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import running
 from learners import sidecars, synthesis
@@ -97,14 +96,7 @@ def _png(document: synthesis.Document) -> bytes:
 
 def _wait_for_receipts(service: subprocess.Popen[bytes], home: Path, expected: int) -> None:
     step("ingest: decode, read, anonymise, check again, seal, receipt")
-    columns = (TextColumn("   receipts"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("receipts", total=expected)
-        while (done := running.count_receipts(home)) < expected:
-            running.check_alive(service, home)
-            progress.update(task, completed=done)
-            time.sleep(0.3)
-        progress.update(task, completed=done)
+    running.wait_for_receipts(service, home, expected)
     states = Counter(receipt["state"] for receipt in running.receipts(home))
     console.print("   " + ", ".join(f"{n} {state}" for state, n in states.most_common()))
 

@@ -28,11 +28,10 @@ import numpy as np
 from PIL import Image as Pillow
 
 import running
+import versions
 from daemon.config import load
-from daemon.state import Database
-from learners import evaluate
 from models import reader, weights
-from models.reader import Reader
+from privacy.page import Image
 
 SETTINGS = """\
 [ingest]
@@ -70,9 +69,7 @@ def main() -> int:
                 page.with_suffix(".jpg").read_bytes(),
                 _sidecar(page) if page in taught else None,
             )
-        while running.count_receipts(home) < len(pages):
-            running.check_alive(service, home)
-            time.sleep(0.2)
+        running.wait_for_receipts(service, home, len(pages))
         found["daemon_pages_per_second"] = len(pages) / (time.perf_counter() - begun)
         for _ in range(1 + arguments.public_start):
             subprocess.run([running.OCRD, "--home", home, "train", "--wait"], check=True)
@@ -80,10 +77,10 @@ def main() -> int:
     receipts = running.receipts(home)
     found["states"] = Counter(str(r["state"]) for r in receipts)
     found["reasons"] = Counter(str(r["reason"]) for r in receipts if "reason" in r)
-    found["rounds"] = _rounds(home)
-    versions = {f"candidate of round {row['id']}": row["version"] for row in found["rounds"] if row["version"]}
-    found["held_back_scores"] = _scores(held, home, versions, arguments.seed)
+    found["rounds"] = running.rounds(home)
+    found["held_back_scores"] = versions.scores(home, *_held_back(held), arguments.seed)
     _print(found)
+    versions.show(home, found["held_back_scores"])
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1))
     return 0
@@ -127,38 +124,15 @@ def _plain(pages: list[Path]) -> float:
     return len(pages) / (time.perf_counter() - begun)
 
 
-def _rounds(home: Path) -> list[dict[str, Any]]:
-    database = Database(home / "state.db", read_only=True)
-    rows = database.rows("SELECT id, state, reason, plan, report, version FROM rounds ORDER BY id")
-    database.close()
-    return [
-        dict(row)
-        | {"plan": json.loads(row["plan"] or "{}"), "gates": json.loads(row["report"] or "{}").get("gates", {})}
-        for row in rows
-    ]
-
-
-def _scores(held: list[Path], home: Path, versions: dict[str, str], seed: int) -> dict[str, Any]:
-    v4 = weights.v4_files(weights.default_folder())
-    readers = {"stock PP-OCRv4": Reader(v4, "v4"), "stock PP-OCRv6 small": Reader(weights.v6_files(), "v6")}
-    for name, version in versions.items():
-        readers[name] = Reader(weights.ReaderFiles(v4.det, v4.cls, home / "models" / version / "rec.onnx"), "v4")
+def _held_back(pages: list[Path]) -> tuple[dict[int, list[Image]], dict[int, list[str]]]:
+    """By page: its lines, cut out by their true boxes, and what they say."""
     crops, truths = {}, {}
-    for index, page in enumerate(held):
+    for index, page in enumerate(pages):
         image = np.asarray(Pillow.open(page.with_suffix(".jpg")).convert("RGB"))
         lines = [x for x in _lines(page) if x["transcription"].strip() and "*" not in x["transcription"]]
         crops[index] = [reader.crop(image, tuple(map(tuple, x["points"]))) for x in lines]
         truths[index] = [x["transcription"] for x in lines]
-    scores = {}
-    for name, each in readers.items():
-        read = {i: [text for text, _, _ in each.read_lines(crops[i])] for i in crops}
-        scores[name] = evaluate.score_documents(truths, read)
-    stock = scores["stock PP-OCRv4"]
-    return {
-        name: evaluate.total(score).rates
-        | {"gain": evaluate.compare(stock, score, "exact_folded", seed).__dict__, "lines": evaluate.total(score).lines}
-        for name, score in scores.items()
-    }
+    return crops, truths
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -169,17 +143,6 @@ def _print(found: dict[str, Any]) -> None:
         f"daemon {found['daemon_pages_per_second']:.2f} pages/s, plain RapidOCR "
         f"{found['plain_rapidocr_pages_per_second']:.2f} pages/s, ratio {found['ratio']:.2f}"
     )
-    for row in found["rounds"]:
-        print(f"round {row['id']}: {row['state']}; {row['reason'] or ''}")
-        print("  plan: " + ", ".join(f"{k} {v}" for k, v in row["plan"].items() if k != "charset"))
-        for name, gate in row["gates"].items():
-            print(f"  {name}: {gate}")
-    columns = ("exact", "exact_folded", "exact_spaceless", "cer", "cer_spaceless")
-    print(f"{'held back':24}" + "".join(f"{c:>16}" for c in columns) + "   gain in exact_folded, 95%")
-    for name, rates in found["held_back_scores"].items():
-        gain = rates["gain"]
-        figures = "".join(f"{100 * rates[c]:16.2f}" for c in columns)
-        print(f"{name:24}{figures}   {100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]")
 
 
 if __name__ == "__main__":

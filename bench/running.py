@@ -12,7 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from daemon.state import Database
 from models import weights
 
 OCRD = Path(sys.executable).with_name("ocrd")
@@ -58,6 +62,29 @@ def drop(inbox: Path, name: str, data: bytes, sidecar: bytes | None = None) -> N
     part = inbox / f"{name}.part"
     part.write_bytes(data)
     part.rename(inbox / name)
+
+
+def wait_for_receipts(service: subprocess.Popen[bytes], home: Path, expected: int) -> None:
+    columns = (TextColumn("   receipts"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("receipts", total=expected)
+        while (done := count_receipts(home)) < expected:
+            check_alive(service, home)
+            progress.update(task, completed=done)
+            time.sleep(0.3)
+        progress.update(task, completed=done)
+
+
+def rounds(home: Path) -> list[dict[str, Any]]:
+    """What became of each, its plan and its gates."""
+    database = Database(home / "state.db", read_only=True)
+    rows = database.rows("SELECT id, state, reason, plan, report, version FROM rounds ORDER BY id")
+    database.close()
+    return [
+        dict(row)
+        | {"plan": json.loads(row["plan"] or "{}"), "gates": json.loads(row["report"] or "{}").get("gates", {})}
+        for row in rows
+    ]
 
 
 def receipts(home: Path) -> list[dict[str, object]]:

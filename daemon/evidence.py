@@ -38,6 +38,8 @@ TIMED_LINES = 6
 TIMED_PAIRS = 60
 FIRST_ANCHOR_SEED, FIRST_LINE_SEED, FIRST_PLANNING_SEED = 10_000_000, 20_000_000, 30_000_000
 """Ranges of seeds that no demo, test or bench draws from."""
+ANCHOR_SEEDS = 100_000
+"""Of each try."""
 
 
 class Examiner:
@@ -112,11 +114,16 @@ class Examiner:
         }
 
     def anchor(self, tell: Tell) -> list[dict[str, int]]:
-        """Both models on generated documents of every kind: characters, edits, lines, exact lines of each."""
-        rows = []
-        for index in range(self._anchor):
-            tell(f"public anchor: document {index + 1} of {self._anchor}")
-            seed = FIRST_ANCHOR_SEED + self._attempt * 100_000 + index
+        """Both models on generated documents of every kind: characters, edits, lines, exact lines of each.
+
+        A document without a line that can be read counts for none: another is drawn in its place.
+        """
+        rows = list[dict[str, int]]()
+        for index in range(ANCHOR_SEEDS):
+            if len(rows) == self._anchor:
+                break
+            tell(f"public anchor: document {len(rows) + 1} of {self._anchor}")
+            seed = FIRST_ANCHOR_SEED + self._attempt * ANCHOR_SEEDS + index
             made = synthesis.generate(synthesis.KINDS[index % len(synthesis.KINDS)], seed)
             lines = [each for each in made.lines if self._characters is None or self._characters >= set(each.text)]
             crops, texts = [reader.crop(made.image, each.quad) for each in lines], [each.text for each in lines]

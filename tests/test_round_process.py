@@ -103,3 +103,14 @@ def test_reading_the_hold_out_is_heard_of(packed) -> None:
     found = Examiner.holdout(examiner, units, 4, 0.0, sure, heard.append)
     assert len(heard) == 3
     assert found["gain"] == pytest.approx(3 * 0.25 / 4)
+
+
+def test_the_anchor_has_all_its_documents_in_a_closed_charset_too(weights_dir, model) -> None:
+    """Some documents have no line in it; a gate that wanted more than are left could never be passed."""
+    stock = weights_dir / "rec.onnx"
+    examiner = Examiner(weights_dir, stock, weights_dir, model.weights(), 5, 1, "0123456789")
+    heard: list[str] = []
+    rows = examiner.anchor(heard.append)
+    assert len(rows) == 5 < len(heard), "no document without digits alone was drawn: the test shows nothing"
+    assert all(row["lines"] for row in rows)
+    assert heard[-1] == "public anchor: document 5 of 5"
