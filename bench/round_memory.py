@@ -1,11 +1,11 @@
 """What a round's process holds of each of its documents, and what it takes besides.
 
-    python bench/round_memory.py [--documents 64] [--lines 16] [--width 400] [--quick] [--json FILE]
+    python bench/round_memory.py [--documents 192] [--lines 16] [--width 400] [--quick] [--json FILE]
 
 One step over documents of lines of one width, all noise, out of a memory file, in a process of its own: what it takes
-at the most from its first document on, less that with an eighth of them, is what the others took. Beside it rounds over
+at the most from its first document on, less that with half of them, is what the others took. Beside it rounds over
 the same documents unpacked beforehand, and what the lines' pixels and the adapter's frames are by calculation. The file
-itself is beside all of these (it is the kernel's). "At the most" is the whole process's peak with the eighth: what
+itself is beside all of these (it is the kernel's). "At the most" is the whole process's peak with the half: what
 `learners.plan.BESIDES` must cover. Needs the released weights, no other data.
 """
 
@@ -43,7 +43,7 @@ MB = 2**20
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=64)
+    parser.add_argument("--documents", type=int, default=192)
     parser.add_argument("--lines", type=int, default=16, help="of each document")
     parser.add_argument("--width", type=int, default=400, help="of each line, in pixels")
     parser.add_argument("--quick", action="store_true", help="16 documents, 30 public ones: too few for a figure")
@@ -58,7 +58,7 @@ def main() -> int:
         print(*taken(adapter, bool(at_once), given.documents, given.lines, given.width, public))
         return 0
     documents = 16 if given.quick else given.documents
-    few = max(2, documents // 8)
+    few = documents // 2  # beyond those that share a pass: with fewer a pass itself takes less
     pixels = given.lines * given.width * HEIGHT * 3 / MB
     print(f"{documents} documents of {given.lines} lines of {given.width} pixels: {pixels:.2f} MB a document of pixels")
     print(f"{'adapter':8} {'documents':>22} {'MB a document':>14} {'of it frames':>13} {'at the most, MB':>16}")
