@@ -1,7 +1,7 @@
 """Ten private rounds over a stream of documents whose kind changes twice: what is learned, kept and spent.
 
     python bench/continual.py [--rounds 10] [--arrivals 80] [--tests 60] [--seed 1] [--from-released] [--start]
-                              [--cache DIR] [--quick] [--json FILE] [--picture FILE.svg]
+                              [--closed] [--cache DIR] [--quick] [--json FILE] [--picture FILE.svg]
 
 Slots arrive one after the other: thermal labels, then receipts, then identity cards, all generated. A round takes the
 last slots (a pool of four rounds' arrivals), as `learners.replay` decides, each slot in four rounds at most, one
@@ -9,7 +9,8 @@ ticket of a lifetime of epsilon 8 at delta 1e-6 each. Every round starts from th
 --from-released from the first one), and every candidate is kept: no gate, so that forgetting shows. A round that
 the plan refuses is shown as refused. The first is the released model, or with --start the public start
 (`learners.public_start`, trained unless --cache has it); rounds then rehearse less and go half of the way, as in the
-service.
+service. With --closed models write ASCII alone, and only lines in it are learned and tested (the released model, which
+comes first without --start, still writes all).
 
 After each round: exact lines (case-folded) on documents of each kind that never train, and on the public anchor
 (generated pages of all kinds and languages, as the daemon's gate has them), that one's character error rate, and what
@@ -67,6 +68,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--from-released", action="store_true", help="each round starts from the first model")
     parser.add_argument("--start", action="store_true", help="the first model is the public start")
+    parser.add_argument("--closed", action="store_true", help="ASCII alone")
     parser.add_argument("--cache", type=Path, help="keeps the public start here")
     parser.add_argument("--data", help="not needed: every document is generated")
     parser.add_argument("--quick", action="store_true", help="three rounds")
@@ -75,7 +77,7 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rounds, start = 3 if given.quick else given.rounds, Shelf(given.cache) if given.start else None
-    stream = Stream(given.seed * 1_000_000, given.tests, rounds, given.arrivals, start)
+    stream = Stream(given.seed * 1_000_000, given.tests, rounds, given.arrivals, start, given.closed)
     stream.head()
     stream.show(stream.row(0, None))
     for number in range(1, stream.rounds + 1):
@@ -92,17 +94,25 @@ def main() -> int:
 class Stream:
     """The model in service, the slots so far and what they have spent."""
 
-    def __init__(self, first: int, tests: int, rounds: int, arrivals: int, start: Shelf | None) -> None:
+    def __init__(
+        self, first: int, tests: int, rounds: int, arrivals: int, start: Shelf | None, closed: bool = False
+    ) -> None:
         path = weights.fetch() / "rec.onnx"
         released, self.alphabet = recogniser.load(path), Alphabet(weights.characters(path))
         self.settings = Settings(
-            capacity=TICKETS * arrivals, rounds_per_document=TICKETS, adapter="head", public_start=start is not None
+            capacity=TICKETS * arrivals,
+            rounds_per_document=TICKETS,
+            adapter="head",
+            public_start=start is not None,
+            charset="ascii" if closed else Settings().charset,
+            closed=closed,
         )
         shown = pages = public_documents(first + 700_000)
         self.model: Trainee = copy.deepcopy(released)
         if start is not None:
             charset = Charset.of(self.settings.characters, self.alphabet, self.settings.closed)
-            self.model = public_started(start, f"v4-{self.settings.charset}", released, charset)
+            family = "v4" if closed else f"v4-{self.settings.charset}"
+            self.model = public_started(start, family, released, charset)
             shown = public_start.rehearsed(first + 700_000)
         self._public, self._untaught = Looks(self.model, shown), Looks(released, pages)
         self.rounds, self.found, self.scores = rounds, list[dict[str, Any]](), list[dict[str, Scores]]()
@@ -197,14 +207,15 @@ class Stream:
                 page = generate(PAGES[seed % len(PAGES)], seed)
             else:
                 page = generate(kind, seed, "en_GB")
-            made = document(0, [(crop(page.image, each.quad), each.text) for each in _spread(page)], LINES)
+            made = document(0, [(crop(page.image, each.quad), each.text) for each in self._spread(page)], LINES)
             if made is not None:
                 return look(self.model, [made])[0]
             seed += 250_000
 
-
-def _spread(page: Document) -> list[Any]:
-    return list(page.lines[:: max(1, len(page.lines) // LINES)])
+    def _spread(self, page: Document) -> list[Any]:
+        shut = set(self.settings.characters) if self.settings.closed else None
+        lines = [each for each in page.lines if shut is None or shut >= set(each.text)]
+        return lines[:: max(1, len(lines) // LINES)]
 
 
 def _interval(change: Any) -> str:
