@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from exact_epsilon import exact_epsilon
-from privacy import accountant
+from privacy import accountant, claim
 from privacy.accountant import RoundEvent
 from privacy.noise import Debit, Grid, NoiseSource, _Stream
 from privacy.odometer import Odometer, ranges
@@ -163,6 +163,7 @@ def odometer(schedule: str) -> dict[str, Any]:
     charged = time.process_time() - begun
     questions: dict[str, Callable[[], object]] = {
         "worst": asked.worst,
+        "worst ten together": lambda: claim.group_figure(asked.extremes(), DELTA),
         "one slot": lambda: asked.epsilon_of(SLOTS // 2 + 1),
         "another round for all": lambda: asked.would_exceed([event(ROUNDS)], [[0, SLOTS]]),
         "who is past the cap": lambda: asked.over([], [[0, SLOTS]]),
@@ -171,6 +172,7 @@ def odometer(schedule: str) -> dict[str, Any]:
     seconds = {}
     for name, question in questions.items():
         accountant._epsilon.cache_clear()
+        accountant._group_epsilon.cache_clear()
         seconds[name] = _seconds(question)
     print(f"\nodometer, {ROUNDS:,} rounds, {SLOTS:,} slots: {schedule}; worst {asked.worst():.3f}")
     print("  " + ", ".join(f"{name} {taken:.3f} s" for name, taken in seconds.items()) + f"; charging {charged:.1f} s")

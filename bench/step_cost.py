@@ -1,12 +1,16 @@
 """What privacy adds to a training step: seconds and memory, beside a plain step, beside Opacus and jax-privacy.
 
-    python bench/step_cost.py [--adapters head,top,lora,norm,neck,all] [--variants plain,accumulated,ours,hooks,ghost]
-                              [--width PIXELS] [--no-memory] [--jax PYTHON] [--repetitions 5] [--device cpu] [--seed 0]
+    python bench/step_cost.py [--adapters head,top,lora,norm,neck,all]
+                              [--variants plain,accumulated,textbook,ours,hooks,ghost] [--width PIXELS] [--no-memory]
+                              [--jax PYTHON] [--repetitions 5] [--device cpu] [--seed 0]
                               [--quick] [--json FILE]
 
 - plain: an ordinary step over the same documents: one mean loss, one gradient, the same adapter and cache, Adam.
   In one batch, or the gradient accumulated over small ones (as many documents as ours takes at a time): the faster
   of the two is what the others are multiples of. Memory is compared with the one batch.
+- textbook: the accumulated one with the field's loss: CTC in float32, labels by the letter. The others sum CTC in
+  float64 and fold the cases of labels that have one alone (`learners.gradients`), plain ones too: what that costs is no
+  price of privacy, but is one of this project.
 - ours: one gradient a document, clipped by document, summed on the grid, noised from the operating system's
   randomness (`privacy.noise`), Adam. "private part" is clipping, summing and noise alone, of a plain step.
 - hooks, ghost: Opacus' per-sample gradients (`GradSampleModule`) and ghost clipping, for weights as they are in the
@@ -37,7 +41,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +56,12 @@ from learners.chunks import Seen, cache
 from learners.gradients import gradient_blocks
 from privacy.dpsgd import clip
 from privacy.noise import Grid
-from step_variants import ADAPTERS, CLIP, SIGMA, SIZES, Setting, Step, make_setting, prepare
+from step_variants import ADAPTERS, CLIP, SIGMA, SIZES, Setting, Step, every_case, make_setting, prepare
 
 VARIANTS: dict[str, Callable[[Setting], Step]] = {
     "plain": step_variants.plain,
     "accumulated": step_variants.accumulated,
+    "textbook": step_variants.textbook,
     "ours": step_variants.ours,
     "private part": step_variants.private_part,
     "hooks": step_opacus.hooks,
@@ -73,7 +77,7 @@ HOOKS_TARGET = 4.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapters", default=",".join(ADAPTERS))
-    parser.add_argument("--variants", default="plain,accumulated,ours,private part,hooks,ghost")
+    parser.add_argument("--variants", default="plain,accumulated,textbook,ours,private part,hooks,ghost")
     parser.add_argument("--width", type=int, help="of every line, in pixels")
     parser.add_argument("--no-memory", action="store_true", help="seconds only")
     parser.add_argument("--jax", type=Path, help="the Python of an environment with jax-privacy")
@@ -92,12 +96,12 @@ def main() -> int:
         return 0
     repetitions = 2 if given.quick else given.repetitions
     found = [measure(name, given, repetitions, 8 if given.quick else 1) for name in given.adapters.split(",")]
-    table(found, given.device)
+    all_hold = table(found, given.device)
     if given.jax:
         found.append(beside_jax(given.jax, given.seed, repetitions, 8 if given.quick else 1))
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
-    return 0
+    return 0 if all_hold else 1
 
 
 def measure(name: str, given: argparse.Namespace, repetitions: int, less: int) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def measure(name: str, given: argparse.Namespace, repetitions: int, less: int) -
     with tempfile.NamedTemporaryFile() as file:
         file.write(pickle.dumps((name, seen)))
         file.flush()
-        shown = [variant for variant in steps if variant != "private part"]
+        shown = [variant for variant in steps if variant not in ("private part", "textbook")]
         found["peak_mb"] = {variant: _peak(file.name, variant, given.device) for variant in shown}
     return found
 
@@ -132,10 +136,10 @@ def in_turns(steps: dict[str, Step], device: torch.device, repetitions: int) -> 
 
 
 def beside_jax(python: Path, seed: int, repetitions: int, less: int) -> dict[str, Any]:
-    """The head's step here and there: the same padded frames, targets and weights, and the same clipped mean."""
+    """The head's step here and there: the same frames, targets, weights and loss, and the same clipped mean."""
     documents, lines = SIZES["head"]
     _say(f"head, beside jax-privacy: {documents // less} documents of {lines} lines")
-    setting, _ = prepare("head", seed, documents // less, lines, "cpu")
+    setting = every_case(prepare("head", seed, documents // less, lines, "cpu")[0])
     names = ("plain", "accumulated", "ours")
     ours = in_turns({name: VARIANTS[name](setting) for name in names}, setting.device, repetitions)
     with tempfile.TemporaryDirectory() as folder:
@@ -157,10 +161,10 @@ def beside_jax(python: Path, seed: int, repetitions: int, less: int) -> dict[str
 def _padded(setting: Setting) -> dict[str, Any]:
     """Documents of lines of frames, `(documents, lines, T, width)` and what goes with it, filled up with zeros.
 
-    `reference` is the mean of our clipped gradients at the start, without noise. Every letter's case counts in it.
+    `reference` is the mean of our clipped gradients at the start, without noise.
     """
     assert isinstance(setting.adapter, HeadAdapter)
-    documents = [replace(each, one_case=False) for each in setting.documents]
+    documents = setting.documents
     most = max(len(each.inputs) for each in documents)
     frames = max(len(given) for each in documents for given in each.inputs)
     length = max(len(target) for each in documents for target in each.targets)
@@ -220,31 +224,37 @@ def _memory(field: str) -> int:
     return next(int(each.split()[1]) * 1024 for each in lines if each.startswith(field))
 
 
-def table(found: Sequence[dict[str, Any]], device: str) -> None:
+def table(found: Sequence[dict[str, Any]], device: str) -> bool:
+    """Prints it; whether every target holds."""
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else "one CPU thread"
     print(f"\n{where}; seconds a step, as a multiple of plain; peak memory a step, MB")
-    print(f"{'':6} {'parameters':>10} {'docs':>5} {'lines':>5} {'plain s':>8} {'ours':>5} {'private part':>12} "
-          f"{'hooks':>6} {'ghost':>6} | {'plain':>6} {'parts':>6} {'ours':>6} {'hooks':>6} {'ghost':>6}")  # fmt: skip
+    names = ("parameters", "docs", "lines", "plain s", "textbook", "ours", "private part", "hooks", "ghost")
+    head = " ".join(f"{name:>{width}}" for name, width in zip(names, (10, 5, 5, 8, 8, 5, 12, 6, 6), strict=True))
+    print(f"{'':6} {head} | " + " ".join(f"{name:>6}" for name in ("plain", "parts", "ours", *OPACUS)))
+    all_hold = True
     for each in found:
         seconds, peak = each["seconds"], each["peak_mb"]
         fastest = min(seconds[name] for name in ("plain", "accumulated") if name in seconds)
         times = {variant: value / fastest for variant, value in seconds.items()}
-        forms = {"ours": "5.2f", "private part": "12.1%", "hooks": "6.2f", "ghost": "6.2f"}
+        forms = {"textbook": "8.2f", "ours": "5.2f", "private part": "12.1%", "hooks": "6.2f", "ghost": "6.2f"}
         shown = " ".join(_cell(times, name, form) for name, form in forms.items())
         memory = " ".join(_cell(peak, name, "6.0f") for name in ("plain", "accumulated", "ours", *OPACUS))
         print(
             f"{each['adapter']:6} {each['parameters']:10,} {each['documents']:5} {each['lines']:5} {fastest:8.3f} "
             f"{shown} | {memory}"
         )
-        for target, holds in targets(each["adapter"], times, peak).items():
+        reached = targets(each["adapter"], times, peak)
+        for target, holds in reached.items():
             print(f"       {'holds' if holds else 'FAILS'}: {target}")
+        all_hold = all_hold and all(reached.values())
+    return all_hold
 
 
 def targets(name: str, times: dict[str, float], peak: dict[str, float]) -> dict[str, bool]:
     found = {f"ours <= {TARGETS[name]} plain": times["ours"] <= TARGETS[name]}
     if "plain" in peak and "ours" in peak:
         found["peak memory <= plain, all documents at once"] = peak["ours"] <= peak["plain"]
-    if "private part" in times and TARGETS[name] < 1.2:
+    if "private part" in times:
         found["clipping, summing and noise <= 10% of plain"] = times["private part"] <= 0.1
     if "hooks" in times and name == "all":
         found[f">= {HOOKS_TARGET:g} times faster than hooks"] = times["hooks"] >= HOOKS_TARGET * times["ours"]

@@ -6,18 +6,19 @@ Each ends with a step of Adam.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from learners import neck_adapters
 from learners.adapters import ASCII, Adapter, Charset, HeadAdapter, TopAdapter
 from learners.catalogue import LORA_RANK
-from learners.chunks import CHUNK, Cached, Seen, cache, collate, look
-from learners.gradients import document_losses, gradient_blocks
+from learners.chunks import CHUNK, Cached, Chunk, Seen, cache, collate, look
+from learners.gradients import Losses, _logits, _time_first, document_losses, gradient_blocks
 from learners.lines import HEIGHT, document
 from learners.synthesis import line
 from models import recogniser, weights
@@ -105,7 +106,26 @@ def accumulated(setting: Setting) -> Step:
     return _ordinary(setting, 1 if setting.adapter.depth != "projection" else CHUNK)
 
 
-def _ordinary(setting: Setting, at_a_time: int) -> Step:
+def every_case(setting: Setting) -> Setting:
+    """The same documents, of which none is taken for one whose labels have one case only."""
+    return replace(setting, documents=[replace(each, one_case=False) for each in setting.documents])
+
+
+def textbook(setting: Setting) -> Step:
+    """`accumulated` with the field's loss: CTC in float32, labels by the letter, their case too."""
+    return _ordinary(every_case(setting), 1 if setting.adapter.depth != "projection" else CHUNK, _float32)
+
+
+def _float32(adapter: Adapter, theta: Tensor, chunk: Chunk) -> Tensor:
+    log_probabilities = functional.log_softmax(_logits(adapter, theta, chunk), dim=1)
+    lines = _time_first(log_probabilities, chunk.frames)
+    losses = functional.ctc_loss(
+        lines, chunk.targets, chunk.frames, chunk.lengths, reduction="none", zero_infinity=True
+    )
+    return losses.new_zeros(chunk.documents).index_add(0, chunk.owner, losses * chunk.weights.float())
+
+
+def _ordinary(setting: Setting, at_a_time: int, losses: Losses = document_losses) -> Step:
     theta = setting.theta().requires_grad_()
     optimiser = torch.optim.Adam([theta], lr=RATE)
     documents, device = setting.documents, setting.device
@@ -115,7 +135,7 @@ def _ordinary(setting: Setting, at_a_time: int) -> Step:
         for start in range(0, len(documents), at_a_time):
             chunk = collate(documents[start : start + at_a_time], joint=True).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = document_losses(setting.adapter, theta.unsqueeze(0), chunk).sum() / len(documents)
+                loss = losses(setting.adapter, theta.unsqueeze(0), chunk).sum() / len(documents)
             loss.backward()
         optimiser.step()
 

@@ -207,8 +207,10 @@ def calibrate(sample_rate: float, steps: int, rounds: int, epsilon: float, delta
     return _smallest(within, max(high - step, 0), high) / _GRAIN
 
 
-def group_epsilon(events: Iterable[RoundEvent], delta: float, size: int) -> float:
+def group_epsilon(events: Iterable[RoundEvent], delta: float, size: int, interval: float = _GROUP) -> float:
     """`epsilon` for `size` units of privacy together, say ten documents of one person; an upper bound.
+
+    An `interval` that is a whole multiple of the default is quicker and never lower.
 
     In a full batch all are present: `size` times `mu`. In a Poisson batch a binomial number of them is, and
     the sum moves by up to that many clipping norms: a mixture of Gaussians (Choquette-Choo et al., arXiv
@@ -216,8 +218,11 @@ def group_epsilon(events: Iterable[RoundEvent], delta: float, size: int) -> floa
     """
     if size < 1:
         raise ValueError(f"Expected size >= 1, got {size}.")
-    events = merged(events)
+    return _group_epsilon(merged(events), delta, size, interval)
 
+
+@lru_cache(maxsize=4096)
+def _group_epsilon(events: Events, delta: float, size: int, interval: float) -> float:
     def continuous(delta: float) -> float:
         if all(event.sample_rate == 1.0 for event in events):
             return gaussian_epsilon(size * composed_mu(events), delta)
@@ -225,7 +230,7 @@ def group_epsilon(events: Iterable[RoundEvent], delta: float, size: int) -> floa
         from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
         from dp_accounting.privacy_accountant import NeighboringRelation
 
-        present, accountant = range(size + 1), PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, _GROUP)
+        present, accountant = range(size + 1), PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, interval)
         for event in events:
             rate, sigma = event.sample_rate, event.noise_multiplier
             chances = [math.comb(size, n) * rate**n * (1.0 - rate) ** (size - n) for n in present]

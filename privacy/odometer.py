@@ -11,7 +11,7 @@ a question turns on it. The answers are those of composing all. `bench/noise.py`
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -94,17 +94,7 @@ class Odometer:
 
     def worst_history(self) -> tuple[RoundEvent, ...]:
         """The events of the slot that has spent the most; empty when nothing was charged."""
-        histories = self.extremes()
-        if len(histories) < 2:
-            return histories[0] if histories else ()
-        tighter = {history: filters.bounds(history, self.cap, self.delta) for history in histories}
-        bounds = {history: next(tighter[history]) for history in histories}
-        while True:
-            dearest = max(bounds, key=bounds.__getitem__)
-            bound = next(tighter[dearest], None)
-            if bound is None:  # what it has spent is known, and no other's bound is above that
-                return dearest
-            bounds[dearest] = bound
+        return dearest(self.extremes(), lambda history: filters.bounds(history, self.cap, self.delta))
 
     def extremes(self) -> tuple[tuple[RoundEvent, ...], ...]:
         """The histories of which one is the worst, whatever the measure (of several slots together, say)."""
@@ -182,6 +172,23 @@ class Odometer:
         if np.any(np.diff(joined) <= 0):
             raise ValueError("Expected ranges that don't overlap: a slot is charged once an event.")
         return joined
+
+
+def dearest(histories: Sequence[_History], bounds: Callable[[_History], Iterator[float]]) -> tuple[RoundEvent, ...]:
+    """The history of which a figure is the largest; empty if there is none.
+
+    `bounds` gives upper bounds of it, ever tighter and ever dearer to compute; the last is the figure itself.
+    """
+    if len(histories) < 2:
+        return histories[0] if histories else ()
+    tighter = {history: bounds(history) for history in histories}
+    known = {history: next(tighter[history]) for history in histories}
+    while True:
+        found = max(known, key=known.__getitem__)
+        bound = next(tighter[found], None)
+        if bound is None:  # its figure is known, and no other's bound is above that
+            return found
+        known[found] = bound
 
 
 def _present(numbers: npt.NDArray[np.int32]) -> list[int]:

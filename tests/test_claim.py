@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -261,6 +261,34 @@ def test_the_group_figure_is_that_of_the_worst_history_for_a_group(made: Claim) 
     assert said["epsilon"] == max(accountant.group_epsilon(h, DELTA, 10) for h in ([ticket], made.history))
     mixed = replace(made, extremes=[[EVENT, ticket]]).statement()["predicate"]["group"]
     assert mixed["epsilon"] is None
+
+
+KINDS = [
+    RoundEvent(rate, noise, 200)  # four rounds of accountant.calibrate(rate, 50, 4, 8.0, DELTA)
+    for rate, noise in [(0.02, 0.617), (0.145, 1.577), (0.27, 2.653), (0.395, 3.764), (0.495, 4.662)]
+]
+
+
+def test_the_worst_group_of_many_is_found_by_bounds(made: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fine figure takes a second or two; it is asked of those alone whose coarse bound is above the others'."""
+    fine, group_epsilon = [], accountant.group_epsilon
+
+    def counted(events: Sequence[RoundEvent], delta: float, size: int, *coarse: float) -> float:
+        fine.extend([] if coarse else [events])
+        return group_epsilon(events, delta, size, *coarse)
+
+    monkeypatch.setattr(accountant, "group_epsilon", counted)
+    said = replace(made, extremes=[[event] for event in KINDS]).statement()["predicate"]["group"]
+    asked = {tuple(events) for events in fine}
+    assert said["epsilon"] == max(group_epsilon([event], DELTA, 10) for event in KINDS)
+    assert len(asked) < len(KINDS) - 1
+
+
+@pytest.mark.parametrize("event", KINDS[:3])
+def test_a_coarse_figure_of_a_group_is_never_lower(event: RoundEvent) -> None:
+    figures = [accountant.group_epsilon([event], DELTA, 10, interval) for interval in (0.2, 0.1, 0.02)]
+    assert figures == sorted(figures, reverse=True)
+    assert accountant.group_epsilon([event], DELTA, 10) <= figures[-1] < figures[0] < 1.01 * figures[-1]
 
 
 def test_a_schedule_that_mixed_its_rules_states_the_cap_not_what_is_spent_so_far(made: Claim) -> None:
