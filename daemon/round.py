@@ -23,7 +23,7 @@ import torch
 from daemon import evidence, start, wire, workers
 from learners import device, finetune, public_start
 from learners import plan as planning
-from learners.adapters import Adapter
+from learners.adapters import Adapter, Charset
 from learners.catalogue import Looks, start_gradients
 from learners.errors import NoDevice, TooFewDocuments
 from learners.lines import TrainDocument, joined, unpack
@@ -85,7 +85,8 @@ def converse(message: wire.Message) -> Talk:
     yield {"ask": "progress", "text": "planning on public documents"}
     started = header["start"] is not None or header["beneath"] is not None
     settings = _settings(header["learning"], started, header["memory"])
-    public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), header["start"], started)
+    charset = Charset.of(settings.characters, alphabet, settings.closed)
+    public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), charset, header["start"], started)
     if header["start"] is not None:
         if begins is None or train.keys():
             raise RuntimeError("Expected the released model to begin from and no document to learn from, got others.")
@@ -195,15 +196,16 @@ def _learn(
 
 
 def _shown(
-    model: Recogniser, released: Recogniser, kept: str | None, started: bool
+    model: Recogniser, released: Recogniser, charset: Charset, kept: str | None, started: bool
 ) -> tuple[Looks, Looks | None, str | None]:
     """The public documents of a round: as its model sees them, and as the released one does if that is another.
 
     The released model itself is moved to the public start, if one is `kept`; its SHA-256 comes third. Where rounds
-    begin from one (`started`), all of them rehearse slips too.
+    begin from one (`started`), all of them rehearse slips too. Characters that the charset allows again are opened.
     """
-    there, begins = released.weights(), None
-    first = all((value == there[name]).all() for name, value in model.weights().items())
+    there, now, begins = released.weights(), model.weights(), None
+    first = all((value == there[name]).all() for name, value in now.items())
+    model.load_weights(public_start.reopened(now, there, charset))
     if first and kept is not None:
         start_weights, begins = start.read(Path(kept))
         model.load_weights(start_weights)

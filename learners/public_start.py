@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from learners import neck_adapters
-from learners.adapters import Adapter, Charset
+from learners.adapters import CLOSED_BIAS, Adapter, Charset
 from learners.catalogue import PUBLIC_DOCUMENTS, PUBLIC_LINES
 from learners.chunks import Cached, cache, collate, foreign, look
 from learners.gradients import Losses, document_drifts, document_losses
@@ -92,6 +92,18 @@ def _adapter(model: Trainee, charset: Charset) -> Adapter:
 def part_way(begun: Weights, ended: Weights, part: float) -> Weights:
     """Between two sets of weights: those of `begun` at 0, of `ended` at 1."""
     return {name: value + np.float32(part) * (ended[name] - value) for name, value in begun.items()}
+
+
+def reopened(now: Weights, released: Weights, charset: Charset) -> Weights:
+    """A model's weights, with the characters that earlier rounds shut out and this charset allows as released.
+
+    To be shut out changes a class's bias and nothing else; part of the way there is shut, too.
+    """
+    bias = now["head.bias"]
+    allowed = np.full(len(bias), not charset.closed)
+    allowed[list(charset.classes)] = True
+    shut = bias < CLOSED_BIAS / 10
+    return {**now, "head.bias": np.where(allowed & shut, released["head.bias"], bias)}
 
 
 def train(adapter: Adapter, learned: Sequence[Cached], held: Sequence[Cached]) -> Tensor:

@@ -25,7 +25,7 @@ class Surveyed:
     """An adapter that could learn. It is built, and its signal measured, when either is first asked for.
 
     `recorded`: the signal that is known without measuring, if one is. `bytes_a_line`: what is remembered of a line, on
-    average.
+    average, where memory is limited.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ def survey(
     model = public.model
     names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
     outlines = [outline(name, charset, settings.rank, model) for name in names]
-    large = {depth: bytes_a_line(public, depth) for depth in {each.depth for each in outlines}}
+    limited = settings.memory is not None
+    large = {depth: bytes_a_line(public, depth) if limited else 0 for depth in {each.depth for each in outlines}}
     at = model if released is None else released.model
     known = signals.recorded(at, settings.charset, settings.closed, settings.rank)
     return [

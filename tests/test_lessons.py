@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from learners.catalogue import Looks
+from learners.lines import document
 from learners.settings import Settings
+from learners.survey import survey
+from models.ctc import Alphabet
 from models.recogniser import Recogniser
 from privacy.page import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
-from features import Shelf, backbone, by_document
+from features import Remembered, Shelf, backbone, by_document
 from lessons import Bench
 
 
@@ -49,3 +53,18 @@ def test_lines_are_looked_at_by_the_backbone_that_reads_them(
             found = shelf.frames(each, "lines", images)
             assert all(torch.equal(a, b) for a, b in zip(found, backbone(each, images), strict=True))
     assert not torch.equal(shelf.frames(model, "lines", images)[0], found[0])
+
+
+@pytest.mark.parametrize("adapter", ["head", "norm"])
+def test_a_bench_surveys_what_it_remembers(
+    model: Recogniser, alphabet: Alphabet, draw_lines: Callable[[int], list[tuple[Image, str]]], adapter: str
+) -> None:
+    """As a plan surveys public documents themselves."""
+    drawn, settings = draw_lines(6), Settings(charset="ascii", adapter=adapter, rank=8)
+    made = [document(k, drawn[2 * k : 2 * k + 2]) for k in range(3)]
+    documents = [each for each in made if each is not None]
+    frames = [tuple(backbone(model, [line.image for line in each.lines])) for each in documents]
+    remembered = Remembered(model, [[line.text for line in each.lines] for each in documents], frames)
+    [found] = survey(settings, alphabet, remembered)
+    [expected] = survey(settings, alphabet, Looks(model, documents))
+    assert found.agreement == pytest.approx(expected.agreement, rel=1e-3)

@@ -201,16 +201,17 @@ def test_rounds_rehearse_what_the_start_has_not_seen():
     assert sum(text in texts for text in fresh) <= len(fresh) // 4
 
 
-def test_only_the_released_model_is_moved_to_the_start(released, kept):
+def test_only_the_released_model_is_moved_to_the_start(released, alphabet, kept):
+    charset = Charset.of(ASCII, alphabet)
     model = copy.deepcopy(released)
-    _, untaught, digest = round._shown(model, released, str(kept), started=True)
+    _, untaught, digest = round._shown(model, released, charset, str(kept), started=True)
     made, told = start.read(kept)
     assert digest == told
     assert untaught.model is released
     assert (model.weights()["neck.project.weight"] == made["neck.project.weight"]).all()
-    served, _, digest = round._shown(model, released, str(kept), started=True)
+    served, _, digest = round._shown(model, released, charset, str(kept), started=True)
     assert digest is None, "a model in service was thrown away"
-    plain, *others = round._shown(copy.deepcopy(released), released, None, started=False)
+    plain, *others = round._shown(copy.deepcopy(released), released, charset, None, started=False)
     assert others == [None, None]
     assert _share_of_slips(served) == 0.5, "later rounds must rehearse what the first one did"
     assert _share_of_slips(plain) == 0
@@ -221,17 +222,38 @@ def _share_of_slips(public):
     return sum({line.text for line in each.lines} <= texts for each in public._documents) / len(public._documents)
 
 
-def test_a_model_that_has_rehearsed_is_planned_for_by_the_released_one(released, kept):
+def test_a_model_that_has_rehearsed_is_planned_for_by_the_released_one(released, alphabet, kept):
+    charset = Charset.of(ASCII, alphabet)
     served = copy.deepcopy(released)
     served.load_weights(start.read(kept)[0])
-    public, untaught, begins = round._shown(served, released, None, started=False)
+    public, untaught, begins = round._shown(served, released, charset, None, started=False)
     assert (public.model, untaught.model, begins) == (served, released, None)
+
+
+@pytest.mark.parametrize("part", [1.0, PART])
+def test_what_settings_no_longer_shut_out_is_open_again(released, alphabet, part):
+    """Else the next model would go on without it, whatever the settings say, and nobody would be told."""
+    closed = {name: Charset.of(CHARSETS[name], alphabet, closed=True) for name in ("ascii", "latin")}
+    adapter, begun = HeadAdapter(released, closed["ascii"], None), released.weights()
+    merged = {name: value.numpy() for name, value in adapter.merge(torch.zeros(adapter.size)).items()}
+    shut = public_start.part_way(begun, begun | merged, part)
+    for charset, allowed in (
+        (Charset.of(ASCII, alphabet), set(range(len(begun["head.bias"])))),
+        (closed["latin"], set(closed["latin"].classes)),
+        (closed["ascii"], set(closed["ascii"].classes)),
+    ):
+        model = copy.deepcopy(released)
+        model.load_weights(shut)
+        round._shown(model, released, charset, None, started=False)
+        now = model.weights()
+        assert set(np.flatnonzero(now["head.bias"] == begun["head.bias"]).tolist()) == allowed
+        assert all((now[name] == shut[name]).all() for name in now.keys() - {"head.bias"})
 
 
 def test_a_plan_from_the_start_forecasts_from_the_released_model(released, alphabet, kept):
     """The start has learned public documents: by its own view of them there is nothing left to teach."""
     model = copy.deepcopy(released)
-    round._shown(model, released, str(kept), started=True)
+    round._shown(model, released, Charset.of(ASCII, alphabet, closed=True), str(kept), started=True)
     shown = public_start.documents(0, *SIZES[1:])
     settings = Settings(adapter="bias", charset="ascii", closed=True)
     (by_itself,) = survey(settings, alphabet, Looks(model, shown))
