@@ -159,7 +159,7 @@ def train(home: Path, wait: bool) -> None:
 
 
 def _wait_for_round(database_path: Path, number: int) -> None:
-    """Shows a round's progress until it ends: in place on a terminal, a line now and then elsewhere."""
+    """Shows a round's progress until it ends: in place on a terminal, a line for each that is new elsewhere."""
     import time
 
     from rich.console import Console
@@ -167,7 +167,7 @@ def _wait_for_round(database_path: Path, number: int) -> None:
     from daemon.state import Database
 
     database, console = Database(database_path, read_only=True), Console(highlight=False)
-    pause = 0.3 if console.is_terminal else 5.0
+    pause, told = 0.3 if console.is_terminal else 5.0, ""
     try:
         with console.status(f"round {number}") as line:
             while True:
@@ -175,7 +175,11 @@ def _wait_for_round(database_path: Path, number: int) -> None:
                 if row is not None and row["state"] != "running":
                     break
                 text = f"round {number}: {database.get('progress')}"
-                line.update(text) if console.is_terminal else console.print(text)
+                if console.is_terminal:
+                    line.update(text)
+                elif text != told:
+                    console.print(text)
+                told = text
                 time.sleep(pause)
     finally:
         database.close()
