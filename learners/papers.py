@@ -5,7 +5,7 @@ from __future__ import annotations
 import zxingcpp
 
 from learners.draws import Draws
-from learners.layout import barcode, faces, put, wrapped
+from learners.layout import SMALLEST, barcode, faces, put, wrapped
 from learners.personas import Persona, persona, written_date
 from learners.sheet import Part, Planted, Sheet
 from learners.typesetting import Style
@@ -165,7 +165,8 @@ def form(draws: Draws, locale: str) -> Sheet:
             put(sheet, [value], Style(filled, size), margin + width * 2 // 5, y, width * 3 // 5)
         y += pitch
     y += size // 2
-    put(sheet, f"{word('reason', locale)}: {who.sentences[0]}", Style(regular, size - 2), margin, y + size, width)
+    reason = wrapped(f"{word('reason', locale)}: {who.sentences[0]}", Style(regular, SMALLEST), width)[0]
+    put(sheet, reason, Style(regular, size - 2), margin, y + size, width)
     return sheet
 
 

@@ -366,3 +366,11 @@ def test_a_document_does_not_print_its_content() -> None:
     document = synthesis.generate("form", 1)
     for line in document.lines:
         assert line.text not in repr(document)
+
+
+def test_a_form_shortens_a_reason_that_does_not_fit() -> None:
+    """One in many thousands; a round whose anchor drew it would fail."""
+    form = synthesis.generate("form", 3_700_253)
+    reason = next(line.text for line in form.lines if line.text.startswith("Reason"))
+    assert len(reason) > 80
+    assert not reason.endswith(".")
