@@ -3,12 +3,13 @@
     python bench/labels.py [--documents 2750] [--held-back 300] [--epsilon 8] [--start FILE] [--seed 5] [--quick]
                            [--home DIR] [--json FILE]
 
-Generated thermal labels with their sidecars go through the real daemon, a fifth of them to the hold-out, as with the
-default settings but for one round a document and ASCII alone. A first round offers the public start, a second one is
-private: with some 2,200 labels to learn from "auto" takes `neck`. Labels that were not dropped, the ones of
-`bench/curve.py`, are then read by each version, cut out by their true boxes. The largest process, as a rule that of the
-private round, is told by the peak of its memory. Takes some two hours; making the start an hour or two more, unless
---start names a file that a service here left in its weights folder.
+Generated thermal labels with their sidecars go through the real daemon, a fifth of them to the hold-out. Settings are
+the default ones but for the pool's capacity, one round a document, and ASCII alone, closed. A first round offers the
+public start, a second one is private: with some 2,200 labels to learn from "auto" takes `neck`. Labels that were not
+dropped, the ones of `bench/curve.py`, are then read by each version, cut out by their true boxes. Told are also the
+processor time of the whole service, and the peak of its largest process, as a rule that of the private round. Takes
+some two hours; making the start an hour or two more, unless --start names a file that a service here left in its
+weights folder.
 """
 
 from __future__ import annotations
@@ -71,17 +72,16 @@ def main() -> int:
         running.wait_for_receipts(service, home, documents)
         for _ in ("the start is offered", "a private round"):
             subprocess.run([running.OCRD, "--home", home, "train", "--wait"], check=True)
-    largest = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = {"largest": 1024 * used.ru_maxrss, "seconds": used.ru_utime + used.ru_stime}
     tested = [corpora.label(first + TESTED + index) for index in range(held_back)]
     crops = {index: [image for image, _ in each.lines] for index, each in enumerate(tested)}
     truths = {index: [text for _, text in each.lines] for index, each in enumerate(tested)}
     found = versions.scores(home, crops, truths, given.seed)
     versions.show(home, found)
-    print(f"the largest process took {largest / 2**30:.2f} GiB")
+    print(f"{took['seconds'] / 60:.0f} processor minutes; the largest process took {took['largest'] / 2**30:.2f} GiB")
     if given.json:
-        given.json.write_text(
-            json.dumps({"scores": found, "largest": largest, "rounds": running.rounds(home)}, indent=1)
-        )
+        given.json.write_text(json.dumps({"scores": found, **took, "rounds": running.rounds(home)}, indent=1))
     return 0
 
 

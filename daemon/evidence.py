@@ -38,8 +38,8 @@ TIMED_LINES = 6
 TIMED_PAIRS = 60
 FIRST_ANCHOR_SEED, FIRST_LINE_SEED, FIRST_PLANNING_SEED = 10_000_000, 20_000_000, 30_000_000
 """Ranges of seeds that no demo, test or bench draws from."""
-ANCHOR_SEEDS = 100_000
-"""Of each try."""
+MOST_DRAWN = 10
+"""Documents that are drawn for each that the anchor is to have."""
 
 
 class Examiner:
@@ -52,7 +52,7 @@ class Examiner:
         candidate: its weights, by the recogniser's names.
         anchor_documents: how many documents the anchor has.
         attempt: which try this is, from 1; the anchor's seeds follow from it.
-        characters: those that the candidate can write; None: all of its dictionary. The anchor has no others.
+        characters: those that both models can write; None: all of the dictionary. The anchor has no others.
     """
 
     def __init__(
@@ -116,16 +116,18 @@ class Examiner:
     def anchor(self, tell: Tell) -> list[dict[str, int]]:
         """Both models on generated documents of every kind: characters, edits, lines, exact lines of each.
 
-        A document without a line that can be read counts for none: another is drawn in its place.
+        A document without a line that can be read counts for none: another is drawn in its place, while there is hope.
         """
         rows = list[dict[str, int]]()
-        for index in range(ANCHOR_SEEDS):
+        for index in range(MOST_DRAWN * self._anchor):
             if len(rows) == self._anchor:
                 break
             tell(f"public anchor: document {len(rows) + 1} of {self._anchor}")
-            seed = FIRST_ANCHOR_SEED + self._attempt * ANCHOR_SEEDS + index
+            seed = FIRST_ANCHOR_SEED + self._attempt * 100_000 + index
             made = synthesis.generate(synthesis.KINDS[index % len(synthesis.KINDS)], seed)
             lines = [each for each in made.lines if self._characters is None or self._characters >= set(each.text)]
+            if not lines:
+                continue
             crops, texts = [reader.crop(made.image, each.quad) for each in lines], [each.text for each in lines]
             now, new = (self._score(r, crops, texts) for r in (self._current, self._candidate))
             if now.characters:

@@ -221,8 +221,11 @@ class Learning:
 
     def _begins(self, scratch: Path, looks: int) -> Beginning:
         """Where a round begins; the start that it offers is made if it is not there. Raises as `beginning` does."""
-        look, attempt = self._budget.gate_event, 1 + self._budget.tries()
-        begins = offering.beginning(self._home.settings, self._ledger.entries, looks, look, attempt)
+        settings, learning = self._home.settings, self._home.settings.learning
+        kept = start.path(settings.weights_dir, learning.charset, learning.closed)
+        wanted = learning.public_start and start.replaces(settings.weights_dir, settings.models_dir / "current")
+        look, attempt, tolerance = self._budget.gate_event, 1 + self._budget.tries(), settings.gates.holdout_tolerance
+        begins = offering.beginning(self._ledger.entries, kept, wanted, looks, look, attempt, tolerance)
         if begins.start and not start.sound(begins.start):
             self._make(begins.start, scratch)
         return begins

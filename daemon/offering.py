@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from daemon import start
-from daemon.config import Settings
 from daemon.errors import Refused
 from daemon.serving import ROLLOUT
 from models import gates
@@ -62,23 +60,23 @@ class Beginning:
         return {"start": None if self.start is None else str(self.start), "beneath": self.beneath}
 
 
-def beginning(settings: Settings, entries: Sequence[Entry], units: int, look: RoundEvent, attempt: int) -> Beginning:
+def beginning(
+    entries: Sequence[Entry], kept: Path, wanted: bool, units: int, look: RoundEvent, attempt: int, tolerance: float
+) -> Beginning:
     """Where a round begins that is try `attempt` at the gates, over `units` of the hold-out that have a look left.
 
+    Args:
+        kept: the file of the start that there may be.
+        wanted: whether settings ask for it, and the released model serves, whose place it may take.
+
     Raises:
-        Refused: they are so few that the gate could not tell.
+        Refused: the units are so few that the gate could not tell.
     """
-    learning = settings.learning
-    kept = start.path(settings.weights_dir, learning.charset, learning.closed)
-    due = (
-        learning.public_start
-        and start.replaces(settings.weights_dir, settings.models_dir / "current")
-        and standing(entries, kept.stem) is Standing.DUE
-    )
+    due = wanted and standing(entries, kept.stem) is Standing.DUE
     serves = beneath(entries)
     hoped = LEAST_GAIN if serves else MOST_GAIN  # a start leaves little to gain
     gain = looked_for(entries, kept.stem) if due else hoped
-    if reason := too_few(units, look, gain, attempt, settings.gates.holdout_tolerance):
+    if reason := too_few(units, look, gain, attempt, tolerance):
         raise Refused(reason)
     return Beginning(kept if due else None, serves)
 

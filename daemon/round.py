@@ -85,7 +85,7 @@ def converse(message: wire.Message) -> Talk:
     yield {"ask": "progress", "text": "planning on public documents"}
     started = header["start"] is not None or header["beneath"] is not None
     settings = _settings(header["learning"], started, header["memory"])
-    charset = Charset.of(settings.characters, alphabet, settings.closed)
+    charset, both = Charset.of(settings.characters, alphabet, settings.closed), _both_write(settings, model, alphabet)
     public, released, begins = _shown(model, recogniser.load(stock / "rec.onnx"), charset, header["start"], started)
     if header["start"] is not None:
         if begins is None or train.keys():
@@ -112,11 +112,23 @@ def converse(message: wire.Message) -> Talk:
         candidate,
         header["gates"]["anchor_documents"],
         header["attempt"],
-        settings.characters if settings.closed else None,
+        both,
     )
     found = yield from _in_thread(examiner.public)
     found["holdout"] = yield from _holdout(header, holdout, examiner)
     yield {"ask": "evidence", "evidence": found}
+
+
+def _both_write(settings: Settings, model: Recogniser, alphabet: Alphabet) -> str | None:
+    """The characters that the model in service can write, and its candidate too; None: all of them.
+
+    A candidate that opens others again must not make up with them for what it reads worse.
+    """
+    shut = public_start.shut(model.weights())
+    if not (settings.closed or shut.any()):
+        return None
+    allowed = set(settings.characters if settings.closed else alphabet.characters)
+    return "".join(each for each, gone in zip(alphabet.characters, shut, strict=True) if each in allowed and not gone)
 
 
 def _placed(

@@ -95,15 +95,20 @@ def part_way(begun: Weights, ended: Weights, part: float) -> Weights:
 
 
 def reopened(now: Weights, released: Weights, charset: Charset) -> Weights:
-    """A model's weights, with the characters that earlier rounds shut out and this charset allows as released.
+    """A model's weights, with the released biases of the characters that it is `shut` to and this charset allows.
 
-    To be shut out changes a class's bias and nothing else; part of the way there is shut, too.
+    To be shut out changes a class's bias and nothing else. The layers below went on without it, so it is read worse
+    than by the released model.
     """
     bias = now["head.bias"]
     allowed = np.full(len(bias), not charset.closed)
     allowed[list(charset.classes)] = True
-    shut = bias < CLOSED_BIAS / 10
-    return {**now, "head.bias": np.where(allowed & shut, released["head.bias"], bias)}
+    return {**now, "head.bias": np.where(allowed & shut(now), released["head.bias"], bias)}
+
+
+def shut(weights: Weights) -> npt.NDArray[np.bool_]:
+    """`(classes,)`: which classes earlier rounds shut out, all the way or part of it."""
+    return weights["head.bias"] < CLOSED_BIAS / 10
 
 
 def train(adapter: Adapter, learned: Sequence[Cached], held: Sequence[Cached]) -> Tensor:

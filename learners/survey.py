@@ -83,7 +83,7 @@ def survey(
     model = public.model
     names = possible(model, RECIPES) if settings.adapter == "auto" else [settings.adapter]
     outlines = [outline(name, charset, settings.rank, model) for name in names]
-    limited = settings.memory is not None
+    limited = settings.memory is not None  # else nobody asks
     large = {depth: bytes_a_line(public, depth) if limited else 0 for depth in {each.depth for each in outlines}}
     at = model if released is None else released.model
     known = signals.recorded(at, settings.charset, settings.closed, settings.rank)

@@ -46,7 +46,7 @@ TRAINING = "training"
 """The purpose of the round's own access."""
 GROUP = 10
 """Units that the claim's figure for a group is about."""
-_COARSE = (0.2, 0.05)  # grids of a group's loss, in nats, multiples of the fine one: much quicker, .5% and .05% more
+_COARSE = (0.2, 0.05)  # grids of a group's loss, in nats, multiples of the fine one: quicker, never lower
 
 
 @dataclass(frozen=True)

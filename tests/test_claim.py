@@ -284,11 +284,11 @@ def test_the_worst_group_of_many_is_found_by_bounds(made: Claim, monkeypatch: py
     assert len(asked) < len(KINDS) - 1
 
 
-@pytest.mark.parametrize("event", KINDS[:3])
+@pytest.mark.parametrize("event", [*KINDS[:3], RoundEvent(0.02, 4.0, 200), RoundEvent(0.05, 10.0, 50)])
 def test_a_coarse_figure_of_a_group_is_never_lower(event: RoundEvent) -> None:
     figures = [accountant.group_epsilon([event], DELTA, 10, interval) for interval in (0.2, 0.05)]
     assert figures == sorted(figures, reverse=True)
-    assert accountant.group_epsilon([event], DELTA, 10) <= figures[-1] < figures[0] < 1.01 * figures[-1]
+    assert accountant.group_epsilon([event], DELTA, 10) <= figures[-1] < figures[0]
 
 
 def test_a_schedule_that_mixed_its_rules_states_the_cap_not_what_is_spent_so_far(made: Claim) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner, Result
 
@@ -9,6 +12,8 @@ import running
 from daemon import cli
 from daemon.cli import main
 from daemon.errors import EXIT_CODES
+from daemon.records import Rounds
+from daemon.state import Database
 from sealed import in_memory, state_folder
 
 
@@ -82,3 +87,27 @@ def test_a_state_folder_that_cannot_be_is_named(tmp_path):
     done = ocrd("--home", tmp_path / "file" / "state", "init")
     assert done.exit_code == 3
     assert f"{tmp_path}/file/state cannot be made: Not a directory. Name another folder with --home" in done.output
+
+
+def test_a_round_that_is_waited_for_is_told_by_what_is_new_and_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody reads a hundred lines that say the same, nor waits for hours without one."""
+    database = Database(tmp_path / "state.db")
+    rounds, now = Rounds(database), [0.0]
+    number = rounds.begin("by hand", 0.0)
+    said = ["planning"] * 3 + ["step 1"] * 30
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if said:
+            database.set("progress", said.pop(0))
+        else:
+            rounds.end(number, "refused", 1.0, reason="noise")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    database.set("progress", said.pop(0))
+    cli._wait_for_round(tmp_path / "state.db", number)
+    told = [line.removeprefix(f"round {number}: ") for line in capsys.readouterr().out.splitlines()]
+    assert told == ["planning", "step 1", "step 1", "step 1", "refused: noise"]

@@ -193,6 +193,7 @@ def conversed(monkeypatch):
         monkeypatch.setattr(round.recogniser, "load", lambda _path: SimpleNamespace(weights=dict))
         monkeypatch.setattr(round.weights, "characters", lambda _path: "ab")
         monkeypatch.setattr(round, "_shown", lambda *_: ("public", None, begins))
+        monkeypatch.setattr(round, "_both_write", lambda *_: None)
         monkeypatch.setattr(round, "Units", lambda _message, pool, _file: dict.fromkeys(train))
         found = SimpleNamespace(event=SimpleNamespace(to_body=dict), delta=1e-6, to_body=dict)
         asked = []

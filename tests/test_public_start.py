@@ -250,6 +250,23 @@ def test_what_settings_no_longer_shut_out_is_open_again(released, alphabet, part
         assert all((now[name] == shut[name]).all() for name in now.keys() - {"head.bias"})
 
 
+def test_a_candidate_is_compared_on_what_both_models_write(released, alphabet):
+    """One that opens characters again would make up with them for what it reads worse."""
+    adapter = HeadAdapter(released, Charset.of(ASCII, alphabet, closed=True), None)
+    merged = {name: value.numpy() for name, value in adapter.merge(torch.zeros(adapter.size)).items()}
+    ascii_alone = copy.deepcopy(released)
+    ascii_alone.load_weights(released.weights() | merged)
+    opened, latin = Settings(charset="ascii"), Settings(charset="latin", closed=True)
+    assert round._both_write(opened, released, alphabet) is None
+    known = set(alphabet.characters[1:])
+    for settings, model, expected in (
+        (opened, ascii_alone, set(ASCII) & known),
+        (latin, ascii_alone, set(ASCII) & known),
+        (latin, released, set(CHARSETS["latin"]) & known),
+    ):
+        assert set(round._both_write(settings, model, alphabet)) - {alphabet.characters[0]} == expected
+
+
 def test_a_plan_from_the_start_forecasts_from_the_released_model(released, alphabet, kept):
     """The start has learned public documents: by its own view of them there is nothing left to teach."""
     model = copy.deepcopy(released)
