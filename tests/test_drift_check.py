@@ -2,7 +2,7 @@
 
 import json
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -90,7 +90,9 @@ def test_an_alarm_begins_nothing_and_changes_nothing(database, tmp_path):
     "mutant",
     [
         lambda schedule: schedule._start_round("drift"),
-        lambda schedule: schedule._scheduler.modify_job("round", next_run_time=datetime.now(UTC)),
+        lambda schedule: schedule._scheduler.modify_job(
+            "round", next_run_time=datetime.now(UTC) + timedelta(minutes=1)
+        ),
         lambda schedule: schedule._database.set("began round", "2000-01-01T00:00:00+00:00"),
         lambda schedule: (schedule._settings.home / "ocrd.toml").write_text("[learning]\nadapter = 'all'\n"),
     ],
