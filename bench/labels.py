@@ -31,11 +31,9 @@ import versions
 from daemon.config import load
 from learners import sidecars, synthesis
 
-SETTINGS = """\
-[ingest]
-workers = {workers}
-settle_seconds = 0.3
-rescan_seconds = 1.0
+SETTINGS = (
+    running.INGEST
+    + """\
 [learning]
 capacity = {capacity}
 charset = "ascii"
@@ -43,6 +41,7 @@ closed = true
 epsilon = {epsilon}
 rounds_per_document = 1
 """
+)
 TESTED = 800_000
 
 

@@ -33,11 +33,9 @@ from daemon.config import load
 from models import reader, weights
 from privacy.page import Image
 
-SETTINGS = """\
-[ingest]
-workers = {workers}
-settle_seconds = 0.3
-rescan_seconds = 1.0
+SETTINGS = (
+    running.INGEST
+    + """\
 [learning]
 capacity = 128
 holdout_share = 0.15
@@ -46,6 +44,7 @@ public_start = {start}
 label_confidence = 1.0
 rounds_per_document = {rounds}
 """
+)
 
 
 def main() -> int:

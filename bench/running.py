@@ -20,6 +20,13 @@ from daemon.state import Database
 from models import weights
 
 OCRD = Path(sys.executable).with_name("ocrd")
+INGEST = """\
+[ingest]
+workers = {workers}
+settle_seconds = 0.3
+rescan_seconds = 1.0
+"""
+"""Settings to begin with: what is dropped is taken at once."""
 DATA = Path(os.environ.get("OCRD_BENCH_DATA", Path(__file__).parents[2] / "shared" / "bench"))
 
 
